@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import zarr
@@ -112,7 +113,7 @@ def open_chunk(path: Path) -> Iterator[zarr.Group]:
     try:
         store = ZipStore(path, mode="r")
         group = zarr.open_group(store, mode="r")
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
         raise DataError(f"{path}: not a readable .zarr.zip chunk ({error})") from error
     with store:
         yield group
@@ -135,7 +136,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
 
 def in_order(paths: list[Path]) -> list[Path]:
     """The spans of one sequence sorted by their start, checked to tile [0, stop) without gap or overlap."""
-    spans = sorted(((read_attributes(path)["start"], read_attributes(path)["stop"], path) for path in paths))
+    spans = sorted((read_attributes(path)["start"], read_attributes(path)["stop"], path) for path in paths)
     expected = 0
     for start, stop, path in spans:
         if start != expected:
