@@ -1,0 +1,97 @@
+"""The code digest of a stage: a hash of every project module that it imports, blind to comments and formatting.
+
+Snakemake compares a rule's params with those of the last run but sees no imported module, so each rule carries this
+digest among its params. Library versions are left out on purpose: they are recorded in every chunk instead.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "pipeline"
+DIGITS = 16
+
+
+def digest(module: str, root: Path = ROOT) -> str:
+    """Hex digest of the import closure of a module such as "pipeline.stages.mesh" (read from source, not imported)."""
+    result = hashlib.sha256()
+    for name in sorted(closure(module, root)):
+        result.update(f"{name}\n{_parse(_source(name, root))[0]}\n".encode())
+    return result.hexdigest()[:DIGITS]
+
+
+def closure(module: str, root: Path = ROOT) -> set[str]:
+    """Names of all project modules that importing a module may load, itself and the parent packages included.
+
+    Imports inside functions count. Raises ModuleNotFoundError when the module has no source file.
+    """
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        path = _source(name, root)
+        found.add(name)
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        waiting += [package] if package else []
+        waiting += [imported for imported in _imports(path, package) if _exists(imported, root)]
+    return found
+
+
+def _source(name: str, root: Path) -> Path:
+    base = root.joinpath(*name.split("."))
+    for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    raise ModuleNotFoundError(f"no source file for {name} under {root}", name=name)
+
+
+def _exists(name: str, root: Path) -> bool:
+    try:
+        _source(name, root)
+    except ModuleNotFoundError:
+        return False  # `from module import function` also yields the candidate "module.function"
+    return True
+
+
+def _imports(path: Path, package: str) -> Iterator[str]:
+    """Absolute names of what a file may import from the project."""
+    for level, name in _parse(path)[1]:
+        if level:
+            parent = package.split(".")[: len(package.split(".")) - level + 1]
+            name = ".".join([*parent, name]) if name else ".".join(parent)
+        if name.split(".")[0] == PACKAGE:
+            yield name
+
+
+def _parse(path: Path) -> tuple[str, tuple[tuple[int, str], ...]]:
+    """The normalised text of a file and its imports as (relative level, dotted name)."""
+    return _parse_text(path.read_text())
+
+
+@cache
+def _parse_text(text: str) -> tuple[str, tuple[tuple[int, str], ...]]:
+    tree = ast.parse(text)
+    imports = tuple(_import_names(tree))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [part for part in node.body if not _is_bare_string(part)] or [ast.Pass()]
+    return ast.unparse(tree), imports
+
+
+def _is_bare_string(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _import_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            yield node.level, base
+            yield from ((node.level, f"{base}.{alias.name}".lstrip(".")) for alias in node.names)

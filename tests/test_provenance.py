@@ -1,0 +1,94 @@
+"""The code digest: blind to comments and formatting, sensitive to code, and never short of a module."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.provenance import ROOT, closure, digest
+
+STAGES = sorted(path.stem for path in (ROOT / "pipeline/stages").glob("[a-z]*.py"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project of five modules: the stage reads helper (in a function) and near (relative), near reads far."""
+    files = {
+        "__init__.py": "",
+        "stages/__init__.py": "",
+        "stages/stage.py": "import numpy\nfrom . import near\n\n\ndef main():\n    from pipeline.helper import value\n",
+        "stages/near.py": "from ..lib.far import number\n",
+        "lib/__init__.py": "",
+        "lib/far.py": '"""Docstring."""\n\n\ndef number(a, b):\n    """Docstring."""\n    return a + b  # comment\n',
+        "helper.py": "value = 1\n",
+        "unrelated.py": "value = 2\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / "pipeline" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def test_closure_follows_relative_and_function_level_imports(project):
+    names = {"stages", "stages.stage", "stages.near", "lib", "lib.far", "helper"}
+    assert closure("pipeline.stages.stage", project) == {"pipeline"} | {f"pipeline.{name}" for name in names}
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "changes"),
+    [
+        ("lib/far.py", "# comment", "# another remark", False),
+        ("lib/far.py", '    """Docstring."""\n', "", False),
+        ("lib/far.py", "(a, b)", "(\n    a,\n    b,\n)", False),
+        ("lib/far.py", "a + b", "a - b", True),
+        ("helper.py", "1", "3", True),
+        ("stages/stage.py", "import numpy\n", "", True),
+        ("unrelated.py", "2", "3", False),
+    ],
+)
+def test_digest_changes_only_with_code_that_is_imported(project, module, old, new, changes):
+    before = digest("pipeline.stages.stage", project)
+    path = project / "pipeline" / module
+    path.write_text(path.read_text().replace(old, new))
+    assert (digest("pipeline.stages.stage", project) != before) == changes
+
+
+def test_digest_of_a_missing_module_is_an_error(project):
+    with pytest.raises(ModuleNotFoundError, match=r"pipeline\.stages\.nothing"):
+        digest("pipeline.stages.nothing", project)
+
+
+@given(comments=st.lists(st.text(st.characters(codec="ascii", categories=["L", "N", "P", "Zs"])), min_size=1))
+def test_any_comment_leaves_the_digest_alone(tmp_path_factory, comments):
+    root = tmp_path_factory.mktemp("project")
+    (root / "pipeline").mkdir()
+    (root / "pipeline/__init__.py").touch()
+    path = root / "pipeline" / "stage.py"
+    path.write_text("x = 1\ny = 2\n")
+    before = digest("pipeline.stage", root)
+    path.write_text("".join(f"# {text}\n" for text in comments) + "x = 1\n\n\n# between\ny = 2\n")
+    assert digest("pipeline.stage", root) == before
+
+
+LOADED = """
+import importlib, json, sys
+loaded = {}
+for stage in sys.argv[1:]:
+    for name in [name for name in sys.modules if name.split(".")[0] == "pipeline"]:
+        del sys.modules[name]
+    importlib.import_module(f"pipeline.stages.{stage}")
+    loaded[stage] = [name for name in sys.modules if name.split(".")[0] == "pipeline"]
+print(json.dumps(loaded))
+"""
+
+
+def test_importing_a_stage_loads_nothing_outside_its_closure():
+    command = [sys.executable, "-c", LOADED, *STAGES]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for stage, loaded in json.loads(output).items():
+        assert set(loaded) <= closure(f"pipeline.stages.{stage}"), stage
