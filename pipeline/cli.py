@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -26,6 +27,7 @@ def parser(about: str, settings: type[BaseModel]) -> argparse.ArgumentParser:
 
     result = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("--settings", type=parse_settings, default=settings(), help="the stage's settings as JSON")
+    result.add_argument("--code", default="", help="digest of the stage's code, for the record in its output")
     return result
 
 
@@ -35,6 +37,12 @@ def add_span(arguments: argparse.ArgumentParser) -> None:
     arguments.add_argument("--sequence", required=True)
     arguments.add_argument("--start", type=int, required=True, help="first time step")
     arguments.add_argument("--stop", type=int, required=True, help="one past the last time step")
+
+
+def record(stage: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The attributes that say where a chunk came from: stage, settings, code and what `add_span` added."""
+    span = {name: getattr(arguments, name) for name in ("subject", "sequence", "start", "stop") if name in arguments}
+    return {"stage": stage, **span, "settings": arguments.settings.model_dump(mode="json"), "code": arguments.code}
 
 
 def run(main: Callable[[], None]) -> None:
