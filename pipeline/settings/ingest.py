@@ -1,0 +1,28 @@
+"""Settings of the ingest stage."""
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class IngestSettings(BaseModel):
+    """What ingest reads from config.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stride: int = Field(1, ge=1, description="Every n-th frame of the video is a time step.")
+    background_levels: float = Field(
+        10.0,
+        gt=0,
+        le=100,
+        description="Up to this distance from the background plate, in sRGB levels, a pixel is wall.",
+    )
+    person_levels: float = Field(
+        30.0, gt=0, le=200, description="From this distance from the background plate on a pixel is surely person."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.person_levels <= self.background_levels:
+            raise ValueError(f"person_levels must be larger than background_levels, {self.background_levels}")
+        return self
