@@ -1,0 +1,71 @@
+"""How far a predicted picture is from the true one: PSNR, SSIM and FLIP, over the frame and inside the head."""
+
+import flip_evaluator
+import numpy as np
+from skimage.metrics import structural_similarity
+
+PSNR_CEILING = 100.0  # dB, for equal pictures, whose ratio is infinite and has no mean
+
+
+def psnr(prediction: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Peak signal-to-noise ratio in dB of one picture, peak 255; at most PSNR_CEILING.
+
+    `prediction`, `truth` (h, w, 3) uint8 sRGB; `mask` (h, w) bool: only these pixels count, all when None. The squared
+    error is averaged over pixels and channels of this picture alone (never pooled over pictures).
+    """
+    difference = prediction.astype(np.float64) - truth
+    error = np.mean(np.square(difference if mask is None else difference[mask]))
+    return min(float(10 * np.log10(255**2 / error)), PSNR_CEILING) if error > 0 else PSNR_CEILING
+
+
+def ssim_map(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Structural similarity per pixel (h, w), mean of the three channels.
+
+    Wang et al. 2004: Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03, sRGB in [0, 1].
+    """
+    _, similarity = structural_similarity(
+        prediction / 255.0,
+        truth / 255.0,
+        channel_axis=-1,
+        data_range=1.0,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
+    return similarity.mean(-1)
+
+
+def flip_map(prediction: np.ndarray, truth: np.ndarray, pixels_per_degree: float) -> np.ndarray:
+    """FLIP error per pixel (h, w) in [0, 1] for low dynamic range sRGB pictures (Andersson et al. 2020).
+
+    `pixels_per_degree` of visual angle; 67 is a 0.7 m wide 4K screen seen from 0.7 m.
+    """
+    reference, test = (np.ascontiguousarray(picture / 255.0, np.float32) for picture in (truth, prediction))
+    error, _, _ = flip_evaluator.evaluate(
+        reference,
+        test,
+        "LDR",
+        applyMagma=False,
+        computeMeanError=False,
+        parameters={"ppd": float(pixels_per_degree)},
+    )
+    return error[..., 0]
+
+
+def figures(prediction: np.ndarray, truth: np.ndarray, head: np.ndarray, pixels_per_degree: float) -> dict[str, float]:
+    """All figures of one picture; those ending in `_head` count the pixels of `head` (h, w) bool only.
+
+    `prediction`, `truth` (h, w, 3) uint8 sRGB over white. SSIM and FLIP are computed on the whole frame and averaged
+    where they count, so that no artificial edge enters at the mask.
+    """
+    similarity = ssim_map(prediction, truth)
+    error = flip_map(prediction, truth, pixels_per_degree)
+    return {
+        "psnr_head": psnr(prediction, truth, head),
+        "psnr": psnr(prediction, truth),
+        "ssim_head": float(similarity[head].mean()),
+        "ssim": float(similarity.mean()),
+        "flip_head": float(error[head].mean()),
+        "flip": float(error.mean()),
+    }

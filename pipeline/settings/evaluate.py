@@ -1,0 +1,22 @@
+"""Settings of the evaluate stage."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EvaluateSettings(BaseModel):
+    """How pictures are compared and how strong the mesh_colour baseline is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pixels_per_degree: float = Field(
+        67.0, gt=0, le=500, description="FLIP's viewing condition; 67 is a 0.7 m wide 4K screen seen from 0.7 m"
+    )
+    colour_cell: float = Field(
+        0.01, ge=0.004, le=0.1, description="cell of the mesh_colour baseline, head units (0.01 is 2.5 mm)"
+    )
+    colour_steps: int = Field(
+        200, ge=1, le=100_000, description="most training steps that mesh_colour averages, evenly spread"
+    )
+    comparison_pictures: int = Field(
+        24, ge=1, le=1000, description="most headline pictures of the baselines kept for the report"
+    )

@@ -1,0 +1,64 @@
+"""Measure the avatar and two baselines on held-out cameras and sequences; write metrics.json and their pictures."""
+
+import argparse
+from pathlib import Path
+
+from pipeline import cli
+from pipeline.capture.cameras import read_rig
+from pipeline.metrics.evaluation import evaluate, write_comparison, write_metrics
+from pipeline.metrics.footage import Footage, read_tracks
+from pipeline.metrics.mesh_colour import MeshColour
+from pipeline.metrics.nearest_frame import NearestFrame
+from pipeline.settings.evaluate import EvaluateSettings
+from pipeline.store.reel import open_reels
+
+
+def names(text: str) -> tuple[str, ...]:
+    """An argparse type: names separated by commas, none when empty."""
+    return tuple(name for name in text.split(",") if name)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    result = cli.parser(__doc__, EvaluateSettings)
+    for kind in ("renders", "targets", "buffers", "tracks"):
+        result.add_argument(f"--{kind}", type=cli.existing_file, nargs="+", required=True, help="of all sequences")
+    result.add_argument("--rig", type=cli.existing_file, required=True, help="rigs/capture.json")
+    result.add_argument("--held-out-cameras", type=names, required=True, help="names, separated by commas")
+    result.add_argument("--held-out-sequences", type=names, required=True, help="names, separated by commas")
+    result.add_argument("--output", type=Path, required=True, help="metrics.json")
+    result.add_argument("--comparison", type=Path, required=True, help="comparison.zarr.zip, pictures for the report")
+    return result.parse_args()
+
+
+def main() -> None:
+    """Read, measure, publish."""
+    given = arguments()
+    with (
+        open_reels(given.renders) as renders,
+        open_reels(given.targets) as targets,
+        open_reels(given.buffers) as buffers,
+    ):
+        footage = Footage(
+            read_rig(given.rig),
+            renders,
+            targets,
+            buffers,
+            read_tracks(given.tracks),
+            given.held_out_cameras,
+            given.held_out_sequences,
+        )
+        baselines = {
+            "nearest_frame": NearestFrame(footage).picture,
+            "mesh_colour": MeshColour(footage, given.settings.colour_cell, given.settings.colour_steps).picture,
+        }
+        methods = {"avatar": footage.render, **baselines}
+        metrics = evaluate(footage, methods, given.settings.pixels_per_degree)
+        subject = next(iter(targets.values())).attributes["subject"]
+        attributes = {"stage": "evaluate", "subject": subject, "settings": given.settings.model_dump()}
+        write_comparison(given.comparison, footage, baselines, given.settings.comparison_pictures, attributes)
+    write_metrics(given.output, metrics)
+
+
+if __name__ == "__main__":
+    cli.run(main)
