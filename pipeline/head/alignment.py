@@ -1,0 +1,94 @@
+"""The first pose of a head without landmarks: from where the cameras stand and the cloud, refined from many starts."""
+
+import itertools
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from pipeline.capture.cameras import Rig
+from pipeline.errors import DataError
+from pipeline.head import pose
+from pipeline.head.prior import HeadPrior
+from pipeline.head.residuals import Heads, Samples, draw
+from pipeline.head.solver import Free, Point, Schedule, levenberg
+
+RADIUS = 0.2  # metres: what is further from the vertical through the cameras' aim is no head
+TOP_ABOVE_ORIGIN = 0.165  # metres: crown of an average head with its hair above the origin of head space
+FACE_BEFORE_ORIGIN = 0.06  # metres: median of what front cameras see of a head, before its origin
+SLAB = 0.01  # metres: height of a layer of points in the search for the crown
+
+COARSE = Schedule(widest=40, narrowest=15, steps=6, worth=300, shrink=0.8)
+FINE = Schedule(widest=20, narrowest=6, steps=6, worth=300, shrink=0.8)
+FINALISTS = 4
+
+
+def aim_of(rig: Rig) -> np.ndarray:
+    """The point (3,), world metres, that is nearest to all optical axes."""
+    matrix, right = np.zeros((3, 3)), np.zeros(3)
+    for camera in rig.cameras:
+        axis = camera.camera_from_world[2, :3]
+        across = np.eye(3) - np.outer(axis, axis)
+        matrix += across
+        right += across @ camera.centre
+    # parallel cameras aim nowhere: then the point nearest to their centres' middle is as good as any
+    return np.linalg.lstsq(matrix, right, rcond=1e-6)[0]
+
+
+def pose_from_rig(rig: Rig, points: np.ndarray, scale: float) -> np.ndarray:
+    """A first guess of head_from_world (4, 4) from the cameras and one cloud (N, 3), world metres.
+
+    Up is the cameras' common up; the face looks to the middle of their arc; the height comes from the crown: the
+    highest layer that holds a fair share of points. Raises DataError when no point lies where the cameras aim.
+    """
+    aim = aim_of(rig)
+    up = np.mean([-camera.camera_from_world[1, :3] for camera in rig.cameras], 0)
+    up = up / np.linalg.norm(up)
+    front = np.mean([_unit(camera.centre - aim) for camera in rig.cameras], 0)
+    front = _unit(front - (front @ up) * up)
+    from_aim = points - aim
+    height = from_aim @ up
+    near = (np.linalg.norm(from_aim - height[:, None] * up, axis=1) < RADIUS) & (np.abs(height) < 2 * RADIUS)
+    if not near.any():
+        raise DataError(f"none of {len(points)} cloud points lies where the cameras aim")
+    layer = np.floor(height[near] / SLAB).astype(int)
+    layers, members = np.unique(layer, return_counts=True)
+    crown = (layers[members > 0.25 * members.max()].max() + 1) * SLAB
+    head = points[near][(height[near] < crown) & (height[near] > crown - 2 * TOP_ABOVE_ORIGIN)]
+    middle = np.median(head - aim, axis=0)
+    level = middle - (middle @ up) * up - FACE_BEFORE_ORIGIN * front
+    return pose.similarity(aim + level + (crown - TOP_ABOVE_ORIGIN) * up, up, front, scale)
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)
+
+
+def starts(guess: np.ndarray, yaws: tuple, pitches: tuple, heights: tuple) -> np.ndarray:
+    """Poses (S, 4, 4) round a guess (4, 4): every yaw and pitch (degrees) with every height (metres)."""
+    scale = float(pose.scale_of(guess))
+    motions = [
+        np.concatenate([Rotation.from_euler("yx", [yaw, pitch], degrees=True).as_rotvec(), [0, scale * height, 0]])
+        for yaw, pitch, height in itertools.product(yaws, pitches, heights)
+    ]
+    return pose.moved(np.broadcast_to(guess, (len(motions), 4, 4)), np.array(motions))
+
+
+def align(
+    prior: HeadPrior, identity: np.ndarray, points: np.ndarray, normals: np.ndarray, candidates: np.ndarray, seed: int
+) -> np.ndarray:
+    """The pose (4, 4) at which the neutral head of an identity (I,) meets the cloud best, from candidates (S, 4, 4).
+
+    Points and normals (N, 3) world. All candidates take a few coarse steps side by side, the best ones fine steps.
+    """
+    expression = np.zeros((len(candidates), prior.config.expression_modes))
+    heads = Heads(identity, expression, candidates)
+    middle = candidates[len(candidates) // 2]
+    for schedule, count, keep in ((COARSE, 300, FINALISTS), (FINE, 1000, 1)):
+        drawn = draw(points, normals, middle, prior, count, seed)
+        repeated = Samples(*(np.repeat(a, len(heads.expression), 0) for a in (drawn.points, drawn.normals)))
+        heads, linear = levenberg(prior, heads, repeated, schedule, Free(expression=False))
+        width = np.full(len(heads.expression), schedule.narrowest * float(pose.scale_of(middle)) / 1e3)
+        order = np.argsort(Point(heads, linear).energy(width, schedule.worth), kind="stable")[:keep]
+        heads = heads.frames(order)
+        middle = heads.head_from_world[0]
+    return middle

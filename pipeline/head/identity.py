@@ -1,0 +1,74 @@
+"""The file identity.safetensors: whose head it is, and roughly where it is."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from pipeline.errors import DataError
+from pipeline.head import pose
+from pipeline.store.chunk import publish
+
+TENSORS = ("z_id", "w_id", "scale", "centre", "up", "front")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """`z_id` (D,) code and its standard normal weights `w_id` (I,); `scale` (1,) head units per metre; `centre` (3,)
+    origin of head space in world metres, `up` and `front` (3,) unit world directions, means over the key frames; all
+    float32. `prior` is the SHA-256 of the prior's file; `key_frames` and `residual_mm` say what was fitted, how well.
+    """
+
+    z_id: np.ndarray
+    w_id: np.ndarray
+    scale: np.ndarray
+    centre: np.ndarray
+    up: np.ndarray
+    front: np.ndarray
+    prior: str
+    key_frames: tuple[str, ...]
+    residual_mm: tuple[float, ...]
+
+    @property
+    def head_from_world(self) -> np.ndarray:
+        """The mean pose (4, 4) float64."""
+        centre, up, front = (part.astype(float) for part in (self.centre, self.up, self.front))
+        return pose.similarity(centre, up, front, float(self.scale[0]))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_identity(path: Path, identity: Identity) -> None:
+    """Publish an identity."""
+    tensors = {name: np.ascontiguousarray(getattr(identity, name), np.float32) for name in TENSORS}
+    metadata = {
+        "prior": identity.prior,
+        "key_frames": json.dumps(identity.key_frames),
+        "residual_mm": json.dumps(identity.residual_mm),
+    }
+    with publish(path) as partial:
+        save_file(tensors, partial, metadata)
+
+
+def read_identity(path: Path) -> Identity:
+    """Read what `write_identity` wrote. Raises DataError naming the file when it is missing or something else."""
+    try:
+        with safe_open(path, framework="np") as file:
+            tensors = {name: file.get_tensor(name) for name in TENSORS}
+            metadata = file.metadata()
+        return Identity(
+            **tensors,
+            prior=metadata["prior"],
+            key_frames=tuple(json.loads(metadata["key_frames"])),
+            residual_mm=tuple(json.loads(metadata["residual_mm"])),
+        )
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not an identity ({error}); expected the output of the stage fit_identity") from error

@@ -1,0 +1,146 @@
+"""How far cloud points lie off the posed head, how much each is to be believed, and the exact derivatives."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from pipeline.errors import DataError
+from pipeline.head import pose
+from pipeline.head.prior import HeadPrior
+
+CHUNK = 4096  # points differentiated at once: the per-point codes and their gradients stay below 100 MB
+CELL = 0.02  # head units (5 mm): points are drawn evenly over cells of this size, however dense the cloud is there
+
+
+@dataclass(frozen=True)
+class Samples:
+    """As many points of each frame's cloud: `points` and outward unit `normals` (F, P, 3) float64, world metres."""
+
+    points: np.ndarray
+    normals: np.ndarray
+
+    def frames(self, chosen: np.ndarray | slice) -> "Samples":
+        """The samples of some frames."""
+        return Samples(self.points[chosen], self.normals[chosen])
+
+
+@dataclass(frozen=True)
+class Heads:
+    """One identity in F frames: standard normal weights `identity` (I,) and `expression` (F, J), float64, and
+    `head_from_world` (F, 4, 4) float64."""
+
+    identity: np.ndarray
+    expression: np.ndarray
+    head_from_world: np.ndarray
+
+    def moved(self, frame_step: np.ndarray, shared_step: np.ndarray | None) -> "Heads":
+        """After steps (F, 6 + J) of pose and expression and (I + 1,) of identity and log scale."""
+        log_scale = 0.0 if shared_step is None else shared_step[-1]
+        return Heads(
+            self.identity if shared_step is None else self.identity + shared_step[:-1],
+            self.expression + frame_step[:, pose.POSE :],
+            pose.moved(self.head_from_world, frame_step[:, : pose.POSE], log_scale),
+        )
+
+    def frames(self, chosen: np.ndarray | slice) -> "Heads":
+        """The same identity in some of the frames."""
+        return replace(self, expression=self.expression[chosen], head_from_world=self.head_from_world[chosen])
+
+
+@dataclass(frozen=True)
+class Linearised:
+    """The residuals of F x P samples at some heads.
+
+    `residual` (F, P) signed distance, head units; `agreement` (F, P) in [0, 1]: near zero where the point lies outside
+    the prior's box or its normal contradicts the surface; `frame` (F, P, 6 + J) derivatives by pose motion and
+    expression weights; `shared` (F, P, I + 1) by identity weights and log scale, or None if not asked for.
+    """
+
+    residual: np.ndarray
+    agreement: np.ndarray
+    frame: np.ndarray
+    shared: np.ndarray | None
+
+
+def draw(
+    points: np.ndarray, normals: np.ndarray, head_from_world: np.ndarray, prior: HeadPrior, count: int, seed: int
+) -> Samples:
+    """`count` points of one cloud, (N, 3) world, spread evenly over its surface inside the prior's box.
+
+    Drawn again where there are fewer. Raises DataError when the box holds none.
+    """
+    low, high = np.array(prior.config.box_min), np.array(prior.config.box_max)
+    in_head = pose.apply(head_from_world, points)
+    inside = np.flatnonzero(((in_head > low) & (in_head < high)).all(-1))
+    if not len(inside):
+        raise DataError(f"none of {len(points)} cloud points lies near the head")
+    _, cell, members = np.unique(
+        np.floor(in_head[inside] / CELL).astype(int), axis=0, return_inverse=True, return_counts=True
+    )
+    chance = 1 / members[cell.reshape(-1)]
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(inside, count, replace=len(inside) < count, p=chance / chance.sum())
+    return Samples(points[chosen][None], normals[chosen][None])
+
+
+def join(samples: list[Samples]) -> Samples:
+    """The samples of several frames as one batch."""
+    return Samples(np.concatenate([s.points for s in samples]), np.concatenate([s.normals for s in samples]))
+
+
+def linearise(prior: HeadPrior, heads: Heads, samples: Samples, with_shared: bool) -> Linearised:
+    """Residuals, agreement and exact derivatives.
+
+    Every point gets its own copy of the codes, so that one backward pass gives all derivatives by them: the codes only
+    enter through biases, hence the copies are cheap.
+    """
+    frames, count = samples.points.shape[:2]
+    x = pose.apply(heads.head_from_world, samples.points).reshape(-1, 3)
+    frame_of = np.repeat(np.arange(frames), count)
+    residual = np.empty(len(x))
+    gradient = np.empty((len(x), 3))
+    by_expression = np.empty((len(x), heads.expression.shape[1]))
+    by_identity = np.empty((len(x), len(heads.identity))) if with_shared else None
+    for start in range(0, len(x), CHUNK):
+        part = slice(start, start + CHUNK)
+        grads = _gradients(prior, x[part], heads.expression[frame_of[part]], heads.identity, with_shared)
+        residual[part], gradient[part], by_expression[part] = grads[:3]
+        if with_shared:
+            by_identity[part] = grads[3]
+    by_pose = np.concatenate([np.cross(x, gradient), gradient], -1)
+    frame = np.concatenate([by_pose, by_expression], -1).reshape(frames, count, -1)
+    shared = None
+    if with_shared:
+        by_scale = (gradient * x).sum(-1, keepdims=True)
+        shared = np.concatenate([by_identity, by_scale], -1).reshape(frames, count, -1)
+    agreement = _agreement(prior, heads, samples, x.reshape(frames, count, 3), gradient.reshape(frames, count, 3))
+    return Linearised(residual.reshape(frames, count), agreement, frame, shared)
+
+
+def _gradients(
+    prior: HeadPrior, x: np.ndarray, expression: np.ndarray, identity: np.ndarray, with_shared: bool
+) -> tuple[np.ndarray, ...]:
+    """Signed distance (P,) and its derivatives by x (P, 3), expression (P, J) and, if asked, identity (P, I)."""
+    like = prior.identity.mean
+    leaf = torch.as_tensor(x, dtype=like.dtype)[:, None].requires_grad_()
+    z_exp = prior.z_exp_from(torch.as_tensor(expression, dtype=like.dtype)).requires_grad_()
+    z_id = prior.z_id_from(torch.as_tensor(identity, dtype=like.dtype))
+    if with_shared:
+        z_id = z_id.expand(len(x), -1).clone().requires_grad_()
+    x_can = prior.warp(leaf, z_id, z_exp)
+    sdf = prior.sdf(x_can, z_id)[:, 0] if with_shared else prior.sdf(x_can[:, 0], z_id)
+    wanted = [leaf, z_exp, z_id] if with_shared else [leaf, z_exp]
+    by_x, by_exp, *by_id = torch.autograd.grad(sdf.sum(), wanted)
+    result = [sdf.detach(), by_x[:, 0], by_exp @ prior.expression.basis, *(g @ prior.identity.basis for g in by_id)]
+    return tuple(tensor.double().numpy() for tensor in result)
+
+
+def _agreement(prior: HeadPrior, heads: Heads, samples: Samples, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """(F, P) in [0, 1]: the cosine between cloud normal and surface normal, zero outside the box."""
+    unit = heads.head_from_world[:, :3, :3] / pose.scale_of(heads.head_from_world)[:, None, None]
+    normals = samples.normals @ np.swapaxes(unit, -1, -2)
+    cosine = (normals * gradient).sum(-1) / np.maximum(np.linalg.norm(gradient, axis=-1), 1e-9)
+    low, high = np.array(prior.config.box_min), np.array(prior.config.box_max)
+    inside = ((x > low) & (x < high)).all(-1)
+    return np.clip(cosine, 0, 1) ** 2 * inside

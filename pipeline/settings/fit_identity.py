@@ -1,0 +1,20 @@
+"""Settings of the stage fit_identity."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class FitIdentitySettings(BaseModel):
+    """One identity fitted to key frames of the training sequences."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key_frames: int = Field(default=8, ge=1, le=64, description="time steps spread over the training sequences")
+    points: int = Field(default=1200, ge=50, description="cloud points per key frame")
+    steps: int = Field(default=14, ge=1, description="Levenberg-Marquardt steps")
+    widest_mm: float = Field(default=20, gt=0, description="width of the robust kernel at the start")
+    narrowest_mm: float = Field(default=2.5, gt=0, description="width of the robust kernel at the end")
+    worth: float = Field(
+        default=400, gt=0, description="independent measurements a frame's points amount to, against the code priors"
+    )
+    free_scale: bool = Field(default=False, description="fit the scale too, for captures that are not metric")
+    seed: int = Field(default=0, ge=0, description="seed of the draw of points")

@@ -1,0 +1,27 @@
+"""Settings of the stage fit_sequence."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class FitSequenceSettings(BaseModel):
+    """Expression and pose of every time step under a known identity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    points: int = Field(default=2000, ge=50, description="cloud points per time step")
+    steps: int = Field(default=7, ge=1, description="Levenberg-Marquardt steps per time step")
+    widest_mm: float = Field(default=8, gt=0, description="width of the robust kernel at the start of a time step")
+    narrowest_mm: float = Field(default=2.5, gt=0, description="width of the robust kernel at the end")
+    worth: float = Field(
+        default=400, gt=0, description="independent measurements a frame's points amount to, against the code priors"
+    )
+    smooth_expression: float = Field(
+        default=1.0, gt=0, description="standard deviation of the second differences of expression weights in time"
+    )
+    smooth_degrees: float = Field(default=0.5, gt=0, description="the same of rotations, degrees")
+    smooth_mm: float = Field(default=1.0, gt=0, description="the same of translations, millimetres")
+    sweeps: int = Field(default=2, ge=1, description="joint steps over the whole sequence")
+    bad_mm: float = Field(
+        default=5.0, gt=0, description="a time step whose median distance is above is named in the log"
+    )
+    seed: int = Field(default=0, ge=0, description="seed of the draw of points")

@@ -1,0 +1,85 @@
+"""fit_sequence: expression code and head pose of every time step of one sequence."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline import cli
+from pipeline.errors import DataError
+from pipeline.head.clouds import Clouds
+from pipeline.head.fit import Smoothness, fit_sequence
+from pipeline.head.identity import file_digest, read_identity
+from pipeline.head.prior import load_prior
+from pipeline.head.solver import Schedule
+from pipeline.settings.fit_sequence import FitSequenceSettings
+from pipeline.store.chunk import Array, write_chunk
+
+
+def main() -> None:
+    """Read identity and clouds, fit, publish the track."""
+    parser = cli.parser(__doc__, FitSequenceSettings)
+    parser.add_argument("--prior", type=Path, required=True, help="head prior, safetensors")
+    parser.add_argument("--identity", type=Path, required=True, help="identity.safetensors")
+    parser.add_argument("--clouds", type=Path, nargs="+", required=True, help="all spans of the sequence")
+    parser.add_argument("--subject", required=True)
+    parser.add_argument("--sequence", required=True)
+    parser.add_argument("--output", type=Path, required=True, help="tracks/{sequence}.zarr.zip")
+    arguments = parser.parse_args()
+    settings = arguments.settings
+
+    prior, identity, clouds = load_prior(arguments.prior), read_identity(arguments.identity), Clouds(arguments.clouds)
+    if identity.prior != file_digest(arguments.prior):
+        raise DataError(
+            f"{arguments.identity}: fitted with another head prior than {arguments.prior}; rerun fit_identity"
+        )
+    if clouds.sequence != arguments.sequence:
+        raise DataError(f"{arguments.clouds[0]}: clouds of {clouds.sequence}; expected {arguments.sequence}")
+    heads, distance_mm = fit_sequence(
+        prior,
+        identity.w_id.astype(float),
+        identity.head_from_world,
+        clouds,
+        Schedule(settings.widest_mm, settings.narrowest_mm, settings.steps, settings.worth),
+        Smoothness(settings.smooth_expression, settings.smooth_degrees, settings.smooth_mm, settings.sweeps),
+        settings.points,
+        settings.seed,
+    )
+    cli.log.info(
+        "%s: median distance %.2f mm, worst step %.2f mm", clouds.sequence, np.median(distance_mm), distance_mm.max()
+    )
+    for step in np.flatnonzero(distance_mm > settings.bad_mm):
+        cli.log.warning("%s: step %d is fitted badly: %.1f mm", clouds.sequence, step, distance_mm[step])
+
+    with torch.no_grad():
+        z_exp = prior.z_exp_from(torch.as_tensor(heads.expression, dtype=torch.float32)).numpy()
+    write_chunk(
+        arguments.output,
+        {
+            "z_exp": Array(z_exp, ("time", "code"), "1", "expression codes of the head prior"),
+            "head_from_world": Array(
+                heads.head_from_world,
+                ("time", "row", "column"),
+                "head unit / m",
+                "similarity from world metres to head units",
+            ),
+            "residual_mm": Array(
+                distance_mm.astype(np.float32),
+                ("time",),
+                "mm",
+                "median distance of the step's cloud to the fitted surface",
+            ),
+        },
+        {
+            "stage": "fit_sequence",
+            "subject": arguments.subject,
+            "sequence": arguments.sequence,
+            "start": 0,
+            "stop": len(clouds),
+            "settings": settings.model_dump(),
+        },
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)
