@@ -1,0 +1,124 @@
+"""What is to be made: the capture table's subjects and sequences, cut into spans of time steps."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ConfigError
+
+COLUMNS = ("subject", "sequence", "folder", "frames")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One sequence of one subject: `folder` is the subject's capture, `frames` what every camera's video holds."""
+
+    subject: str
+    sequence: str
+    folder: Path
+    frames: int
+
+
+def read_table(path: Path) -> list[Recording]:
+    """Read captures.tsv. Raises ConfigError naming row and column; blank lines and lines that begin with # are skipped."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; expected a table with the columns {', '.join(COLUMNS)}")
+    lines = [line for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]
+    rows = csv.DictReader(lines, delimiter="\t")
+    if tuple(rows.fieldnames or ()) != COLUMNS:
+        raise ConfigError(f"{path}: columns are {rows.fieldnames}; expected {list(COLUMNS)}, separated by tabs")
+    recordings = [_recording(row, f"{path}: row {number}") for number, row in enumerate(rows, start=1)]
+    if not recordings:
+        raise ConfigError(f"{path}: no rows; expected one per subject and sequence")
+    pairs = [(recording.subject, recording.sequence) for recording in recordings]
+    for number, pair in enumerate(pairs, start=1):
+        if pair in pairs[: number - 1]:
+            raise ConfigError(f"{path}: row {number}, column sequence: {pair[1]} of {pair[0]} was named before")
+    return recordings
+
+
+def _recording(row: dict[str, str], where: str) -> Recording:
+    for column in COLUMNS:
+        if not row[column]:
+            raise ConfigError(f"{where}, column {column}: empty; expected a value")
+    for column in ("subject", "sequence"):
+        if "/" in row[column] or row[column].startswith("."):
+            raise ConfigError(f"{where}, column {column}: {row[column]!r} cannot be the name of a folder")
+    if not row["frames"].isascii() or not row["frames"].isdigit() or int(row["frames"]) < 1:
+        raise ConfigError(f"{where}, column frames: {row['frames']!r}; expected a whole number of at least 1")
+    if not Path(row["folder"]).is_dir():
+        raise ConfigError(f"{where}, column folder: no folder {row['folder']}")
+    return Recording(row["subject"], row["sequence"], Path(row["folder"]), int(row["frames"]))
+
+
+def spans(steps: int, length: int) -> list[str]:
+    """Half-open spans such as "000008-000016" that tile [0, steps), all `length` long but for the last."""
+    return [f"{start:06d}-{min(start + length, steps):06d}" for start in range(0, steps, length)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The recordings with the split into training and held-out ones; every answer keeps the table's order."""
+
+    recordings: list[Recording]
+    stride: int
+    span: int
+    held_out_cameras: list[str]
+    held_out_sequences: list[str]
+
+    def subjects(self) -> list[str]:
+        """All subjects."""
+        return list(dict.fromkeys(recording.subject for recording in self.recordings))
+
+    def folder(self, subject: str) -> Path:
+        """The subject's capture."""
+        return next(recording.folder for recording in self.recordings if recording.subject == subject)
+
+    def sequences(self, subject: str) -> list[str]:
+        """All sequences of a subject."""
+        return [recording.sequence for recording in self.recordings if recording.subject == subject]
+
+    def training(self, subject: str) -> list[str]:
+        """The sequences of a subject that training sees."""
+        return [sequence for sequence in self.sequences(subject) if sequence not in self.held_out_sequences]
+
+    def frames(self, subject: str, sequence: str) -> int:
+        """Frames of the videos, as the table says."""
+        return next(r.frames for r in self.recordings if (r.subject, r.sequence) == (subject, sequence))
+
+    def steps(self, subject: str, sequence: str) -> int:
+        """Time steps of a sequence: frames 0, stride, 2 stride, ..."""
+        return -(-self.frames(subject, sequence) // self.stride)
+
+    def spans(self, subject: str, sequence: str) -> list[str]:
+        """The spans of a sequence."""
+        return spans(self.steps(subject, sequence), self.span)
+
+    def cameras(self, subject: str) -> list[str]:
+        """Names of a subject's calibrated cameras, sorted; of the calibration nothing else is checked here."""
+        path = self.folder(subject) / "calibration" / "camera_params.json"
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file; expected the calibration of subject {subject}")
+        try:
+            return sorted(json.loads(path.read_text())["world_2_cam"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path}: no object with world_2_cam, a 4x4 matrix per camera") from error
+
+    def check(self) -> None:
+        """Raise ConfigError when the split names what no subject has, or leaves nothing to train on."""
+        everything = sorted({recording.sequence for recording in self.recordings})
+        require_known("split.sequences", self.held_out_sequences, everything)
+        for subject in self.subjects():
+            if len({r.folder for r in self.recordings if r.subject == subject}) > 1:
+                raise ConfigError(f"captures: subject {subject} lies in several folders; expected one capture each")
+            require_known("split.cameras", self.held_out_cameras, self.cameras(subject), f" for subject {subject}")
+            if not self.training(subject):
+                raise ConfigError(f"split.sequences: holds out all of subject {subject}; nothing is left to train on")
+
+
+def require_known(key: str, names: list[str], allowed: list[str], where: str = "") -> None:
+    """Raise ConfigError naming the key, the first unknown name and what is allowed."""
+    for name in names:
+        if name not in allowed:
+            raise ConfigError(f"{key}: unknown {name!r}; allowed{where}: {', '.join(allowed)}")

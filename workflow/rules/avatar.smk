@@ -1,0 +1,101 @@
+# The head prior (made anew only when its file is asked for by name), the avatar and its films.
+
+
+rule prior:
+    input:
+        ict=ict_facekit,
+    output:
+        "<results>/head_prior.safetensors",
+    log:
+        "<results>/logs/prior.log",
+    benchmark:
+        "<results>/benchmarks/prior.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 4
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        job=job("prior", state="runs/prior"),
+    shell:
+        "python -m pipeline.stages.prior {params.job} --ict {input.ict:q} --output {output:q} 2>&1 | tee {log:q}"
+
+
+rule train:
+    input:
+        buffers=of_training("buffers/{sequence}/capture/{span}.zarr.zip"),
+        targets=of_training("targets/{sequence}/{span}.zarr.zip"),
+        tracks=lambda wildcards: tracks(wildcards.subject, PLAN.training(wildcards.subject)),
+    output:
+        "<results>/{subject}/avatar.safetensors",
+    log:
+        "<results>/{subject}/logs/train.log",
+    benchmark:
+        "<results>/{subject}/benchmarks/train.tsv"
+    conda:
+        "../../envs/gpu.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=1440,
+    params:
+        job=job("train", held_out_cameras=HELD_OUT_CAMERAS, state=lambda wildcards: f"runs/{wildcards.subject}"),
+    shell:
+        "python -m pipeline.stages.train {params.job} --buffers {input.buffers:q} --targets {input.targets:q}"
+        " --tracks {input.tracks:q} --output {output:q} 2>&1 | tee {log:q}"
+
+
+rule render_capture:
+    input:
+        avatar="<results>/{subject}/avatar.safetensors",
+        buffers=of_sequence("buffers/{sequence}/capture/{span}.zarr.zip"),
+        targets=of_sequence("targets/{sequence}/{span}.zarr.zip"),
+        track="<results>/{subject}/tracks/{sequence}.zarr.zip",
+    output:
+        pictures="<results>/{subject}/renders/{sequence}/capture.zarr.zip",
+        film="<results>/{subject}/renders/{sequence}/capture.mp4",
+    log:
+        "<results>/{subject}/logs/render/{sequence}/capture.log",
+    benchmark:
+        "<results>/{subject}/benchmarks/render/{sequence}/capture.tsv"
+    conda:
+        "../../envs/gpu.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=120,
+    params:
+        job=job("render", cameras=film_cameras),
+    shell:
+        "python -m pipeline.stages.render {params.job} --avatar {input.avatar:q} --buffers {input.buffers:q}"
+        " --track {input.track:q} --targets {input.targets:q} --output {output.pictures:q} --film {output.film:q}"
+        " > {log:q} 2>&1"
+
+
+rule render_orbit:
+    input:
+        avatar="<results>/{subject}/avatar.safetensors",
+        buffers=of_sequence("buffers/{sequence}/orbit/{span}.zarr.zip"),
+        track="<results>/{subject}/tracks/{sequence}.zarr.zip",
+    output:
+        pictures="<results>/{subject}/renders/{sequence}/orbit.zarr.zip",
+        film="<results>/{subject}/renders/{sequence}/orbit.mp4",
+    log:
+        "<results>/{subject}/logs/render/{sequence}/orbit.log",
+    benchmark:
+        "<results>/{subject}/benchmarks/render/{sequence}/orbit.tsv"
+    conda:
+        "../../envs/gpu.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=120,
+    params:
+        job=job("render"),
+    shell:
+        "python -m pipeline.stages.render {params.job} --avatar {input.avatar:q} --buffers {input.buffers:q}"
+        " --track {input.track:q} --output {output.pictures:q} --film {output.film:q} > {log:q} 2>&1"

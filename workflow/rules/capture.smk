@@ -1,0 +1,51 @@
+# From videos to frames with alpha.
+
+
+rule calibrate:
+    input:
+        lambda wildcards: expand(
+            f"{PLAN.folder(wildcards.subject)}/calibration/{{name}}.json", name=["camera_params", "color_calibration"]
+        ),
+        lambda wildcards: videos(wildcards.subject, PLAN.sequences(wildcards.subject)[0]),
+    output:
+        "<results>/{subject}/cameras.json",
+    log:
+        "<results>/{subject}/logs/calibrate.log",
+    benchmark:
+        "<results>/{subject}/benchmarks/calibrate.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        job=job("calibrate", capture=lambda wildcards: PLAN.folder(wildcards.subject)),
+    shell:
+        "python -m pipeline.stages.calibrate {params.job} --output {output:q} > {log:q} 2>&1"
+
+
+rule ingest:
+    input:
+        cameras="<results>/{subject}/cameras.json",
+        videos=lambda wildcards: videos(wildcards.subject, wildcards.sequence),
+        plates=lambda wildcards: plates(wildcards.subject),
+    output:
+        "<results>/{subject}/frames/{sequence}/{span}.zarr.zip",
+    log:
+        "<results>/{subject}/logs/ingest/{sequence}/{span}.log",
+    benchmark:
+        "<results>/{subject}/benchmarks/ingest/{sequence}/{span}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        job=of_span(
+            "ingest",
+            capture=lambda wildcards: PLAN.folder(wildcards.subject),
+            frames=lambda wildcards: PLAN.frames(wildcards.subject, wildcards.sequence),
+        ),
+    shell:
+        "python -m pipeline.stages.ingest {params.job} --cameras {input.cameras:q} --output {output:q}"
+        " > {log:q} 2>&1"

@@ -1,0 +1,132 @@
+# Loads the settings once and turns them into paths and arguments; the only functions of the workflow.
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, workflow.basedir)
+from pipeline import config as configuration
+from pipeline import provenance
+from pipeline.errors import ConfigError
+
+try:
+    SETTINGS = configuration.load(config)
+    PLAN = SETTINGS.plan()
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+
+
+def shipped(path):
+    """A file of the project, relative to the working directory."""
+    return os.path.relpath(Path(workflow.basedir, path))
+
+
+HEAD_PRIOR = SETTINGS.head_prior or shipped("pipeline/head/weights/head_prior.safetensors")
+HELD_OUT_CAMERAS = ",".join(PLAN.held_out_cameras)
+HELD_OUT_SEQUENCES = ",".join(PLAN.held_out_sequences)
+
+shell.prefix(f"export PYTHONPATH={shlex.quote(workflow.basedir)}; ")
+
+
+pathvars:
+    results=SETTINGS.results,
+
+
+wildcard_constraints:
+    subject=r"[^/]+",
+    sequence=r"[^/]+",
+    rig=r"capture|orbit",
+    span=r"\d{6}-\d{6}",
+
+
+def job(stage, **options):
+    """Arguments of a stage: its settings, the digest of its code, and options that may be functions of wildcards.
+
+    One string, because Snakemake compares params as an unordered set of values without their names.
+    """
+
+    def arguments(wildcards):
+        fixed = ["--settings", SETTINGS.stage(stage), "--code", provenance.digest(f"pipeline.stages.{stage}")]
+        values = {name: value(wildcards) if callable(value) else value for name, value in options.items()}
+        return shlex.join(fixed + [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", str(value))])
+
+    return arguments
+
+
+def of_span(stage, **options):
+    """`job` for a stage that makes one chunk: subject, sequence, start and stop come from the wildcards."""
+    return job(
+        stage,
+        subject=lambda wildcards: wildcards.subject,
+        sequence=lambda wildcards: wildcards.sequence,
+        start=lambda wildcards: int(wildcards.span.split("-")[0]),
+        stop=lambda wildcards: int(wildcards.span.split("-")[1]),
+        **options,
+    )
+
+
+def chunks(pattern, subject, sequences):
+    """All spans of the sequences of a subject, `pattern` being a path with {sequence} and {span}."""
+    pairs = [(sequence, span) for sequence in sequences for span in PLAN.spans(subject, sequence)]
+    return [f"{SETTINGS.results}/{subject}/{pattern}".format(sequence=sequence, span=span) for sequence, span in pairs]
+
+
+def of_sequence(pattern):
+    """Input function: all spans of the wildcards' sequence."""
+    return lambda wildcards: chunks(pattern, wildcards.subject, [wildcards.sequence])
+
+
+def of_training(pattern):
+    """Input function: all spans of the subject's training sequences."""
+    return lambda wildcards: chunks(pattern, wildcards.subject, PLAN.training(wildcards.subject))
+
+
+def of_all(pattern):
+    """Input function: all spans of all sequences of the subject."""
+    return lambda wildcards: chunks(pattern, wildcards.subject, PLAN.sequences(wildcards.subject))
+
+
+def ict_facekit(wildcards):
+    """The face model that the head prior is trained on; nothing else needs it."""
+    if SETTINGS.ict_facekit is None:
+        raise WorkflowError("config: ict_facekit: missing; expected the path of ict_facekit.npz")
+    return SETTINGS.ict_facekit
+
+
+def tracks(subject, sequences):
+    """The tracks of some sequences of a subject."""
+    return [f"{SETTINGS.results}/{subject}/tracks/{sequence}.zarr.zip" for sequence in sequences]
+
+
+def films(subject, suffix, rigs=("capture", "orbit")):
+    """What is rendered of a subject: every sequence on the capture's rig, the films' orbits."""
+    wanted = [(sequence, "capture") for sequence in PLAN.sequences(subject)]
+    wanted += [(sequence, "orbit") for sequence in PLAN.sequences(subject) if sequence in SETTINGS.films.orbits]
+    return [f"{SETTINGS.results}/{subject}/renders/{sequence}/{rig}{suffix}" for sequence, rig in wanted if rig in rigs]
+
+
+def film_cameras(wildcards):
+    """Cameras that a sequence is rendered from: the held-out ones, for held-out sequences those of the films too."""
+    more = SETTINGS.films.cameras if wildcards.sequence in PLAN.held_out_sequences else []
+    return ",".join(dict.fromkeys([*PLAN.held_out_cameras, *more]))
+
+
+def rig_file(wildcards):
+    """The still rig of the capture, or the orbit that belongs to a sequence."""
+    name = "capture" if wildcards.rig == "capture" else f"orbit/{wildcards.sequence}"
+    return f"{SETTINGS.results}/{wildcards.subject}/rigs/{name}.json"
+
+
+def videos(subject, sequence):
+    """The sequence's video of every calibrated camera."""
+    folder = PLAN.folder(subject) / "sequences" / sequence / "images"
+    return [f"{folder}/cam_{camera}.mp4" for camera in PLAN.cameras(subject)]
+
+
+def plates(subject):
+    """The picture of the empty set of every calibrated camera."""
+    folder = PLAN.folder(subject) / "sequences/BACKGROUND"
+    return [f"{folder}/image_{camera}.jpg" for camera in PLAN.cameras(subject)]

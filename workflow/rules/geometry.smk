@@ -1,0 +1,98 @@
+# From frames to a fitted head: point clouds, the head prior's codes and poses, meshes.
+
+
+rule pointcloud:
+    input:
+        cameras="<results>/{subject}/cameras.json",
+        frames="<results>/{subject}/frames/{sequence}/{span}.zarr.zip",
+    output:
+        "<results>/{subject}/clouds/{sequence}/{span}.zarr.zip",
+    log:
+        "<results>/{subject}/logs/pointcloud/{sequence}/{span}.log",
+    benchmark:
+        "<results>/{subject}/benchmarks/pointcloud/{sequence}/{span}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        job=of_span("pointcloud"),
+    shell:
+        "python -m pipeline.stages.pointcloud {params.job} --cameras {input.cameras:q} --frames {input.frames:q}"
+        " --threads {threads} --output {output:q} > {log:q} 2>&1"
+
+
+rule fit_identity:
+    input:
+        prior=HEAD_PRIOR,
+        cameras="<results>/{subject}/cameras.json",
+        clouds=of_training("clouds/{sequence}/{span}.zarr.zip"),
+    output:
+        "<results>/{subject}/identity.safetensors",
+    log:
+        "<results>/{subject}/logs/fit_identity.log",
+    benchmark:
+        "<results>/{subject}/benchmarks/fit_identity.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 4
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        job=job("fit_identity"),
+    shell:
+        "python -m pipeline.stages.fit_identity {params.job} --prior {input.prior:q} --cameras {input.cameras:q}"
+        " --clouds {input.clouds:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule fit_sequence:
+    input:
+        prior=HEAD_PRIOR,
+        identity="<results>/{subject}/identity.safetensors",
+        cameras="<results>/{subject}/cameras.json",
+        clouds=of_sequence("clouds/{sequence}/{span}.zarr.zip"),
+    output:
+        "<results>/{subject}/tracks/{sequence}.zarr.zip",
+    log:
+        "<results>/{subject}/logs/fit_sequence/{sequence}.log",
+    benchmark:
+        "<results>/{subject}/benchmarks/fit_sequence/{sequence}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        job=job(
+            "fit_sequence",
+            subject=lambda wildcards: wildcards.subject,
+            sequence=lambda wildcards: wildcards.sequence,
+        ),
+    shell:
+        "python -m pipeline.stages.fit_sequence {params.job} --prior {input.prior:q} --identity {input.identity:q}"
+        " --cameras {input.cameras:q} --clouds {input.clouds:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule mesh:
+    input:
+        prior=HEAD_PRIOR,
+        identity="<results>/{subject}/identity.safetensors",
+        track="<results>/{subject}/tracks/{sequence}.zarr.zip",
+    output:
+        "<results>/{subject}/meshes/{sequence}/{span}.zarr.zip",
+    log:
+        "<results>/{subject}/logs/mesh/{sequence}/{span}.log",
+    benchmark:
+        "<results>/{subject}/benchmarks/mesh/{sequence}/{span}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        job=of_span("mesh"),
+    shell:
+        "python -m pipeline.stages.mesh {params.job} --prior {input.prior:q} --identity {input.identity:q}"
+        " --track {input.track:q} --output {output:q} > {log:q} 2>&1"
