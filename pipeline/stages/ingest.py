@@ -38,15 +38,7 @@ def main() -> None:
             "rgb": Array(rgb, ("time", "camera", "y", "x", "channel"), "sRGB", "colour-corrected pictures, 0 to 255"),
             "alpha": Array(alpha, ("time", "camera", "y", "x"), "1/255", "share of person (head, hair, clothes)"),
         },
-        {
-            "stage": "ingest",
-            "subject": options.subject,
-            "sequence": options.sequence,
-            "start": options.start,
-            "stop": options.stop,
-            "cameras": rig.names,
-            "settings": settings.model_dump(),
-        },
+        {**cli.record("ingest", options), "cameras": rig.names},
     )
 
 

@@ -1,0 +1,74 @@
+"""Benchmark of ingest: IoU of alpha with the truth and CPU seconds per frame of all cameras. Last line: JSON."""
+
+import argparse
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipeline.capture.calibration import read_capture_rig
+from pipeline.capture.ingest import check_videos, read_span
+from pipeline.settings.ingest import IngestSettings
+
+
+def iou(ours: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Soft IoU (sum of minima over sum of maxima) and IoU at one half, of two alphas (H, W) in [0, 1]."""
+    soft = np.minimum(ours, truth).sum() / np.maximum(ours, truth).sum()
+    hard = ((ours > 0.5) & (truth > 0.5)).sum() / ((ours > 0.5) | (truth > 0.5)).sum()
+    return float(soft), float(hard)
+
+
+def sheet_row(rgb: np.ndarray, ours: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Picture, person over green, alpha and signed error beside each other (H, 4 W, 3) uint8."""
+    green = np.array([0, 200, 0])
+    over = rgb * ours[..., None] + green * (1 - ours[..., None])
+    grey = [np.repeat(values[..., None], 3, axis=2) for values in (ours * 255, 128 + (ours - truth) * 127)]
+    return np.hstack([rgb, over, *grey]).astype(np.uint8)
+
+
+def main() -> None:
+    """Ingest every sequence that has truth, compare the frames that have it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--capture", type=Path, default=Path("data/demo/901"))
+    parser.add_argument("--truth", type=Path, default=Path("../shared/captures/truth/901"))
+    parser.add_argument("--sheet", type=Path, help="PNG of the six worst frames")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+
+    rig, settings = read_capture_rig(options.capture, 1.0), IngestSettings()
+    levels = (settings.background_levels, settings.person_levels)
+    scores, rows, seconds, frames = [], [], 0.0, 0
+    for folder in sorted((options.truth / "alpha").iterdir()):
+        with np.load(options.truth / f"{folder.name}.npz") as archive:
+            count = len(archive["head_to_world"])
+        began = time.process_time()
+        check_videos(options.capture, folder.name, rig, count)
+        rgb, alpha = read_span(options.capture, folder.name, rig, range(count), levels, lambda done: None)
+        seconds, frames = seconds + time.process_time() - began, frames + count
+        for picture in sorted(folder.glob("*/*.png")):
+            c, t = rig.index(picture.parent.name), int(picture.stem)
+            truth, ours = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE) / 255, alpha[t, c] / 255
+            scores.append(iou(ours, truth))
+            rows.append((scores[-1][0], sheet_row(rgb[t, c], ours, truth)))
+        print(f"{folder.name}: {count} frames, {seconds:.1f} s so far", file=sys.stderr)
+    if options.sheet:
+        worst = [row for _, row in sorted(rows, key=lambda row: row[0])[:6]]
+        cv2.imwrite(str(options.sheet), np.vstack(worst)[..., ::-1])
+    soft, hard = np.array(scores).T
+    figures = {
+        "iou_mean": round(float(soft.mean()), 4),
+        "iou_min": round(float(soft.min()), 4),
+        "iou_half_mean": round(float(hard.mean()), 4),
+        "iou_half_min": round(float(hard.min()), 4),
+        "pictures": len(scores),
+        "s_per_frame": round(seconds / frames, 3),
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Fixtures that several test files share."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_videos import decode_all, encode
+
+DEMO = Path(__file__).parents[1] / "data" / "demo" / "901"
+TINY_CAMERAS = ("220700191", "222200037", "222200044", "222200048", "222200049")
+TINY_SEQUENCES = ("EXP-5-mouth", "EXP-2-eyes")
+TINY_FRAMES = 3
+
+
+@pytest.fixture(scope="session")
+def tiny_capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A capture folder cut from the demo: five cameras, two sequences of three frames. Copy it before changing it."""
+    capture = tmp_path_factory.mktemp("captures") / "901"
+    for name in ("camera_params.json", "color_calibration.json"):
+        content = json.loads((DEMO / "calibration" / name).read_text())
+        of_cameras = content.get("world_2_cam", content)
+        for camera in set(of_cameras) - set(TINY_CAMERAS):
+            del of_cameras[camera]
+        (capture / "calibration").mkdir(parents=True, exist_ok=True)
+        (capture / "calibration" / name).write_text(json.dumps(content))
+    for camera in TINY_CAMERAS:
+        for sequence in TINY_SEQUENCES:
+            video = Path("sequences") / sequence / "images" / f"cam_{camera}.mp4"
+            encode(capture / video, decode_all(DEMO / video)[:TINY_FRAMES], preset="ultrafast")
+        plate = Path("sequences") / "BACKGROUND" / f"image_{camera}.jpg"
+        (capture / plate).parent.mkdir(exist_ok=True)
+        shutil.copy(DEMO / plate, capture / plate)
+    return capture
+
+
+@pytest.fixture
+def own_capture(tiny_capture: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny capture that the test may damage."""
+    return Path(shutil.copytree(tiny_capture, tmp_path / "901"))

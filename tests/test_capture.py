@@ -1,0 +1,164 @@
+"""The library under ingest: frames by number, colour correction against colour-science, alpha against truth."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from colour.characterisation import apply_matrix_colour_correction_Cheung2004
+from colour.models import eotf_inverse_sRGB, eotf_sRGB
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.capture.calibration import plate_path, read_capture_rig, read_plate
+from pipeline.capture.color import CHEUNG_TERMS, correct_color
+from pipeline.capture.ingest import read_span
+from pipeline.capture.matting import alpha_from_plate, solve_alpha
+from pipeline.capture.video import probe, read_frames
+from pipeline.errors import DataError
+from tests.tiny_videos import decode_all, encode
+
+ALPHA = Path(__file__).parent / "data" / "alpha"
+LEVELS = (10.0, 30.0)
+FRAMES = 40
+
+
+@pytest.fixture(scope="module", params=["closed", "open"])
+def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """A film of moving noise with key frames every 8 frames and B-frames, and its frames decoded from the first."""
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    noise = np.random.default_rng(0).integers(0, 255, (48, 64 + FRAMES, 3), np.uint8)
+    pictures = [
+        av.VideoFrame.from_ndarray(np.ascontiguousarray(noise[:, n : n + 64]), format="rgb24").reformat(
+            format="yuv420p"
+        )
+        for n in range(FRAMES)
+    ]
+    gop = "open-gop=1" if request.param == "open" else "open-gop=0"
+    encode(path, pictures, qp="10", bf="3", g="8", **{"x264-params": f"{gop}:scenecut=0"})
+    return path, np.stack([frame.to_ndarray(format="rgb24") for frame in decode_all(path)])
+
+
+@given(start=st.integers(0, FRAMES - 1), length=st.integers(1, 12), stride=st.integers(1, 5))
+@settings(max_examples=40, deadline=None)
+def test_a_frame_does_not_depend_on_the_span(
+    film: tuple[Path, np.ndarray], start: int, length: int, stride: int
+) -> None:
+    path, all_frames = film
+    numbers = range(start, min(start + length * stride, FRAMES), stride)
+    assert np.array_equal(np.stack(list(read_frames(path, numbers))), all_frames[list(numbers)])
+
+
+def test_probe(film: tuple[Path, np.ndarray]) -> None:
+    info = probe(film[0])
+    assert (info.frames, info.width, info.height) == (FRAMES, 64, 48)
+
+
+def test_frames_beyond_the_end(film: tuple[Path, np.ndarray]) -> None:
+    with pytest.raises(DataError, match=rf"ends before frame {FRAMES}"):
+        list(read_frames(film[0], range(FRAMES - 2, FRAMES + 1)))
+
+
+def test_uneven_times(film: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    path = tmp_path / "uneven.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for n, frame in enumerate(decode_all(film[0])[:10]):
+            frame.pts, frame.pict_type = n + 3 * (n > 5), 0
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(DataError, match=r"uneven\.mp4: frame .* came where .* was expected"):
+        list(read_frames(path, range(10)))
+
+
+def reference_color(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """The same correction by colour-science alone, in float64."""
+    linear = apply_matrix_colour_correction_Cheung2004(eotf_sRGB(picture / 255), matrix, matrix.shape[1])
+    return np.rint(eotf_inverse_sRGB(np.clip(linear, 0, 1)) * 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("terms", CHEUNG_TERMS)
+def test_color_correction_is_colour_sciences(terms: int) -> None:
+    random = np.random.default_rng(terms)
+    picture = random.integers(0, 256, (40, 30, 3), np.uint8)
+    matrix = np.eye(3, terms) + random.normal(0, 0.05, (3, terms))
+    ours, reference = correct_color(picture, matrix).astype(int), reference_color(picture, matrix).astype(int)
+    assert np.abs(ours - reference).max() <= 1
+    assert (ours != reference).mean() < 0.01
+
+
+def test_identity_color_changes_nothing() -> None:
+    picture = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    assert np.array_equal(correct_color(picture, np.eye(3)), picture)
+
+
+def test_color_correction_makes_the_walls_agree(tiny_capture: Path) -> None:
+    def spread(develop: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> float:
+        means = [
+            develop(read_plate(plate_path(tiny_capture, camera.name)), camera.color).mean((0, 1))
+            for camera in read_capture_rig(tiny_capture, 1.0).cameras
+        ]
+        ratios = np.array(means) / np.mean(means, axis=1, keepdims=True)
+        return float(ratios.std(0).max())
+
+    assert spread(correct_color) < 0.6 * spread(lambda plate, matrix: plate)
+
+
+def soft_iou(ours: np.ndarray, truth: np.ndarray) -> float:
+    """Sum of minima over sum of maxima of two alphas."""
+    return float(np.minimum(ours, truth).sum() / np.maximum(ours, truth).sum())
+
+
+def test_alpha_against_truth(tiny_capture: Path) -> None:
+    rig = read_capture_rig(tiny_capture, 1.0)
+    done: list[int] = []
+    rgb, alpha = read_span(tiny_capture, "EXP-5-mouth", rig, range(1), LEVELS, done.append)
+    assert done == [1, 2, 3, 4, 5]
+    assert rgb.shape == (1, 5, 384, 256, 3)
+    for c, name in enumerate(rig.names):
+        truth = cv2.imread(str(ALPHA / "EXP-5-mouth" / f"{name}.png"), cv2.IMREAD_GRAYSCALE) / 255
+        assert soft_iou(alpha[0, c] / 255, truth) > 0.985, name
+
+
+def test_alpha_at_half_scale(tiny_capture: Path) -> None:
+    rig = read_capture_rig(tiny_capture, 0.5)
+    _, alpha = read_span(tiny_capture, "EXP-5-mouth", rig, range(1), LEVELS, lambda done: None)
+    for c, name in enumerate(rig.names):
+        truth = cv2.imread(str(ALPHA / "EXP-5-mouth" / f"{name}.png"), cv2.IMREAD_GRAYSCALE) / 255
+        half = cv2.resize(truth, (128, 192), interpolation=cv2.INTER_AREA)
+        assert soft_iou(alpha[0, c] / 255, half) > 0.98, name
+
+
+@given(shade=st.floats(0.7, 1.0), seed=st.integers(0, 99))
+@settings(max_examples=8, deadline=None)
+def test_nobody_before_a_shaded_wall(tiny_capture: Path, shade: float, seed: int) -> None:
+    plate = read_plate(plate_path(tiny_capture, "222200037"))
+    ramp = np.linspace(1, shade, plate.shape[1])[None, :, None]
+    picture = plate * ramp + np.random.default_rng(seed).normal(0, 3, plate.shape)
+    assert not alpha_from_plate(np.clip(picture, 0, 255).astype(np.uint8), plate, *LEVELS).any()
+
+
+@given(seed=st.integers(0, 99), radius=st.floats(40, 90))
+@settings(max_examples=8, deadline=None)
+def test_composite_is_taken_apart(tiny_capture: Path, seed: int, radius: float) -> None:
+    """A disc with a soft edge, shadow round it: alpha comes back, the eye-like hole in its middle filled."""
+    plate = read_plate(plate_path(tiny_capture, "222200037")).astype(float)
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[: plate.shape[0], : plate.shape[1]] + 0.5
+    distance = np.hypot(x - 128 - random.uniform(-20, 20), y - 192)
+    truth = np.clip((radius - distance) / 3 + 0.5, 0, 1)[..., None]
+    person = np.where(distance[..., None] < 5, plate, random.uniform(20, 110, 3))
+    wall = plate * (1 - 0.2 * np.exp(-(((distance - radius) / 60) ** 2)))[..., None]
+    picture = truth * person + (1 - truth) * wall + random.normal(0, 2, plate.shape)
+    alpha = alpha_from_plate(np.clip(picture, 0, 255).astype(np.uint8), plate.astype(np.uint8), *LEVELS) / 255
+    assert soft_iou(alpha, truth[..., 0]) > 0.97
+    assert alpha[distance < 10].min() > 0.98
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_a_trimap_without_both_sides_is_left_alone(value: float) -> None:
+    alpha = solve_alpha(np.zeros((20, 20, 3), np.uint8), np.full((20, 20), value))
+    assert np.array_equal(alpha, np.full((20, 20), np.uint8(np.rint(value * 255))))
