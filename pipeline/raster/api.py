@@ -1,0 +1,85 @@
+"""The rasteriser's one interface: what each pixel's ray meets first on a mesh, and attributes interpolated there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.capture.cameras import Camera
+
+BACKGROUND = -1
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """The first surface behind each pixel centre of one camera.
+
+    `triangle` (h, w) int32, row of `faces`, -1 for background; `barycentric` (h, w, 3) float32, perspective-correct
+    weights of the triangle's corners, sum 1, background 0; `depth` (h, w) float32 metres along the camera's z,
+    background 0.
+    """
+
+    triangle: np.ndarray
+    barycentric: np.ndarray
+    depth: np.ndarray
+
+    @property
+    def hit(self) -> np.ndarray:
+        """(h, w) bool, where there is a surface."""
+        return self.triangle != BACKGROUND
+
+
+class Rasterizer(Protocol):
+    """A back-end. Both give the same pixels but for a band along silhouettes and triangle edges."""
+
+    def rasterize(self, vertices: np.ndarray, faces: np.ndarray, cameras: Sequence[Camera]) -> list[Fragments]:
+        """Fragments of one mesh for each camera.
+
+        `vertices` (V, 3) float world metres; `faces` (F, 3) int32, counter-clockwise seen from outside. A ray that
+        first meets the inside of a surface (through the open neck) sees background, as a closed neck would hide it.
+        """
+        ...
+
+
+def available_rasterizer() -> Rasterizer:
+    """nvdiffrast where the package and CUDA are present, otherwise Embree on the CPU."""
+    if find_spec("nvdiffrast") is not None:
+        import torch  # takes seconds, and only the GPU back-end needs it
+
+        if torch.cuda.is_available():
+            from pipeline.raster.cuda import CudaRasterizer
+
+            return CudaRasterizer()
+    from pipeline.raster.embree import EmbreeRasterizer
+
+    return EmbreeRasterizer()
+
+
+def resolve(
+    triangle: np.ndarray, barycentric: np.ndarray, vertices: np.ndarray, faces: np.ndarray, camera: Camera
+) -> Fragments:
+    """Fragments from a back-end's raw hits: back faces dropped, depth from the corners.
+
+    `triangle` (h, w) int, `barycentric` (h, w, 3), `vertices` (V, 3) world metres, `faces` (F, 3).
+    """
+    in_camera = vertices @ camera.camera_from_world[:3, :3].T + camera.camera_from_world[:3, 3]
+    a, b, c = (in_camera[faces[:, corner]] for corner in range(3))
+    outward = np.einsum("ij,ij->i", np.cross(b - a, c - a), a) < 0  # the camera stands at the origin
+    hit = triangle != BACKGROUND
+    hit[hit] = outward[triangle[hit]]
+    triangle = np.where(hit, triangle, BACKGROUND).astype(np.int32)
+    barycentric = np.where(hit[..., None], barycentric, 0).astype(np.float32)
+    fragments = Fragments(triangle, barycentric, np.zeros(triangle.shape, np.float32))
+    depth = interpolate(fragments, faces, in_camera[:, 2:])[..., 0]
+    return Fragments(triangle, barycentric, depth)
+
+
+def interpolate(fragments: Fragments, faces: np.ndarray, attributes: np.ndarray) -> np.ndarray:
+    """Vertex attributes (V, K) at every pixel, (h, w, K) float32, background 0."""
+    result = np.zeros((*fragments.triangle.shape, attributes.shape[1]), np.float32)
+    hit = fragments.hit
+    corners = attributes[faces[fragments.triangle[hit]]]  # (P, 3, K)
+    result[hit] = np.einsum("pc,pck->pk", fragments.barycentric[hit], corners)
+    return result

@@ -1,0 +1,33 @@
+"""Rasterising on the CPU: one Embree ray through every pixel centre."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
+
+from pipeline.capture.cameras import Camera
+from pipeline.raster.api import Fragments, resolve
+
+
+class EmbreeRasterizer:
+    """The CPU back-end of `pipeline.raster.api.Rasterizer`; one acceleration structure serves all cameras."""
+
+    def rasterize(self, vertices: np.ndarray, faces: np.ndarray, cameras: Sequence[Camera]) -> list[Fragments]:
+        """See `pipeline.raster.api.Rasterizer.rasterize`."""
+        middle = vertices.mean(0, dtype=np.float64)  # Embree computes in float32: keep the numbers small
+        scene = EmbreeScene(robust=True)  # without it rays slip between neighbouring triangles
+        TriangleMesh(scene, (vertices - middle).astype(np.float32), np.ascontiguousarray(faces, np.int32))
+        return [_trace(scene, middle, vertices, faces, camera) for camera in cameras]
+
+
+def _trace(
+    scene: EmbreeScene, middle: np.ndarray, vertices: np.ndarray, faces: np.ndarray, camera: Camera
+) -> Fragments:
+    directions = camera.rays().reshape(-1, 3).astype(np.float32)
+    origins = np.broadcast_to((camera.centre - middle).astype(np.float32), directions.shape).copy()
+    hits = scene.run(origins, directions, query="INTERSECT", output=1)
+    size = (camera.height, camera.width)
+    second, third = hits["u"].reshape(size), hits["v"].reshape(size)
+    barycentric = np.stack([1 - second - third, second, third], -1)
+    return resolve(hits["primID"].reshape(size), barycentric, vertices, faces, camera)

@@ -1,0 +1,92 @@
+"""The head without the torso: which pixels of a cropped camera belong to it, and the training target over white."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import zarr
+from scipy.ndimage import distance_transform_edt
+
+from pipeline.capture.cameras import Camera, Rig
+from pipeline.meshing.cut import Plane
+from pipeline.raster.resample import crop_weights, resample
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How far off the mesh a pixel still counts as head, metres: `skin` up to `low` above the neck cut, growing to
+    `hair` at `high` above it.
+
+    The mesh is within millimetres on the skin but only a rough hull of the hair, and a wide margin at the chin lets the
+    collar in.
+    """
+
+    skin: float
+    hair: float
+    low: float
+    high: float
+
+    def at(self, height: np.ndarray) -> np.ndarray:
+        """The margin (...,) at heights (...,) above the neck cut, metres."""
+        return np.interp(height, [self.low, self.high], [self.skin, self.hair])
+
+
+def head_weight(
+    buffers: dict[str, np.ndarray], camera: Camera, head_from_world: np.ndarray, neck: Plane, margin: Margin
+) -> np.ndarray:
+    """Share of each pixel (h, w) float32 in [0, 1] that may belong to the head; its alpha is still to be multiplied.
+
+    A pixel off the mesh is placed at the depth of the nearest pixel on it and takes that pixel's displacement to
+    canonical space, so that a jaw that opens carries the cut along. It counts above the neck plane and near the mesh.
+    `buffers`: depth (h, w), mask (h, w), x_can (h, w, 5) of the cut mesh; `head_from_world` (4, 4) similarity.
+    """
+    mask = buffers["mask"] > 0
+    if not mask.any():
+        return np.zeros(mask.shape, np.float32)
+    distance, nearest = distance_transform_edt(~mask, return_indices=True)
+    nearest = tuple(nearest)
+    depth = buffers["depth"][nearest].astype(np.float64)
+    world = camera.centre + camera.rays() * depth[..., None]
+    head = world @ head_from_world[:3, :3].T + head_from_world[:3, 3]
+    canonical = head + (buffers["x_can"][..., :3] - head)[nearest]
+    units_per_metre = np.cbrt(np.linalg.det(head_from_world[:3, :3]))
+    height = neck.height(canonical) / units_per_metre  # metres above the cut
+    pixel = depth / camera.intrinsics[1, 1]  # metres
+    above = np.clip(0.5 + height / pixel, 0, 1)
+    near = np.clip(0.5 + margin.at(height) / pixel - distance, 0, 1)
+    return (above * near).astype(np.float32)
+
+
+def over_white(colour: np.ndarray, alpha: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The target and its alpha, uint8 (h, w, 3) and (h, w).
+
+    `colour` (h, w, 3) premultiplied sRGB in [0, 255], `alpha` (h, w) in [0, 1] and `weight` (h, w) in [0, 1].
+    """
+    own = alpha * weight
+    target = colour * weight[..., None] + 255 * (1 - own[..., None])
+    return np.rint(np.clip(target, 0, 255)).astype(np.uint8), np.rint(np.clip(own, 0, 1) * 255).astype(np.uint8)
+
+
+class Targets:
+    """Makes the targets of one time step after the other for the crops `rig` of the capture's cameras `source`."""
+
+    def __init__(self, source: Rig, rig: Rig, neck: Plane, margin: Margin):
+        self.rig, self.neck, self.margin = rig, neck, margin
+        self.sources = [source.index(camera.name) for camera in rig.cameras]
+        self.weights = [
+            crop_weights(source.cameras[index], camera) for index, camera in zip(self.sources, rig.cameras, strict=True)
+        ]
+
+    def of_step(
+        self, frames: zarr.Group, buffers: zarr.Group, index: int, head_from_world: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Targets (C, h, w, 3) and their alpha (C, h, w), uint8, of entry `index` of two chunks of one span."""
+        made = []
+        for camera, crop in enumerate(self.rig.cameras):
+            rgb = frames["rgb"][index, self.sources[camera]].astype(np.float32)
+            alpha = frames["alpha"][index, self.sources[camera]].astype(np.float32)[..., None] / 255
+            seen = resample(np.concatenate([rgb * alpha, alpha], -1), *self.weights[camera])
+            here = {name: buffers[name][index, camera] for name in ("depth", "mask", "x_can")}
+            weight = head_weight(here, crop, head_from_world, self.neck, self.margin)
+            made.append(over_white(seen[..., :3], seen[..., 3], weight))
+        targets, alphas = zip(*made, strict=True)
+        return np.stack(targets), np.stack(alphas)

@@ -1,0 +1,20 @@
+"""Settings of the isolate stage."""
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class IsolateSettings(BaseModel):
+    """How far off the fitted mesh a pixel of the person still counts as head."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    skin_margin: float = Field(0.003, ge=0, le=0.1, description="at the neck and the jaw, metres")
+    hair_margin: float = Field(0.04, ge=0, le=0.3, description="where there may be hair, metres")
+    skin_height: float = Field(0.04, ge=0, le=0.5, description="the skin margin holds up to here above the cut, metres")
+    hair_height: float = Field(0.08, gt=0, le=0.5, description="the hair margin holds from here on, metres")
+
+    @model_validator(mode="after")
+    def _rising(self) -> "IsolateSettings":
+        if self.skin_height >= self.hair_height:
+            raise ValueError(f"skin_height {self.skin_height} is not below hair_height {self.hair_height}")
+        return self

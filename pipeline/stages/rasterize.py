@@ -1,0 +1,45 @@
+"""rasterize: depth, world normals, canonical coordinates and mask of a span's meshes for the cameras of a rig."""
+
+from pathlib import Path
+
+from pipeline import cli
+from pipeline.capture.cameras import read_rig
+from pipeline.errors import DataError
+from pipeline.meshing.mesh import read_meshes
+from pipeline.raster.api import available_rasterizer
+from pipeline.raster.buffers import draw, pack
+from pipeline.settings.rasterize import RasterizeSettings
+from pipeline.store.chunk import read_attributes, write_chunk
+
+
+def main() -> None:
+    """Read meshes and rig, draw every time step, publish one chunk."""
+    parser = cli.parser(__doc__, RasterizeSettings)
+    cli.add_span(parser)
+    parser.add_argument("--meshes", type=cli.existing_file, required=True, help="meshes/{sequence}/{span}.zarr.zip")
+    parser.add_argument("--rig", type=cli.existing_file, required=True, help="a rig's JSON")
+    parser.add_argument("--output", type=Path, required=True, help="buffers/{sequence}/{rig}/{span}.zarr.zip")
+    arguments = parser.parse_args()
+
+    rig, meshes = read_rig(arguments.rig), read_meshes(arguments.meshes)
+    steps = range(arguments.start, arguments.stop)
+    if len(meshes) != len(steps):
+        raise DataError(f"{arguments.meshes}: {len(meshes)} meshes; expected {len(steps)}, one for each step")
+    if rig.moving and len(rig.cameras) < arguments.stop:
+        raise DataError(f"{arguments.rig}: {len(rig.cameras)} cameras; the span goes to step {arguments.stop}")
+    rasterizer = available_rasterizer()
+    progress = cli.Progress(len(steps), "steps")
+    drawn = []
+    for step, mesh in zip(steps, meshes, strict=True):
+        drawn.append(draw(rasterizer, mesh, rig.cameras[step : step + 1] if rig.moving else rig.cameras))
+        progress.update(len(drawn))
+    attributes = {
+        "rasterizer": type(rasterizer).__name__,
+        "cameras": ["moving"] if rig.moving else rig.names,
+        "neck": read_attributes(arguments.meshes)["neck"],
+    }
+    write_chunk(arguments.output, pack(drawn), cli.record("rasterize", arguments) | attributes)
+
+
+if __name__ == "__main__":
+    cli.run(main)
