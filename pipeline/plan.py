@@ -21,7 +21,7 @@ class Recording:
 
 
 def read_table(path: Path) -> list[Recording]:
-    """Read captures.tsv. Raises ConfigError naming row and column; blank lines and lines that begin with # are skipped."""
+    """Read captures.tsv; lines that begin with # are skipped. Raises ConfigError naming row and column."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; expected a table with the columns {', '.join(COLUMNS)}")
     lines = [line for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]
@@ -39,6 +39,8 @@ def read_table(path: Path) -> list[Recording]:
 
 
 def _recording(row: dict[str, str], where: str) -> Recording:
+    if None in row:
+        raise ConfigError(f"{where}: more than {len(COLUMNS)} columns")
     for column in COLUMNS:
         if not row[column]:
             raise ConfigError(f"{where}, column {column}: empty; expected a value")

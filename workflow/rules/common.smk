@@ -18,7 +18,6 @@ except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
 
-
 def shipped(path):
     """A file of the project, relative to the working directory."""
     return os.path.relpath(Path(workflow.basedir, path))
@@ -51,7 +50,9 @@ def job(stage, **options):
     def arguments(wildcards):
         fixed = ["--settings", SETTINGS.stage(stage), "--code", provenance.digest(f"pipeline.stages.{stage}")]
         values = {name: value(wildcards) if callable(value) else value for name, value in options.items()}
-        return shlex.join(fixed + [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", str(value))])
+        return shlex.join(
+            fixed + [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+        )
 
     return arguments
 

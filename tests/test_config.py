@@ -1,0 +1,172 @@
+"""config.yaml and captures.tsv: what is accepted, and one clear line for what is not."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import config, plan
+from pipeline.errors import ConfigError
+from pipeline.provenance import ROOT
+
+DEMO = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def changed(key: str, value: object) -> dict:
+    """The demo's config with one dotted key set."""
+    result = copy.deepcopy(DEMO)
+    *parents, name = key.split(".")
+    section = result
+    for parent in parents:
+        section = section.setdefault(parent, {})
+    section[name] = value
+    return result
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> Path:
+    """A capture folder with nothing but the names of three cameras."""
+    (tmp_path / "capture/calibration").mkdir(parents=True)
+    cameras = {"world_2_cam": {name: [] for name in ("c", "a", "b")}}
+    (tmp_path / "capture/calibration/camera_params.json").write_text(json.dumps(cameras))
+    return tmp_path / "capture"
+
+
+def table(capture: Path, *rows: str) -> Path:
+    """captures.tsv with these rows; FOLDER stands for the capture."""
+    path = capture.parent / "captures.tsv"
+    lines = ["subject\tsequence\tfolder\tframes", *rows]
+    path.write_text("\n".join(lines).replace("FOLDER", str(capture)) + "\n")
+    return path
+
+
+def test_demo_config_is_valid_and_its_plan_is_the_demo():
+    demo = config.load(DEMO).plan()
+    assert demo.subjects() == ["901"]
+    assert demo.training("901") == ["EXP-5-mouth", "EMO-1-shout+laugh"]
+    assert len(demo.cameras("901")) == 13
+    assert demo.spans("901", "EXP-2-eyes") == ["000000-000008", "000008-000012"]
+
+
+def test_schema_file_is_the_models_schema():
+    assert config.SCHEMA.read_text() == config.schema(), "run: python -m pipeline.config --write-schema"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("ingest.strid", 2, "config: ingest.strid: unknown key; allowed: background_levels, "),
+        ("ingest.stride", 0, "config: ingest.stride: Input should be greater than or equal to 1; it is 0"),
+        ("span", "long", "config: span: Input should be a valid integer"),
+        ("split.cameras", [], "config: split.cameras: List should have at least 1 item"),
+        ("nonsense", 1, "config: nonsense: unknown key; allowed: calibrate, captures, "),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_its_key(key, value, message):
+    with pytest.raises(ConfigError) as error:
+        config.load(changed(key, value))
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_every_fault_gets_its_own_line_and_a_missing_key_says_what_is_expected():
+    broken = changed("ingest.stride", 0)
+    del broken["captures"]
+    with pytest.raises(ConfigError) as error:
+        config.load(broken)
+    assert str(error.value).splitlines() == [
+        "config: captures: missing; expected table of the recordings: subject, sequence, folder, frames",
+        "config: ingest.stride: Input should be greater than or equal to 1; it is 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "split.sequences",
+            ["EXP-9"],
+            "split.sequences: unknown 'EXP-9'; allowed: EMO-1-shout+laugh, EXP-2-eyes, EXP-5",
+        ),
+        ("split.cameras", [1], "split.cameras: unknown '1'; allowed for subject 901: 220700191, 222200036, "),
+        ("films.cameras", ["2"], "films.cameras: unknown '2'; allowed for subject 901: 220700191, "),
+        ("films.orbits", ["EXP-9"], "films.orbits: unknown 'EXP-9'; allowed: EXP-5-mouth, "),
+        (
+            "split.sequences",
+            ["EXP-5-mouth", "EMO-1-shout+laugh", "EXP-2-eyes"],
+            "split.sequences: holds out all of subject 901; nothing is left to train on",
+        ),
+        ("captures", "nothing.tsv", "nothing.tsv: no such file; expected a table with the columns subject, "),
+    ],
+)
+def test_a_name_that_the_captures_lack_is_one_line_with_the_allowed_ones(key, value, message):
+    with pytest.raises(ConfigError) as error:
+        config.load(changed(key, value)).plan()
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("1\ts\tFOLDER", "row 2, column frames: empty; expected a value"),
+        ("1\ts\tFOLDER\t0", "row 2, column frames: '0'; expected a whole number of at least 1"),
+        ("1\ts\tFOLDER\tten", "row 2, column frames: 'ten'; expected a whole number of at least 1"),
+        ("1\ts\tnowhere\t4", "row 2, column folder: no folder nowhere"),
+        ("1\ta/b\tFOLDER\t4", "row 2, column sequence: 'a/b' cannot be the name of a folder"),
+        ("1\tfirst\tFOLDER\t4", "row 2, column sequence: first of 1 was named before"),
+        ("1\ts\tFOLDER\t4\tmore", "row 2: more than 4 columns"),
+    ],
+)
+def test_a_wrong_row_names_row_and_column(capture, row, message):
+    path = table(capture, "1\tfirst\tFOLDER\t4", row)
+    with pytest.raises(ConfigError) as error:
+        plan.read_table(path)
+    assert str(error.value) == f"{path}: {message}"
+
+
+def test_wrong_columns_and_an_empty_table(capture):
+    path = table(capture)
+    with pytest.raises(ConfigError, match="no rows; expected one per subject and sequence"):
+        plan.read_table(path)
+    path.write_text("subject,sequence\n")
+    with pytest.raises(ConfigError, match=r"columns are .* expected .*separated by tabs"):
+        plan.read_table(path)
+
+
+def test_a_capture_without_calibration_is_named(capture):
+    recordings = plan.read_table(table(capture, "1\ta\tFOLDER\t4", "1\tb\tFOLDER\t4"))
+    file = capture / "calibration/camera_params.json"
+    for content, message in (("{}", "no object with world_2_cam"), (None, "no such file; expected the calibration of")):
+        if content is None:
+            file.unlink()
+        else:
+            file.write_text(content)
+        with pytest.raises(ConfigError, match=message):
+            plan.Plan(recordings, 1, 2, ["a"], ["b"]).check()
+
+
+def test_stride_counts_time_steps(capture):
+    recordings = plan.read_table(table(capture, "1\ta\tFOLDER\t7", "1\tb\tFOLDER\t6"))
+    sevens = plan.Plan(recordings, 3, 2, ["a"], ["b"])
+    assert sevens.spans("1", "a") == ["000000-000002", "000002-000003"]
+    assert sevens.spans("1", "b") == ["000000-000002"]
+
+
+@given(steps=st.integers(1, 500), length=st.integers(1, 600))
+def test_spans_tile_the_sequence(steps, length):
+    bounds = [tuple(map(int, span.split("-"))) for span in plan.spans(steps, length)]
+    assert [bounds[0][0], *(stop for _, stop in bounds)] == [*(start for start, _ in bounds), steps]
+    assert all(stop - start == length for start, stop in bounds[:-1])
+    assert 0 < bounds[-1][1] - bounds[-1][0] <= length
+
+
+def test_settings_of_a_stage_do_not_depend_on_the_order_of_keys():
+    one = config.load(changed("ingest", {"stride": 2, "person_levels": 40}))
+    other = config.load(changed("ingest", {"person_levels": 40, "stride": 2}))
+    assert one.stage("ingest") == other.stage("ingest")
+    assert json.loads(one.stage("ingest"))["stride"] == 2

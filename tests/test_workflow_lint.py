@@ -1,0 +1,45 @@
+"""The rules are linted and formatted, the schedule they give is the demo's, a wrong config is one clear line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline.provenance import ROOT
+
+TOOLS = Path(sys.executable).parent
+
+
+def tool(*command: str) -> subprocess.CompletedProcess:
+    """Run a tool of this environment in the project, its output in one string."""
+    environment = {**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+
+
+def test_snakemake_lint_finds_nothing():
+    result = tool("snakemake", "--lint")
+    assert result.returncode == 0, result.stdout
+
+
+def test_rules_are_formatted():
+    result = tool("snakefmt", "--check", "Snakefile", "workflow/rules")
+    assert result.returncode == 0, result.stdout
+
+
+def test_snakefile_is_short():
+    assert len((ROOT / "Snakefile").read_text().splitlines()) < 40
+
+
+def test_every_stage_is_run_by_a_rule():
+    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    for stage in (ROOT / "pipeline/stages").glob("[a-z]*.py"):
+        assert f"pipeline.stages.{stage.stem} " in rules, stage
+
+
+def test_an_unknown_sequence_in_the_split_ends_the_run_with_one_clear_line():
+    result = tool("snakemake", "-n", "--config", 'split={"cameras": ["222200037"], "sequences": ["EXP-9"]}')
+    assert result.returncode == 1
+    assert "split.sequences: unknown 'EXP-9'; allowed: EMO-1-shout+laugh, EXP-2-eyes, EXP-5-mouth" in result.stdout
+    assert "Traceback" not in result.stdout
