@@ -54,8 +54,12 @@ def main() -> None:
         }
         methods = {"avatar": footage.render, **baselines}
         metrics = evaluate(footage, methods, given.settings.pixels_per_degree)
-        subject = next(iter(targets.values())).attributes["subject"]
-        attributes = {"stage": "evaluate", "subject": subject, "settings": given.settings.model_dump()}
+        attributes = {
+            **cli.record("evaluate", given),
+            "subject": next(iter(targets.values())).attributes["subject"],
+            "held_out_cameras": given.held_out_cameras,
+            "held_out_sequences": given.held_out_sequences,
+        }
         write_comparison(given.comparison, footage, baselines, given.settings.comparison_pictures, attributes)
     write_metrics(given.output, metrics)
 

@@ -63,13 +63,13 @@ def normal_colors(normals: np.ndarray, head_from_world: np.ndarray) -> np.ndarra
 
 
 def over_white(colors: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Colors (h, w, 3) uint8 where mask (h, w) is not 0, white elsewhere."""
-    return np.where(mask[..., None] > 0, colors, 255).astype(np.uint8)
+    """Colors (h, w, 3) of any range, clipped to uint8, where mask (h, w) is not 0; white elsewhere."""
+    return np.where(mask[..., None] > 0, np.clip(colors, 0, 255), 255).astype(np.uint8)
 
 
 def canonical_colors(x_can: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Canonical x y z of buffers (h, w, 5) as red green blue uint8 over white, mid grey at the head's origin."""
-    return over_white(np.clip((x_can[..., :3] / CANONICAL_REACH * 0.5 + 0.5) * 255, 0, 255), mask)
+    return over_white((x_can[..., :3] / CANONICAL_REACH * 0.5 + 0.5) * 255, mask)
 
 
 def shaded(camera: Camera, normals: np.ndarray, mask: np.ndarray) -> np.ndarray:

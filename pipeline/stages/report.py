@@ -1,0 +1,47 @@
+"""Make the report page and the contact sheet from what all other stages made."""
+
+import argparse
+from pathlib import Path
+
+from pipeline import cli
+from pipeline.settings.report import ReportSettings
+from pipeline.store.chunk import publish
+from pipeline.viewer.material import open_material
+from pipeline.viewer.page import context, read_films, render
+from pipeline.viewer.records import rule_times
+from pipeline.viewer.sheets import contact_sheet, typical_shot
+
+LISTS = ("frames", "clouds", "tracks", "buffers", "targets", "renders", "films")
+FILES = ("cameras", "rig", "metrics", "comparison")
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    result = cli.parser(__doc__, ReportSettings)
+    result.add_argument("--subject", required=True)
+    for name in LISTS:
+        result.add_argument(f"--{name}", type=cli.existing_file, nargs="+", required=True, help="of all sequences")
+    for name in FILES:
+        result.add_argument(f"--{name}", type=cli.existing_file, required=True)
+    result.add_argument("--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files")
+    result.add_argument("--output", type=Path, required=True, help="report.html")
+    result.add_argument("--sheet", type=Path, required=True, help="contact_sheet.png")
+    return result.parse_args()
+
+
+def main() -> None:
+    """Choose, draw, publish."""
+    given = arguments()
+    files = {name: getattr(given, name) for name in (*LISTS, *FILES) if name != "films"}
+    with open_material(**files) as material:
+        films = read_films(given.films, material.held_out["sequences"], given.settings.largest_film_mb)
+        page = render(context(given.subject, material, films, rule_times(given.benchmarks), given.settings))
+        sheet = contact_sheet(material, typical_shot(material))
+    with publish(given.sheet) as partial:
+        sheet.save(partial)
+    with publish(given.output) as partial:
+        partial.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    cli.run(main)
