@@ -1,0 +1,59 @@
+"""Expression tokens read by an added cross-attention, put into a diffusers U-Net through attention processors."""
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from torch import nn
+
+
+class ExpressionAttention(nn.Module):
+    """Text cross-attention plus attention to expression tokens with the same query (DiffusionAvatars, Eq. 11).
+
+    The added part has its own key, value and output projections; the output starts at zero, so that a freshly
+    equipped network computes what it did before. diffusers hands `ip_hidden_states` to every processor whose
+    `__call__` asks for it (hence no `forward`) and to no other, without a warning.
+    """
+
+    def __init__(self, attention: Attention, token_width: int):
+        super().__init__()
+        inner = attention.inner_dim
+        self.text = AttnProcessor2_0()
+        self.to_k = nn.Linear(token_width, inner, bias=False)
+        self.to_v = nn.Linear(token_width, inner, bias=False)
+        self.to_out = nn.Linear(inner, attention.out_dim)
+        nn.init.zeros_(self.to_out.weight)
+        nn.init.zeros_(self.to_out.bias)
+
+    def __call__(
+        self,
+        attention: Attention,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        temb: torch.Tensor | None = None,
+        ip_hidden_states: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Hidden states (B, N, D), text (B, L, W), expression tokens `ip_hidden_states` (B, 4, W) -> (B, N, D)."""
+        read = self.text(attention, hidden_states, encoder_hidden_states, attention_mask, temb)
+        query = self._heads(attention, attention.to_q(hidden_states))
+        key = self._heads(attention, self.to_k(ip_hidden_states))
+        value = self._heads(attention, self.to_v(ip_hidden_states))
+        expression = F.scaled_dot_product_attention(query, key, value)  # (B, heads, N, D / heads)
+        return read + self.to_out(expression.transpose(1, 2).flatten(2))
+
+    @staticmethod
+    def _heads(attention: Attention, x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+
+
+def add_expression_attention(unet: UNet2DConditionModel, token_width: int) -> int:
+    """Give every cross-attention of the down and up blocks an expression attention. Returns how many there are."""
+    layers = {
+        name: module
+        for name, module in unet.named_modules()
+        if name.endswith("attn2") and name.startswith(("down_blocks", "up_blocks"))
+    }
+    for layer in layers.values():
+        layer.set_processor(ExpressionAttention(layer, token_width))
+    return len(layers)

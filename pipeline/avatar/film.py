@@ -1,0 +1,30 @@
+"""Films: H.264 in mp4, from pictures."""
+
+import math
+from pathlib import Path
+
+import av
+import numpy as np
+
+from pipeline.store.chunk import publish
+
+QUALITY = "14"  # constant rate factor: visually lossless
+
+
+def write_film(path: Path, pictures: np.ndarray, frames_per_second: int, seconds: float, scale: int) -> None:
+    """Publish pictures (T, h, w, 3) uint8 sRGB as a film, repeated in whole rounds to last at least `seconds`.
+
+    Each pixel becomes a square of `scale`; an odd side is filled with white, as the codec needs even ones.
+    """
+    large = pictures.repeat(scale, axis=1).repeat(scale, axis=2)
+    odd = [(0, side % 2) for side in large.shape[1:3]]
+    large = np.pad(large, ((0, 0), *odd, (0, 0)), constant_values=255)
+    rounds = max(1, math.ceil(seconds * frames_per_second / len(large)))
+    with publish(path) as partial, av.open(str(partial), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=frames_per_second, options={"crf": QUALITY, "threads": "1"})
+        stream.height, stream.width = large.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for _ in range(rounds):
+            for picture in large:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())

@@ -1,0 +1,165 @@
+"""The training loop: deterministic, resumable at any saved step, and stopped by a loss that is not finite."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from pipeline.avatar.checkpoint import Tensors, read_tensors, trained_tensors, write_tensors
+from pipeline.avatar.data import Pictures, to_unit
+from pipeline.avatar.model import Avatar
+from pipeline.avatar.recipe import Recipe
+from pipeline.avatar.schedule import draw_timesteps, make_scheduler
+from pipeline.cli import Progress
+from pipeline.errors import PipelineError
+
+AVERAGE_RAMP = 10  # the running average starts short: decay (1 + k) / (AVERAGE_RAMP + k) after k steps
+
+
+class Trainer:
+    """Model, optimizer and running average, and the step they are at.
+
+    All randomness of a step is a function of the seed and the step, so a state needs no random generator.
+    """
+
+    def __init__(self, avatar: Avatar, pictures: Pictures, recipe: Recipe):
+        self.avatar, self.pictures, self.recipe = avatar.to(memory_format=torch.channels_last), pictures, recipe
+        self.scheduler = make_scheduler()
+        self.step = 0
+        trained = {name: p for name, p in avatar.named_parameters() if p.requires_grad}
+        of_texture = {name for name in trained if name.startswith(("planes.", "texture."))}
+        networks = [p for name, p in trained.items() if name not in of_texture]
+        texture = [p for name, p in trained.items() if name in of_texture]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": networks}, {"params": texture}], betas=(0.9, 0.99), weight_decay=recipe.weight_decay
+        )
+        self.parameters = trained
+        self.average = {name: tensor.detach().clone() for name, tensor in trained_tensors(avatar).items()}
+
+    @property
+    def total(self) -> int:
+        """Number of steps of the whole training."""
+        return self.recipe.texture_steps + self.recipe.steps
+
+    @property
+    def size(self) -> int:
+        """How many numbers are trained."""
+        return sum(parameter.numel() for parameter in self.parameters.values())
+
+    def train_step(self) -> float:
+        """One step of the optimizer; returns the loss. Raises PipelineError when it is not finite."""
+        generator = self._generator(self.step)
+        loss = self._texture_loss() if self.step < self.recipe.texture_steps else self._loss(generator)
+        if not torch.isfinite(loss):
+            raise PipelineError(
+                f"the loss is {loss.item()} at step {self.step}; lower learning_rate or the steps' noise"
+            )
+        for group, rate in zip(self.optimizer.param_groups, self._rates(), strict=True):
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.gradient_limit)
+        self.optimizer.step()
+        self._update_average()
+        self.step += 1
+        return loss.item()
+
+    def _generator(self, step: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
+
+    def _indices(self) -> list[int]:
+        """The step's pictures: every epoch is a new order of all pictures, seeded by its number."""
+        places = range(self.step * self.recipe.batch, (self.step + 1) * self.recipe.batch)
+        count = len(self.pictures)
+        orders = {
+            epoch: torch.randperm(count, generator=self._generator(-1 - epoch)).tolist()
+            for epoch in {place // count for place in places}
+        }
+        return [orders[place // count][place % count] for place in places]
+
+    def _texture_loss(self) -> torch.Tensor:
+        buffers, target = self.pictures.batch(self._indices())
+        return self._colour_error(self.avatar.texture_picture(buffers), target[buffers.mask])
+
+    @staticmethod
+    def _colour_error(colours: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return F.mse_loss(colours, target.float() / 127.5 - 1)
+
+    def _loss(self, generator: torch.Generator) -> torch.Tensor:
+        """Mean squared error of v on random crops, and of the texture's colours."""
+        buffers, target = self.pictures.batch(self._indices())
+        factor = self.avatar.autoencoder.factor
+        height = min(self.recipe.crop_height, target.shape[1]) // factor * factor
+        width = min(self.recipe.crop_width, target.shape[2]) // factor * factor
+        top = int(torch.randint(target.shape[1] - height + 1, (), generator=generator))
+        left = int(torch.randint(target.shape[2] - width + 1, (), generator=generator))
+        buffers = buffers.crop(top, left, height, width)
+        target = target[:, top : top + height, left : left + width]
+        latents = self.avatar.autoencoder.encode(to_unit(target))
+        noise = torch.randn(latents.shape, generator=generator)
+        timesteps = draw_timesteps(len(latents), self.recipe.terminal_share, generator)
+        picture, tokens, colours = self.avatar.conditions(buffers)
+        noisy = self.scheduler.add_noise(latents, noise, timesteps)
+        v = self.avatar(noisy, timesteps, picture, tokens)
+        loss = F.mse_loss(v, self.scheduler.get_velocity(latents, noise, timesteps))
+        return loss + self.recipe.texture_weight * self._colour_error(colours, target[buffers.mask])
+
+    def _rates(self) -> tuple[float, float]:
+        """Learning rates of networks and planes: a linear rise for the networks, then one falling cosine for both."""
+        done = max(self.step - self.recipe.texture_steps, 0)
+        fall = 0.5 * (1 + math.cos(math.pi * done / max(self.recipe.steps, 1)))
+        rise = min(1.0, (done + 1) / (self.recipe.warmup_steps + 1))
+        return self.recipe.learning_rate * fall * rise, self.recipe.plane_learning_rate * fall
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        done = max(self.step - self.recipe.texture_steps, 0)
+        decay = min(self.recipe.average_decay, (1 + done) / (AVERAGE_RAMP + done))
+        current = trained_tensors(self.avatar)
+        torch._foreach_lerp_([self.average[name] for name in current], list(current.values()), 1 - decay)
+
+    def save(self, path: Path) -> None:
+        """Publish everything that the next step needs."""
+        tensors: Tensors = {f"now/{name}": tensor for name, tensor in trained_tensors(self.avatar).items()}
+        tensors |= {f"average/{name}": tensor for name, tensor in self.average.items()}
+        for name, parameter in self.parameters.items():
+            for key, tensor in self.optimizer.state[parameter].items():
+                tensors[f"{key}/{name}"] = tensor
+        write_tensors(path, tensors, {"step": self.step})
+
+    @torch.no_grad()
+    def load(self, path: Path) -> None:
+        """Go on where a saved state ended."""
+        tensors, description = read_tensors(path)
+        for kind, own in (("now", trained_tensors(self.avatar)), ("average", self.average)):
+            for name, tensor in own.items():
+                tensor.copy_(tensors[f"{kind}/{name}"])
+        for name, parameter in self.parameters.items():
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                if f"{key}/{name}" in tensors:
+                    saved = tensors[f"{key}/{name}"]
+                    like = saved if key == "step" else torch.empty_like(parameter).copy_(saved)
+                    self.optimizer.state[parameter][key] = like
+        self.step = description["step"]
+
+    def run(self, path: Path, preview: Callable[[], None], stopping: Callable[[], bool]) -> None:
+        """Do all steps that are left, from the state at `path` when there is one, saving the state there.
+
+        `stopping()` is asked after every step: when true, the state is saved and the loop ends early.
+        """
+        recipe = self.recipe
+        if path.is_file():
+            self.load(path)
+        progress = Progress(self.total * recipe.batch, "images", self.step * recipe.batch)
+        while self.step < self.total:
+            loss = self.train_step()
+            progress.update(self.step * recipe.batch, f", loss {loss:.4f}")
+            if self.step % recipe.preview_every == 0:
+                preview()
+            stop = stopping()
+            if stop or self.step % recipe.save_every == 0 or self.step == self.total:
+                self.save(path)
+            if stop:
+                return

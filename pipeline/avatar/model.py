@@ -1,0 +1,90 @@
+"""The avatar: feature planes, expression tokens, ControlNet and U-Net in one module."""
+
+import torch
+from torch import nn
+
+from pipeline.avatar.architecture import Architecture
+from pipeline.avatar.attention import add_expression_attention
+from pipeline.avatar.backbone import make_backbone
+from pipeline.avatar.condition import GEOMETRY_CHANNELS, Buffers, condition
+from pipeline.avatar.planes import FeaturePlanes
+from pipeline.avatar.schedule import sample
+from pipeline.errors import DataError
+
+
+class Avatar(nn.Module):
+    """Deferred diffusion (DiffusionAvatars, section 3): rasterised buffers and z_exp in, a picture over white out.
+
+    `code_size` is the length of z_exp; `describe_data` sets the statistics of codes and depths, which are saved with
+    the weights.
+    """
+
+    def __init__(self, architecture: Architecture, code_size: int):
+        super().__init__()
+        self.architecture, self.code_size = architecture, code_size
+        self.planes = FeaturePlanes(architecture.plane_size, architecture.plane_features, spread=0.1)
+        backbone = make_backbone(architecture, GEOMETRY_CHANNELS + self.planes.channels)
+        self.unet, self.controlnet, self.text = backbone.unet, backbone.controlnet, backbone.text
+        self.autoencoder, self.trained_unet = backbone.autoencoder, backbone.trained_unet
+        width = self.unet.config.cross_attention_dim
+        add_expression_attention(self.unet, width)
+        self.to_tokens = nn.Linear(code_size, architecture.expression_tokens * width)
+        self.texture = nn.Linear(self.planes.channels, 3)
+        self.register_buffer("code_mean", torch.zeros(code_size))
+        self.register_buffer("code_scale", torch.ones(()))
+        self.register_buffer("depth_middle", torch.zeros(()))
+        self.register_buffer("depth_scale", torch.ones(()))
+
+    def describe_data(self, codes: torch.Tensor, depths: torch.Tensor) -> None:
+        """Take the statistics of the training data: z_exp (N, E) and depths (M,) in metres of head pixels.
+
+        One scale for all of z_exp, so that its weak directions stay weak.
+        """
+        self.code_mean.copy_(codes.mean(0))
+        self.code_scale.copy_((codes - self.code_mean).square().mean().sqrt().clamp_min(1e-6))
+        self.depth_middle.copy_((depths.min() + depths.max()) / 2)
+        self.depth_scale.copy_(((depths.max() - depths.min()) / 2).clamp_min(1e-3))
+
+    def texture_picture(self, buffers: Buffers) -> torch.Tensor:
+        """What the planes alone say: (P, 3) colours in [-1, 1] of the masked pixels."""
+        return self.texture(self.planes(buffers.x_can[buffers.mask]))
+
+    def expression(self, z_exp: torch.Tensor) -> torch.Tensor:
+        """Codes (B, E) to tokens (B, expression_tokens, W)."""
+        tokens = self.to_tokens((z_exp - self.code_mean) / self.code_scale)
+        return tokens.unflatten(1, (self.architecture.expression_tokens, -1))
+
+    def forward(
+        self, latents: torch.Tensor, timesteps: torch.Tensor, picture: torch.Tensor, tokens: torch.Tensor
+    ) -> torch.Tensor:
+        """v (B, C, h', w') for noisy latents (B, C, h', w'), timesteps (B,), condition (B, K, h, w), tokens."""
+        text = self.text.expand(len(latents), -1, -1)
+        down, mid = self.controlnet(latents, timesteps, text, controlnet_cond=picture, return_dict=False)
+        return self.unet(
+            latents,
+            timesteps,
+            text,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=mid,
+            cross_attention_kwargs={"ip_hidden_states": tokens},
+            return_dict=False,
+        )[0]
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Shape of the latents of a picture. Raises DataError when the autoencoder cannot divide its sides."""
+        factor = self.autoencoder.factor
+        if height % factor or width % factor:
+            raise DataError(f"pictures of {width}x{height}; expected sides that are multiples of {factor}")
+        return self.autoencoder.channels, height // factor, width // factor
+
+    def conditions(self, buffers: Buffers) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Condition picture (B, K, h, w), expression tokens, and the texture's colours (P, 3) at the masked pixels."""
+        picture, features = condition(buffers, self.planes, self.depth_middle, self.depth_scale)
+        return picture, self.expression(buffers.z_exp), self.texture(features)
+
+    @torch.no_grad()
+    def render(self, buffers: Buffers, noise: torch.Tensor, steps: int, eta: float) -> torch.Tensor:
+        """Pictures (B, 3, h, w) in [-1, 1] by `steps` steps of diffusion from shared noise (see schedule.sample)."""
+        picture, tokens, _ = self.conditions(buffers)
+        latents = sample(lambda x, t: self(x, t, picture, tokens), noise, len(picture), steps, eta)
+        return self.autoencoder.decode(latents).clamp(-1, 1)

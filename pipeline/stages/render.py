@@ -1,0 +1,84 @@
+"""Render one sequence from one rig with an avatar: the pictures, and a film beside the real video when there is one."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline import cli
+from pipeline.avatar.checkpoint import read_avatar
+from pipeline.avatar.data import Pictures, camera_places, sequence_views
+from pipeline.avatar.drawing import draw
+from pipeline.avatar.film import write_film
+from pipeline.errors import DataError
+from pipeline.settings.render import RenderSettings
+from pipeline.store.chunk import Array, write_chunk
+from pipeline.store.reel import Reel, open_reels
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    result = cli.parser(__doc__, RenderSettings)
+    result.add_argument("--avatar", type=cli.existing_file, required=True, help="avatar.safetensors")
+    result.add_argument("--buffers", type=cli.existing_file, nargs="+", required=True, help="all spans of one sequence")
+    result.add_argument("--track", type=cli.existing_file, required=True, help="the sequence's track")
+    result.add_argument(
+        "--targets", type=cli.existing_file, nargs="*", default=[], help="the real pictures, for the film"
+    )
+    result.add_argument("--cameras", default="", help="names, separated by commas; all when empty")
+    result.add_argument("--output", type=Path, required=True, help="renders/{sequence}/{rig}.zarr.zip")
+    result.add_argument("--film", type=Path, required=True, help="renders/{sequence}/{rig}.mp4, the first camera")
+    return result.parse_args()
+
+
+def chosen_cameras(buffers: Reel, names: str) -> dict[str, int]:
+    """Places of the named cameras on the camera axis, in the order of the names."""
+    places = camera_places(buffers)
+    chosen = [name for name in names.split(",") if name] or list(places)
+    if unknown := [name for name in chosen if name not in places]:
+        raise DataError(f"{buffers.paths[0]}: no camera {', '.join(unknown)}; it has {', '.join(places)}")
+    return {name: places[name] for name in chosen}
+
+
+def single(reels: dict[str, Reel]) -> Reel:
+    """The only reel. Raises DataError when there are several sequences."""
+    if len(reels) != 1:
+        raise DataError(f"files of the sequences {', '.join(reels)}; expected one sequence")
+    return next(iter(reels.values()))
+
+
+def main() -> None:
+    """Read, draw every view, publish pictures and film."""
+    given = arguments()
+    settings = given.settings
+    torch.set_flush_denormal(True)
+    avatar = read_avatar(given.avatar)
+    with open_reels(given.buffers) as buffer_reels, open_reels(given.targets) as target_reels:
+        buffers = single(buffer_reels)
+        targets = single(target_reels) if given.targets else None
+        cameras = chosen_cameras(buffers, given.cameras)
+        pictures = Pictures(sequence_views(buffers, targets, given.track, list(cameras.values())))
+        progress, drawn = cli.Progress(len(pictures), "pictures"), []
+        for batch in draw(avatar, pictures, settings.steps, settings.eta, settings.seed, settings.batch):
+            drawn += list(batch.numpy())
+            progress.update(len(drawn))
+        rgb = np.stack(drawn).reshape(buffers.steps, len(cameras), *drawn[0].shape)  # (T, C, h, w, 3)
+        shown = [rgb[:, 0]]
+        if targets:
+            shown.append(np.stack([pictures[index][1][0].numpy() for index in range(0, len(pictures), len(cameras))]))
+        attributes = {key: buffers.attributes[key] for key in ("subject", "sequence")}
+    write_film(
+        given.film,
+        np.concatenate(shown, axis=2),
+        settings.frames_per_second,
+        settings.film_seconds,
+        settings.film_scale,
+    )
+    attributes |= {"start": 0, "stop": len(rgb), "cameras": list(cameras)}
+    about = Array(rgb, ("time", "camera", "row", "column", "channel"), "sRGB", "the avatar over white")
+    write_chunk(given.output, {"rgb": about}, cli.record("render", given) | attributes)
+
+
+if __name__ == "__main__":
+    cli.run(main)
