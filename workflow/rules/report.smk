@@ -55,12 +55,13 @@ rule report:
         mem_mb=4000,
         runtime=30,
     params:
-        job=job("report", subject=lambda wildcards: wildcards.subject),
-        benchmarks=lambda wildcards: f"{SETTINGS.results}/{wildcards.subject}/benchmarks",
+        job=job(
+            "report",
+            subject=lambda wildcards: wildcards.subject,
+            benchmarks=lambda wildcards: f"{SETTINGS.results}/{wildcards.subject}/benchmarks",
+        ),
     shell:
-        "find {params.benchmarks:q} -name '*.tsv' -print0 | sort -z | xargs -0"
-        " python -m pipeline.stages.report {params.job} --cameras {input.cameras:q} --rig {input.rig:q}"
+        "python -m pipeline.stages.report {params.job} --cameras {input.cameras:q} --rig {input.rig:q}"
         " --frames {input.frames:q} --clouds {input.clouds:q} --tracks {input.tracks:q} --buffers {input.buffers:q}"
         " --targets {input.targets:q} --renders {input.renders:q} --films {input.films:q} --metrics {input.metrics:q}"
-        " --comparison {input.comparison:q} --output {output.page:q} --sheet {output.sheet:q} --benchmarks"
-        " > {log:q} 2>&1"
+        " --comparison {input.comparison:q} --output {output.page:q} --sheet {output.sheet:q} > {log:q} 2>&1"
