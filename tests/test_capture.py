@@ -1,6 +1,7 @@
 """The library under ingest: frames by number, colour correction against colour-science, alpha against truth."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -37,7 +38,7 @@ def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         for n in range(FRAMES)
     ]
     gop = "open-gop=1" if request.param == "open" else "open-gop=0"
-    encode(path, pictures, qp="10", bf="3", g="8", **{"x264-params": f"{gop}:scenecut=0"})
+    encode(path, pictures, qp="10", bf="3", g="8", **{"x264-params": f"{gop}:scenecut=0:b-adapt=0"})
     return path, np.stack([frame.to_ndarray(format="rgb24") for frame in decode_all(path)])
 
 
@@ -67,7 +68,7 @@ def test_uneven_times(film: tuple[Path, np.ndarray], tmp_path: Path) -> None:
         stream = container.add_stream("libx264", rate=24, options={"bf": "0"})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for n, frame in enumerate(decode_all(film[0])[:10]):
-            frame.pts, frame.pict_type = n + 3 * (n > 5), 0
+            frame.pts, frame.time_base, frame.pict_type = n + 3 * (n > 5), Fraction(1, 24), 0
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     with pytest.raises(DataError, match=r"uneven\.mp4: frame .* came where .* was expected"):

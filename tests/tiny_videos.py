@@ -1,6 +1,7 @@
 """Lossless little videos for tests."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -19,6 +20,6 @@ def encode(path: Path, frames: Sequence[av.VideoFrame], **options: str) -> None:
         stream = container.add_stream("libx264", rate=24, options={"qp": "0", **options})
         stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, "yuv420p"
         for number, frame in enumerate(frames):
-            frame.pts, frame.pict_type = number, 0
+            frame.pts, frame.time_base, frame.pict_type = number, Fraction(1, 24), 0
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

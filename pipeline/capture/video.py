@@ -69,16 +69,25 @@ def _decode(path: Path, container: av.container.InputContainer, stream: av.Video
     """Numbered frames from `first` on, in the order they are shown."""
     stream.codec_context.thread_count = 1  # One job has one core; spans run side by side.
     stream.codec_context.options = {"err_detect": "explode"}
-    ticks = 1 / (stream.average_rate * stream.time_base)
-    start = stream.start_time or 0
+    ticks, start = _ticks_per_frame(stream), stream.start_time or 0
     container.seek(start + int(max(first - MAX_REORDER, 0) * ticks), stream=stream)
-    number = first
+    number, key_time = first, None
     try:
-        for frame in container.decode(stream):
-            number = round((frame.pts - start) / ticks)
-            if frame.is_corrupt:
-                raise DataError(f"{path}: frame {number} is damaged; expected a whole mp4")
-            if number >= first:
-                yield number, frame
+        for packet in container.demux(stream):
+            key_time = packet.pts if key_time is None else key_time
+            if packet.pts is not None and packet.pts < key_time:
+                continue  # Shown before the key frame that decoding starts at, it may need frames before that.
+            for frame in packet.decode():
+                number = round((frame.pts - start) / ticks)
+                if frame.is_corrupt:
+                    raise DataError(f"{path}: frame {number} is damaged; expected a whole mp4")
+                if number >= first:
+                    yield number, frame
     except av.FFmpegError as error:
         raise DataError(f"{path}: cannot decode after frame {number} ({error.strerror})") from error
+
+
+def _ticks_per_frame(stream: av.VideoStream) -> float:
+    """Time between frames by the index; the header's rate is off where the last frame has no duration."""
+    entries = stream.index_entries
+    return (entries[-1].timestamp - entries[0].timestamp) / (len(entries) - 1) if len(entries) > 1 else 1.0
