@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 import zarr
+from zarr.abc.buffer import Buffer
 from zarr.codecs import BloscCodec
-from zarr.storage import ZipStore
+from zarr.storage import MemoryStore, ZipStore
 
 from pipeline.errors import DataError
 
@@ -53,6 +54,10 @@ def publish(path: Path) -> Iterator[Path]:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # A full disk does not say which file.
     finally:
         partial.unlink(missing_ok=True)
 
@@ -67,13 +72,14 @@ def write_chunk(path: Path, arrays: dict[str, Array], attributes: dict[str, Any]
             raise DataError(f"{path}: {name} holds {np.count_nonzero(~np.isfinite(array.values))} non-finite values")
     versions = {package: version(package) for package in RECORDED_VERSIONS}
     with publish(path) as partial:
-        store = ZipStore(partial, mode="w")
-        try:
-            group = zarr.create_group(store, attributes={**attributes, "versions": versions})
-            for name, array in arrays.items():
-                _write_array(group, name, array)
-        finally:
-            store.close()
+        # Encoded in memory first: a ZipStore whose write fails is reopened by zarr's pending writes after the unlink.
+        entries: dict[str, Buffer] = {}
+        group = zarr.create_group(MemoryStore(entries), attributes={**attributes, "versions": versions})
+        for name, array in arrays.items():
+            _write_array(group, name, array)
+        with partial.open("wb") as file, ZipFile(file, "w") as archive:
+            for key, value in entries.items():
+                archive.writestr(ZipInfo(key), value.to_bytes())
         _verify(partial, arrays)
 
 
