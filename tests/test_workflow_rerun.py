@@ -1,0 +1,218 @@
+"""What runs again after which change: the whole workflow is scheduled by Snakemake itself, in a copy of the project.
+
+The first run makes every file with stand-ins for the stages (they only create their outputs), because these tests are
+about decisions; then each test makes one change and reads the schedule of a dry run.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.provenance import ROOT
+
+TOOLS = Path(sys.executable).parent
+CAMERAS = ("left", "middle", "right")
+STAND_IN = """#!/bin/bash
+while [ $# -gt 0 ]; do
+    case $1 in --output | --film | --comparison | --sheet) echo "$RANDOM" >"$2" ;; esac
+    shift
+done
+"""
+AFTER_TRACKS = {"mesh", "rasterize", "isolate", "train", "render_capture", "render_orbit", "evaluate", "report"}
+AFTER_FRAMES = AFTER_TRACKS | {"pointcloud", "fit_identity", "fit_sequence", "rig_capture", "rig_orbit"}
+CHUNKED = {"ingest", "pointcloud", "fit_sequence", "mesh", "rasterize", "isolate", "render_capture"}
+
+
+class Project:
+    """A copy of the workflow in a folder of its own, with a capture that has names but no pictures."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name in ("Snakefile", "pipeline", "workflow", "profiles", "envs"):
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, folder / name)
+        self.write("bin/python", STAND_IN)
+        (folder / "bin/python").chmod(0o755)
+        for name in ("camera_params", "color_calibration"):
+            self.write(f"capture/calibration/{name}.json", json.dumps({"world_2_cam": dict.fromkeys(CAMERAS)}))
+        for camera in CAMERAS:
+            self.write(f"capture/sequences/BACKGROUND/image_{camera}.jpg", camera)
+        self.config = {
+            "captures": "captures.tsv",
+            "span": 2,
+            "split": {"cameras": ["middle"], "sequences": ["held", "also held"]},
+            "films": {"cameras": ["left"], "orbits": ["held"]},
+        }
+        self.write_config(self.config)
+        self.write("captures.tsv", "subject\tsequence\tfolder\tframes\n")
+        for sequence, frames in (("one", 3), ("two", 2), ("held", 3), ("also held", 1)):
+            self.record(sequence, frames)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the copy."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def write_config(self, config: dict) -> None:
+        """Write config.yaml."""
+        self.write("config.yaml", yaml.safe_dump(config))
+
+    def record(self, sequence: str, frames: int) -> None:
+        """Add a sequence to the capture and to the table."""
+        for camera in CAMERAS:
+            self.write(f"capture/sequences/{sequence}/images/cam_{camera}.mp4", f"{sequence} {camera}")
+        with (self.folder / "captures.tsv").open("a") as table:
+            table.write(f"7\t{sequence}\tcapture\t{frames}\n")
+
+    def snakemake(self, *arguments: str) -> str:
+        """Run Snakemake in the copy; its output."""
+        environment = {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
+        command = [str(TOOLS / "snakemake"), "--cores", "4", "--nolock", *arguments]
+        result = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
+    def schedule(self) -> dict[str, set[str]]:
+        """What a run would make now: rule name to output files."""
+        jobs: dict[str, set[str]] = {}
+        pattern = re.compile(r"^(?:local)?rule (\w+):\n(?:    .*\n)*?    output: (.*)$", re.MULTILINE)
+        for rule, output in pattern.findall(self.snakemake("-n")):
+            jobs.setdefault(rule, set()).update(output.split(", "))
+        return jobs
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project after a whole run."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    project.snakemake("--quiet", "all")
+    return project
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path: Path) -> Iterator[Project]:
+    """The finished project; its sources, config and table are put back after the test."""
+    kept = ("pipeline", "config.yaml", "captures.tsv")
+    for name in kept:
+        copy = shutil.copytree if (finished.folder / name).is_dir() else shutil.copy
+        copy(finished.folder / name, tmp_path / name)
+    yield finished
+    shutil.rmtree(finished.folder / "pipeline")
+    shutil.copytree(tmp_path / "pipeline", finished.folder / "pipeline")
+    for name in kept[1:]:
+        shutil.copy(tmp_path / name, finished.folder / name)
+
+
+def edit(project: Project, module: str, text: str) -> None:
+    """Append to a module of the project."""
+    path = project.folder / "pipeline" / module
+    assert path.is_file(), module
+    path.write_text(path.read_text() + text)
+
+
+def test_nothing_changed_nothing_runs(project):
+    assert project.schedule() == {}
+
+
+def test_comments_and_docstrings_rerun_nothing(project):
+    for path in (project.folder / "pipeline").rglob("*.py"):
+        edit(project, str(path.relative_to(project.folder / "pipeline")), "\n\n# a remark\n")
+    stage = project.folder / "pipeline/stages/train.py"
+    stage.write_text(re.sub(r'^""".*?"""', '"""Another docstring."""', stage.read_text(), flags=re.DOTALL))
+    assert project.schedule() == {}
+
+
+@pytest.mark.parametrize(
+    ("stage", "reruns"),
+    [
+        ("calibrate", {"calibrate", "ingest"} | AFTER_FRAMES),
+        ("ingest", {"ingest"} | AFTER_FRAMES),
+        ("mesh", AFTER_TRACKS),
+        ("render", {"render_capture", "render_orbit", "evaluate", "report"}),
+        ("report", {"report"}),
+    ],
+)
+def test_a_stage_edit_reruns_it_and_what_is_downstream(project, stage, reruns):
+    edit(project, f"stages/{stage}.py", "\nCHANGED = 1\n")
+    assert project.schedule().keys() == reruns
+
+
+@pytest.mark.parametrize(
+    ("module", "reruns"),
+    [
+        ("metrics/flicker.py", {"evaluate", "report"}),
+        ("raster/embree.py", AFTER_TRACKS - {"mesh"}),
+        ("capture/matting.py", {"ingest"} | AFTER_FRAMES),
+    ],
+)
+def test_a_library_edit_reruns_exactly_the_rules_that_import_it(project, module, reruns):
+    edit(project, module, "\nCHANGED = 1\n")
+    assert project.schedule().keys() == reruns
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "reruns"),
+    [
+        ("ingest", {"person_levels": 31}, {"ingest"} | AFTER_FRAMES),
+        ("train", {"seed": 5}, {"train", "render_capture", "render_orbit", "evaluate", "report"}),
+        ("evaluate", {"comparison_pictures": 3}, {"evaluate", "report"}),
+        ("prior", {"seed": 5}, set()),
+    ],
+)
+def test_a_config_value_reruns_only_its_readers(project, section, change, reruns):
+    project.write_config({**project.config, section: change})
+    assert project.schedule().keys() == reruns
+
+
+def test_a_new_held_out_sequence_runs_its_own_chunks_and_the_figures_but_no_training(project):
+    project.record("new", 3)
+    split = {**project.config["split"], "sequences": ["held", "also held", "new"]}
+    project.write_config({**project.config, "split": split})
+    schedule = project.schedule()
+    assert schedule.keys() == CHUNKED | {"evaluate", "report"}
+    for rule in CHUNKED:
+        assert all("/new" in output for output in schedule[rule]), rule
+    assert len(schedule["ingest"]) == 2
+
+
+def test_a_new_training_sequence_keeps_frames_and_clouds_of_the_others(project):
+    project.record("new", 2)
+    schedule = project.schedule()
+    assert schedule["ingest"] == {"results/7/frames/new/000000-000002.zarr.zip"}
+    assert schedule["pointcloud"] == {"results/7/clouds/new/000000-000002.zarr.zip"}
+    assert schedule.keys() == {"ingest"} | AFTER_FRAMES
+
+
+def test_another_order_of_held_out_cameras_is_another_film(project):
+    project.write_config({**project.config, "split": {**project.config["split"], "cameras": ["middle", "right"]}})
+    assert project.schedule().keys() == {"train", "render_capture", "render_orbit", "evaluate", "report"}
+
+
+def test_a_replaced_video_reruns_its_sequence(project):
+    video = project.folder / "capture/sequences/held/images/cam_left.mp4"
+    before, status = video.read_text(), video.stat()
+    video.write_text("another take")
+    schedule = project.schedule()
+    video.write_text(before)
+    os.utime(video, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert schedule["ingest"] == {
+        f"results/7/frames/held/{span}.zarr.zip" for span in ("000000-000002", "000002-000003")
+    }
+    assert "train" not in schedule
