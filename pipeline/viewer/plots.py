@@ -41,7 +41,7 @@ def line_plot(lines: list[Line], x_title: str, y_title: str, from_zero: bool) ->
     for tick in ticks:
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick)}" y2="{y(tick)}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y(tick) + 4}" text-anchor="end">{tick:.4g}</text>')
-    for step in sorted({round(last * share / 6) for share in range(7)}):
+    for step in range(0, last + 1, max(round(nice_ticks(0, last, 8)[1]), 1)):
         parts.append(f'<text x="{x(step)}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{step}</text>')
     for index, line in enumerate(lines):
         points = [(x(step), y(float(value))) for step, value in enumerate(line.values)]

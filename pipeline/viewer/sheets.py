@@ -92,12 +92,16 @@ def headline(material: Material, shot: Shot) -> list[Tile]:
     ]
 
 
-def ingest_sheet(material: Material, shot: Shot, count: int) -> list[Tile]:
-    """Frames of several cameras at one step, then their alpha."""
+def frame_sheet(material: Material, shot: Shot, count: int) -> list[Tile]:
+    """Frames of several cameras at one step."""
     shots = [Shot(shot.sequence, shot.step, camera) for camera in cameras_around(material, shot, count)]
-    frames = [tile(material.frame(one), one.camera, f"Input frame: {where(one)}.") for one in shots]
-    mattes = [tile(material.frame(one, "alpha"), "alpha", f"Alpha of the person: {where(one)}.") for one in shots]
-    return frames + mattes
+    return [tile(material.frame(one), one.camera, f"Input frame: {where(one)}.") for one in shots]
+
+
+def matte_sheet(material: Material, shot: Shot, count: int) -> list[Tile]:
+    """The alpha of the same frames."""
+    shots = [Shot(shot.sequence, shot.step, camera) for camera in cameras_around(material, shot, count)]
+    return [tile(material.frame(one, "alpha"), "alpha", f"Alpha of the person: {where(one)}.") for one in shots]
 
 
 def cloud_sheet(material: Material, shot: Shot) -> list[Tile]:
