@@ -1,0 +1,25 @@
+"""Settings of the pointcloud stage."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class PointcloudSettings(BaseModel):
+    """How pictures are matched, and what a point needs to enter the cloud."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    neighbours: int = Field(4, ge=2, le=12, description="other cameras that each camera is matched with")
+    window: int = Field(7, ge=3, le=31, description="edge of the matched windows, pixels")
+    min_score: float = Field(
+        0.1, ge=0, le=1, description="matches below this normalised cross-correlation are not trusted"
+    )
+    min_views: int = Field(3, ge=2, le=32, description="cameras that must agree on a point")
+    depth_error: float = Field(
+        0.004, gt=0, le=0.1, description="largest difference of fused depths, share of the depth"
+    )
+    outlier_sigma: float = Field(
+        3.0,
+        gt=0,
+        le=20,
+        description="points whose neighbours are farther than the mean by this many standard deviations are dropped",
+    )
