@@ -1,0 +1,28 @@
+# Two commands for everybody, two more for developers; each makes its own environment first.
+SHELL := /bin/bash
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+SLURM := /tmp/diffusion-avatars-slurm
+READY := .venv/ready
+
+.PHONY: demo test test-slurm lint
+
+demo: $(READY) ## the demo capture to films, figures and a report
+	snakemake --cores all
+	@echo; echo "Made:"; ls results/*/renders/*/*.mp4 results/*/metrics.json results/*/report.html
+
+test: $(READY) ## all tests but those that need Slurm
+	python -m pytest -m "not slurm"
+
+test-slurm: $(READY) ## the tiny workflow on a single-node Slurm of this machine, compared with a local run
+	tests/slurm/slurm.sh start $(SLURM)
+	status=0; python -m pytest -m slurm || status=$$?; tests/slurm/slurm.sh stop $(SLURM); exit $$status
+
+lint: $(READY) ## form of the code and of the rules
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+$(READY): envs/requirements.txt envs/setup.sh
+	envs/setup.sh
+	touch $@

@@ -1,0 +1,34 @@
+#!/bin/bash
+# Makes .venv from the lock, with torch's CPU build where there is no NVIDIA GPU.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+is_3_11() {
+    command -v "$1" >/dev/null && "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
+}
+
+if is_3_11 python3; then
+    python=python3
+elif is_3_11 python3.11; then
+    python=python3.11
+else
+    echo "error: no Python 3.11; expected python3 or python3.11 of that version on the PATH" >&2
+    exit 1
+fi
+
+if ! "$python" -c 'import ensurepip' 2>/dev/null; then # Debian's python3 comes without its venv
+    if [ "$(id -u)" != 0 ]; then
+        echo "error: $python cannot make environments; run: sudo apt-get install python3-venv" >&2
+        exit 1
+    fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+fi
+
+"$python" -m venv .venv
+install=(.venv/bin/pip install --quiet --disable-pip-version-check --no-input)
+if ! command -v nvidia-smi >/dev/null; then # PyPI's own torch brings gigabytes of CUDA
+    "${install[@]}" --no-deps --retries 0 --extra-index-url https://download.pytorch.org/whl/cpu \
+        "$(grep '^torch==' envs/requirements.txt)"
+fi
+"${install[@]}" -r envs/requirements.txt
