@@ -177,6 +177,20 @@ def test_bad_input_gives_one_clear_error(ball: Path, tmp_path: Path, changed: tu
     assert not list(tmp_path.iterdir())
 
 
+def test_reel_closes_the_oldest_span(ball: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading to and fro with room for one open span gives what reading with room for all gives."""
+    order = [0, 3, 1, 2, 0]
+    with open_reels(list(ball.glob("targets/SMILE/*.zarr.zip"))) as reels:
+        expected = [reels["SMILE"].picture("rgb", step, 1) for step in order]
+        assert len(reels["SMILE"]._opened) == 2
+    assert not reels["SMILE"]._opened
+    monkeypatch.setattr("pipeline.store.reel.OPEN_SPANS", 1)
+    with open_reels(list(ball.glob("targets/SMILE/*.zarr.zip"))) as reels:
+        for step, picture in zip(order, expected, strict=True):
+            np.testing.assert_array_equal(reels["SMILE"].picture("rgb", step, 1), picture)
+            assert len(reels["SMILE"]._opened) == 1
+
+
 def test_missing_span_is_named(ball: Path) -> None:
     last = sorted(ball.glob("targets/SMILE/*.zarr.zip"))[1:]
     with pytest.raises(DataError, match="starts at step 2; expected 0"), open_reels(last):

@@ -4,7 +4,6 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +11,26 @@ import numpy as np
 import zarr
 
 from pipeline.errors import DataError
-from pipeline.store.chunk import in_order, open_chunk
+from pipeline.store.chunk import in_order, open_chunk, read_attributes
+
+OPEN_SPANS = 16  # per reel; opening one costs milliseconds, training reads them in random order
 
 
-@dataclass(frozen=True)
 class Reel:
-    """All time steps of one sequence over its open span files; only what is asked for is decoded.
+    """All time steps of one sequence over its span files; only what is asked for is decoded.
 
-    `paths`, `groups` and `starts` are parallel, in time order, and tile [0, steps).
+    At most OPEN_SPANS spans are open at a time, so that thousands of spans do not use up the file descriptors. Raises
+    DataError when the spans (`paths`, in any order) do not tile [0, steps).
     """
 
-    sequence: str
-    steps: int
-    paths: tuple[Path, ...]
-    groups: tuple[zarr.Group, ...]
-    starts: tuple[int, ...]
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """The attributes of the first span (subject, cameras, ...)."""
-        return dict(self.groups[0].attrs)
+    def __init__(self, sequence: str, paths: list[Path]):
+        self.sequence = sequence
+        self.paths = in_order(paths)
+        attributes = [read_attributes(path) for path in self.paths]
+        self.attributes: dict[str, Any] = attributes[0]  # of the first span: subject, cameras, settings, ...
+        self.steps = int(attributes[-1]["stop"])
+        self._starts = [int(span["start"]) for span in attributes]
+        self._opened: dict[int, tuple[zarr.Group, ExitStack]] = {}
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of array `name` without its time axis."""
@@ -48,34 +47,45 @@ class Reel:
         first, last = self._array(span, offsets)[local : local + 2]
         return tuple(self._array(span, name)[first:last] for name in names)
 
+    def close(self) -> None:
+        """Close the spans that are open; the next read opens its own anew."""
+        while self._opened:
+            self._close_oldest()
+
+    def _close_oldest(self) -> None:
+        _, stack = self._opened.pop(next(iter(self._opened)))
+        stack.close()
+
     def _locate(self, step: int) -> tuple[int, int]:
         if not 0 <= step < self.steps:
             raise DataError(f"{self.paths[0]}: no time step {step}; sequence {self.sequence} has {self.steps}")
-        span = bisect_right(self.starts, step) - 1
-        return span, step - self.starts[span]
+        span = bisect_right(self._starts, step) - 1
+        return span, step - self._starts[span]
 
     def _array(self, span: int, name: str) -> zarr.Array:
-        if name not in self.groups[span]:
-            held = sorted(self.groups[span].array_keys())
-            raise DataError(f"{self.paths[span]}: no array {name}; it holds {held}")
-        return self.groups[span][name]
+        if span not in self._opened:
+            if len(self._opened) == OPEN_SPANS:
+                self._close_oldest()
+            stack = ExitStack()
+            self._opened[span] = stack.enter_context(open_chunk(self.paths[span])), stack
+        group, _ = self._opened[span]
+        if name not in group:
+            raise DataError(f"{self.paths[span]}: no array {name}; it holds {sorted(group.array_keys())}")
+        return group[name]
 
 
 @contextmanager
 def open_reels(paths: list[Path]) -> Iterator[dict[str, Reel]]:
-    """Open span files of any number of sequences; yields one reel per sequence, in order of name.
+    """Yield one reel per sequence, in order of name, for span files of any number of sequences.
 
     Raises DataError when a file is no chunk or the spans of a sequence have a gap.
     """
-    with ExitStack() as stack:
-        by_sequence = defaultdict(list)
-        for path in paths:
-            with open_chunk(path) as group:
-                by_sequence[group.attrs["sequence"]].append(path)
-        reels = {}
-        for sequence in sorted(by_sequence):
-            spans = in_order(by_sequence[sequence])
-            groups = tuple(stack.enter_context(open_chunk(path)) for path in spans)
-            starts = tuple(int(group.attrs["start"]) for group in groups)
-            reels[sequence] = Reel(sequence, int(groups[-1].attrs["stop"]), tuple(spans), groups, starts)
+    by_sequence = defaultdict(list)
+    for path in paths:
+        by_sequence[read_attributes(path)["sequence"]].append(path)
+    reels = {sequence: Reel(sequence, by_sequence[sequence]) for sequence in sorted(by_sequence)}
+    try:
         yield reels
+    finally:
+        for reel in reels.values():
+            reel.close()
