@@ -65,6 +65,9 @@ def _scratch(architecture: Architecture, condition_channels: int) -> Backbone:
     # A ControlNet's zero convolutions protect a pretrained U-Net. Here there is nothing to protect: pass features on.
     for projection in [*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block]:
         nn.init.dirac_(projection.weight)
+    # The picture hardly depends on the noise, least of all in the first step: start blind to it.
+    for network in (unet, controlnet):
+        nn.init.zeros_(network.conv_in.weight)
     text = nn.Parameter(torch.zeros(1, 1, architecture.token_width))
     return Backbone(unet, controlnet, autoencoder, text, trained_unet=True)
 

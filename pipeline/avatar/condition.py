@@ -1,6 +1,6 @@
 """From rasterised buffers to the picture-shaped condition of the ControlNet."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 
@@ -22,16 +22,6 @@ class Buffers:
     x_can: torch.Tensor
     mask: torch.Tensor
     z_exp: torch.Tensor
-
-    def crop(self, top: int, left: int, height: int, width: int) -> "Buffers":
-        """The same rectangle of every picture. Pixels are cut, never resampled, so geometry stays right."""
-        window = (slice(None), slice(top, top + height), slice(left, left + width))
-        return Buffers(self.depth[window], self.normals[window], self.x_can[window], self.mask[window], self.z_exp)
-
-    @staticmethod
-    def stack(parts: list["Buffers"]) -> "Buffers":
-        """Views of several Buffers one after another."""
-        return Buffers(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Buffers)))
 
 
 def geometry_channels(buffers: Buffers, depth_middle: torch.Tensor, depth_scale: torch.Tensor) -> torch.Tensor:

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from pipeline.avatar.condition import Buffers
 from pipeline.errors import DataError
@@ -13,6 +15,7 @@ from pipeline.store.reel import Reel
 
 CACHE_BYTES = 4 << 30
 STATISTICS_VIEWS = 100
+INSIDE_MARGIN = 6  # pixels by which the mesh may be wrong about the silhouette
 
 
 @dataclass(frozen=True)
@@ -55,37 +58,83 @@ def sequence_views(buffers: Reel, targets: Reel | None, track: Path, cameras: li
     return [View(buffers, targets, step, camera, codes[step]) for step in steps for camera in cameras]
 
 
+@dataclass(frozen=True)
+class Target:
+    """Real pictures of B views: `rgb` (B, h, w, 3) uint8 sRGB, `head` and `trusted` (B, h, w) bool.
+
+    Where the mesh has an inside but the picture has nothing at all, the camera's picture ends: not to be trusted.
+    """
+
+    rgb: torch.Tensor
+    head: torch.Tensor
+    trusted: torch.Tensor
+
+    @staticmethod
+    def from_pictures(rgb: torch.Tensor, alpha: torch.Tensor, mask: torch.Tensor) -> "Target":
+        """From colours (B, h, w, 3) uint8, alpha (B, h, w) uint8 and the mesh's mask (B, h, w) bool."""
+        inside = -_largest_near(-mask.float(), INSIDE_MARGIN)
+        unseen = _largest_near(inside * (alpha == 0), INSIDE_MARGIN)
+        return Target(rgb, alpha > 127, unseen == 0)
+
+
+Part = TypeVar("Part", Buffers, Target)
+
+
+def _largest_near(picture: torch.Tensor, reach: int) -> torch.Tensor:
+    """Maximum of (B, h, w) over squares that reach `reach` pixels to all sides."""
+    return F.max_pool2d(picture[:, None], 2 * reach + 1, stride=1, padding=reach)[:, 0]
+
+
+def crop(pictures: Part, top: int, left: int, height: int, width: int) -> Part:
+    """The same rectangle of every picture. Pixels are cut, never resampled, so geometry stays right."""
+    window = (slice(None), slice(top, top + height), slice(left, left + width))
+    cut = {name: tensor[window] if tensor.ndim > 2 else tensor for name, tensor in vars(pictures).items()}
+    return type(pictures)(**cut)
+
+
+def stack(parts: list[Part]) -> Part:
+    """The views of several parts one after another."""
+    names = vars(parts[0])
+    return type(parts[0])(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+
 class Pictures:
     """Reads views one by one; what has been read stays in memory up to a bound."""
 
     def __init__(self, views: list[View]):
         self.views = views
-        self._cache: dict[int, tuple[Buffers, torch.Tensor | None]] = {}
+        self._cache: dict[int, tuple[Buffers, Target | None]] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
         return len(self.views)
 
-    def __getitem__(self, index: int) -> tuple[Buffers, torch.Tensor | None]:
-        """Buffers of one view, and its target (1, h, w, 3) uint8 sRGB when there is one."""
+    def __getitem__(self, index: int) -> tuple[Buffers, Target | None]:
+        """Buffers of one view (B = 1), and its target when there is one."""
         if index in self._cache:
             return self._cache[index]
         found = self._read(self.views[index])
-        size = sum(tensor.nbytes for tensor in (*vars(found[0]).values(), found[1]) if tensor is not None)
+        size = sum(tensor.nbytes for part in found if part for tensor in vars(part).values())
         if self._bytes + size <= CACHE_BYTES:
             self._cache[index] = found
             self._bytes += size
         return found
 
     @staticmethod
-    def _read(view: View) -> tuple[Buffers, torch.Tensor | None]:
-        place = (view.step, view.camera)
-        depth, normals, x_can, mask = (
-            torch.from_numpy(view.buffers.picture(name, *place))[None] for name in ("depth", "normals", "x_can", "mask")
-        )
+    def _read(view: View) -> tuple[Buffers, Target | None]:
+        def read(reel: Reel, name: str) -> torch.Tensor:
+            return torch.from_numpy(reel.picture(name, view.step, view.camera))[None]
+
+        depth, normals, x_can, mask = (read(view.buffers, name) for name in ("depth", "normals", "x_can", "mask"))
         buffers = Buffers(depth, normals.float(), x_can, mask > 0, torch.from_numpy(view.z_exp)[None])
-        target = view.targets and torch.from_numpy(view.targets.picture("rgb", *place))[None]
-        return buffers, target
+        if view.targets is None:
+            return buffers, None
+        return buffers, Target.from_pictures(read(view.targets, "rgb"), read(view.targets, "alpha"), buffers.mask)
+
+    def batch(self, indices: list[int]) -> tuple[Buffers, Target]:
+        """Buffers and targets of several views."""
+        parts = [self[index] for index in indices]
+        return stack([buffers for buffers, _ in parts]), stack([target for _, target in parts])
 
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Codes (N, E) of all views and depths (M,) of the head's pixels in up to STATISTICS_VIEWS of them."""
@@ -95,11 +144,6 @@ class Pictures:
         if not len(depths):
             raise DataError(f"{self.views[0].buffers.paths[0]}: the head is in none of {len(some)} pictures")
         return codes, depths
-
-    def batch(self, indices: list[int]) -> tuple[Buffers, torch.Tensor]:
-        """Buffers and targets (B, h, w, 3) uint8 of several views."""
-        parts = [self[index] for index in indices]
-        return Buffers.stack([part for part, _ in parts]), torch.cat([target for _, target in parts])
 
 
 def to_unit(pictures: torch.Tensor) -> torch.Tensor:

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from pipeline.avatar.condition import Buffers
-from pipeline.avatar.data import Pictures, to_bytes
+from pipeline.avatar.data import Pictures, stack, to_bytes
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.schedule import shared_noise
 
@@ -19,5 +18,5 @@ def draw(avatar: Avatar, pictures: Pictures, steps: int, eta: float, seed: int, 
     noise = shared_noise(avatar.latent_shape(*pictures.views[0].buffers.shape("mask")[1:]), steps, seed)
     for first in range(0, len(pictures), batch):
         views = range(first, min(first + batch, len(pictures)))
-        buffers = Buffers.stack([pictures[index][0] for index in views])
+        buffers = stack([pictures[index][0] for index in views])
         yield to_bytes(avatar.render(buffers, noise, steps, eta))

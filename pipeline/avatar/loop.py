@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.avatar.checkpoint import Tensors, read_tensors, trained_tensors, write_tensors
-from pipeline.avatar.data import Pictures, to_unit
+from pipeline.avatar.condition import Buffers
+from pipeline.avatar.data import Pictures, Target, crop, to_unit
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.recipe import Recipe
 from pipeline.avatar.schedule import draw_timesteps, make_scheduler
@@ -81,30 +82,36 @@ class Trainer:
 
     def _texture_loss(self) -> torch.Tensor:
         buffers, target = self.pictures.batch(self._indices())
-        return self._colour_error(self.avatar.texture_picture(buffers), target[buffers.mask])
+        return self._colour_error(self.avatar.texture_picture(buffers), buffers, target)
 
     @staticmethod
-    def _colour_error(colours: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return F.mse_loss(colours, target.float() / 127.5 - 1)
+    def _colour_error(colours: torch.Tensor, buffers: Buffers, target: Target) -> torch.Tensor:
+        """Mean squared error of the texture's colours (P, 3) where mesh and picture both say head."""
+        both = target.head[buffers.mask]  # (P,)
+        return F.mse_loss(colours[both], target.rgb[buffers.mask][both].float() / 127.5 - 1)
 
     def _loss(self, generator: torch.Generator) -> torch.Tensor:
         """Mean squared error of v on random crops, and of the texture's colours."""
-        buffers, target = self.pictures.batch(self._indices())
-        factor = self.avatar.autoencoder.factor
-        height = min(self.recipe.crop_height, target.shape[1]) // factor * factor
-        width = min(self.recipe.crop_width, target.shape[2]) // factor * factor
-        top = int(torch.randint(target.shape[1] - height + 1, (), generator=generator))
-        left = int(torch.randint(target.shape[2] - width + 1, (), generator=generator))
-        buffers = buffers.crop(top, left, height, width)
-        target = target[:, top : top + height, left : left + width]
-        latents = self.avatar.autoencoder.encode(to_unit(target))
+        avatar = self.avatar
+        buffers, target = self._cropped(*self.pictures.batch(self._indices()), generator)
+        picture, tokens, colours = avatar.conditions(buffers)
+        latents = avatar.encode(to_unit(target.rgb), avatar.base(colours.detach(), buffers.mask))
         noise = torch.randn(latents.shape, generator=generator)
         timesteps = draw_timesteps(len(latents), self.recipe.terminal_share, generator)
-        picture, tokens, colours = self.avatar.conditions(buffers)
-        noisy = self.scheduler.add_noise(latents, noise, timesteps)
-        v = self.avatar(noisy, timesteps, picture, tokens)
-        loss = F.mse_loss(v, self.scheduler.get_velocity(latents, noise, timesteps))
-        return loss + self.recipe.texture_weight * self._colour_error(colours, target[buffers.mask])
+        v = avatar(self.scheduler.add_noise(latents, noise, timesteps), timesteps, picture, tokens)
+        error = (v - self.scheduler.get_velocity(latents, noise, timesteps)).square().mean(1)  # (B, h', w')
+        trusted = F.avg_pool2d(target.trusted[:, None].float(), avatar.autoencoder.factor)[:, 0]
+        loss = (error * trusted).sum() / trusted.sum()
+        return loss + self.recipe.texture_weight * self._colour_error(colours, buffers, target)
+
+    def _cropped(self, buffers: Buffers, target: Target, generator: torch.Generator) -> tuple[Buffers, Target]:
+        factor, sides = self.avatar.autoencoder.factor, target.head.shape[1:]
+        limits = (self.recipe.crop_height, self.recipe.crop_width)
+        size = [min(limit, side) // factor * factor for limit, side in zip(limits, sides, strict=True)]
+        corner = [
+            int(torch.randint(side - cut + 1, (), generator=generator)) for side, cut in zip(sides, size, strict=True)
+        ]
+        return crop(buffers, *corner, *size), crop(target, *corner, *size)
 
     def _rates(self) -> tuple[float, float]:
         """Learning rates of networks and planes: a linear rise for the networks, then one falling cosine for both."""

@@ -5,11 +5,14 @@ from torch import nn
 
 from pipeline.avatar.architecture import Architecture
 from pipeline.avatar.attention import add_expression_attention
+from pipeline.avatar.autoencoder import SpaceToDepth
 from pipeline.avatar.backbone import make_backbone
-from pipeline.avatar.condition import GEOMETRY_CHANNELS, Buffers, condition
+from pipeline.avatar.condition import GEOMETRY_CHANNELS, Buffers, as_picture, condition
 from pipeline.avatar.planes import FeaturePlanes
 from pipeline.avatar.schedule import sample
 from pipeline.errors import DataError
+
+RESIDUAL_UNIT = 0.25  # the difference to the base is about this large, so that latents are about 1
 
 
 class Avatar(nn.Module):
@@ -26,6 +29,7 @@ class Avatar(nn.Module):
         backbone = make_backbone(architecture, GEOMETRY_CHANNELS + self.planes.channels)
         self.unet, self.controlnet, self.text = backbone.unet, backbone.controlnet, backbone.text
         self.autoencoder, self.trained_unet = backbone.autoencoder, backbone.trained_unet
+        self.latent_unit = RESIDUAL_UNIT if isinstance(self.autoencoder, SpaceToDepth) else 1.0
         width = self.unet.config.cross_attention_dim
         add_expression_attention(self.unet, width)
         self.to_tokens = nn.Linear(code_size, architecture.expression_tokens * width)
@@ -82,9 +86,27 @@ class Avatar(nn.Module):
         picture, features = condition(buffers, self.planes, self.depth_middle, self.depth_scale)
         return picture, self.expression(buffers.z_exp), self.texture(features)
 
+    def base(self, colours: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """What diffusion starts from: latents of the mesh in the texture's colours (P, 3) over white.
+
+        Folding squares into channels is linear, so the small network is left with the difference to a picture that
+        is already near. A pretrained model's latents are not linear and it knows faces: it makes the whole picture.
+        """
+        if not isinstance(self.autoencoder, SpaceToDepth):
+            return colours.new_zeros(())
+        return self.autoencoder.encode(1 + as_picture(colours - 1, mask))
+
+    def encode(self, pictures: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        """Pictures (B, 3, h, w) in [-1, 1] to the latents that are diffused."""
+        return (self.autoencoder.encode(pictures) - base) / self.latent_unit
+
+    def decode(self, latents: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        """The inverse of `encode`, clipped to [-1, 1]."""
+        return self.autoencoder.decode(latents * self.latent_unit + base).clamp(-1, 1)
+
     @torch.no_grad()
     def render(self, buffers: Buffers, noise: torch.Tensor, steps: int, eta: float) -> torch.Tensor:
         """Pictures (B, 3, h, w) in [-1, 1] by `steps` steps of diffusion from shared noise (see schedule.sample)."""
-        picture, tokens, _ = self.conditions(buffers)
+        picture, tokens, colours = self.conditions(buffers)
         latents = sample(lambda x, t: self(x, t, picture, tokens), noise, len(picture), steps, eta)
-        return self.autoencoder.decode(latents).clamp(-1, 1)
+        return self.decode(latents, self.base(colours, buffers.mask))

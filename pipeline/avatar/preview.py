@@ -18,7 +18,7 @@ def write_preview(path: Path, avatar: Avatar, pictures: Pictures) -> None:
     columns = []
     for index in range(0, len(pictures), max(len(pictures) // COLUMNS, 1))[:COLUMNS]:
         buffers, target = pictures[index]
-        noise = shared_noise(avatar.latent_shape(*target.shape[1:3]), count=1, seed=0)
-        columns.append(torch.cat([to_bytes(avatar.render(buffers, noise, steps=1, eta=0.0))[0], target[0]]))
+        noise = shared_noise(avatar.latent_shape(*target.head.shape[1:]), count=1, seed=0)
+        columns.append(torch.cat([to_bytes(avatar.render(buffers, noise, steps=1, eta=0.0))[0], target.rgb[0]]))
     with publish(path) as partial:
         Image.fromarray(torch.cat(columns, dim=1).numpy()).save(partial, format="PNG")

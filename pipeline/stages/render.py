@@ -66,7 +66,8 @@ def main() -> None:
         rgb = np.stack(drawn).reshape(buffers.steps, len(cameras), *drawn[0].shape)  # (T, C, h, w, 3)
         shown = [rgb[:, 0]]
         if targets:
-            shown.append(np.stack([pictures[index][1][0].numpy() for index in range(0, len(pictures), len(cameras))]))
+            first = range(0, len(pictures), len(cameras))
+            shown.append(np.stack([pictures[index][1].rgb[0].numpy() for index in first]))
         attributes = {key: buffers.attributes[key] for key in ("subject", "sequence")}
     write_film(
         given.film,

@@ -1,0 +1,246 @@
+"""The avatar's parts against slow references, and what a fresh one must and must not do."""
+
+import numpy as np
+import pytest
+import torch
+from avatar_scene import CAMERAS, TINY, write_scene
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pipeline.avatar.architecture import Architecture
+from pipeline.avatar.attention import add_expression_attention
+from pipeline.avatar.autoencoder import LatentAutoencoder, SpaceToDepth
+from pipeline.avatar.backbone import make_backbone
+from pipeline.avatar.checkpoint import read_avatar, trained_tensors, write_avatar
+from pipeline.avatar.condition import Buffers, as_picture, condition
+from pipeline.avatar.data import Pictures, Target, camera_places, crop, sequence_views, to_bytes, to_unit
+from pipeline.avatar.drawing import draw
+from pipeline.avatar.model import Avatar
+from pipeline.avatar.planes import LOWER, PAIRS, UPPER, FeaturePlanes
+from pipeline.errors import DataError
+from pipeline.store.reel import open_reels
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    paths = write_scene(tmp_path)
+    with open_reels(paths["buffers"]) as buffers, open_reels(paths["targets"]) as targets:
+        yield Pictures(sequence_views(buffers["SPIN"], targets["SPIN"], paths["tracks"][0], [0, 1, 2]))
+
+
+def tiny_avatar(seed: int = 0) -> Avatar:
+    torch.manual_seed(seed)
+    return Avatar(Architecture(**TINY), code_size=4)
+
+
+def stirred(avatar: Avatar) -> Avatar:
+    """The avatar with every weight moved, so that no part is left at a neutral start."""
+    with torch.no_grad():
+        for parameter in avatar.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    return avatar
+
+
+def slow_lookup(planes: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """Features at one point (5,), texel by texel."""
+    found = []
+    for plane, (i, j) in zip(planes, PAIRS, strict=True):
+        size = plane.shape[-1]
+        unit = [(point[k] - LOWER[k]) / (UPPER[k] - LOWER[k]) for k in (i, j)]
+        column, row = (min(max(u * size - 0.5, 0), size - 1) for u in unit)
+        x, y = min(int(column), size - 2), min(int(row), size - 2)
+        a, b = column - x, row - y
+        found.append(
+            (1 - b) * ((1 - a) * plane[:, y, x] + a * plane[:, y, x + 1])
+            + b * ((1 - a) * plane[:, y + 1, x] + a * plane[:, y + 1, x + 1])
+        )
+    return np.concatenate(found)
+
+
+@given(seed=st.integers(0, 10_000), reach=st.floats(0.5, 1.3))
+@settings(max_examples=30, deadline=None)
+def test_planes_agree_with_the_slow_lookup(seed, reach):
+    rng = np.random.default_rng(seed)
+    planes = FeaturePlanes(size=6, features=3)
+    middle, half = (np.add(UPPER, LOWER) / 2, np.subtract(UPPER, LOWER) / 2)
+    points = middle + half * rng.uniform(-reach, reach, (5, 5))
+    found = planes(torch.tensor(points, dtype=torch.float32)).detach().numpy()
+    expected = [slow_lookup(planes.values.detach().numpy(), point) for point in points]
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_condition_has_its_channels_in_order_and_a_zero_background(pictures):
+    buffers, _ = pictures[1]
+    planes = FeaturePlanes(8, 2)
+    picture, features = condition(buffers, planes, torch.tensor(0.9), torch.tensor(0.1))
+    assert picture.shape == (1, 9 + 4 * 2, 16, 16)
+    assert (picture.permute(0, 2, 3, 1)[~buffers.mask] == 0).all()
+    inside = picture.permute(0, 2, 3, 1)[buffers.mask]
+    torch.testing.assert_close(inside[:, 0], (buffers.depth[buffers.mask] - 0.9) / 0.1)
+    torch.testing.assert_close(inside[:, 1:3], buffers.x_can[buffers.mask][:, :2])  # x and y span [-1, 1]
+    torch.testing.assert_close(inside[:, 3], buffers.x_can[buffers.mask][:, 2] + 0.5)  # z spans [-1.5, 0.5]
+    torch.testing.assert_close(inside[:, 4:7], buffers.normals[buffers.mask])
+    torch.testing.assert_close(inside[:, 7:9], buffers.x_can[buffers.mask][:, 3:] / 0.2)
+    torch.testing.assert_close(inside[:, 9:], features)
+
+
+def test_a_crop_of_the_condition_is_the_condition_of_the_crop(pictures):
+    buffers, _ = pictures[4]
+    planes, depth = FeaturePlanes(8, 2), (torch.tensor(0.9), torch.tensor(0.1))
+    whole, _ = condition(buffers, planes, *depth)
+    part, _ = condition(crop(buffers, 2, 4, 8, 10), planes, *depth)
+    assert torch.equal(part, whole[:, :, 2:10, 4:14])
+
+
+def test_expression_attention_changes_nothing_at_first_and_something_later():
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=8,
+        attention_head_dim=2,
+        norm_num_groups=4,
+    ).eval()
+    x, t, text, tokens = torch.randn(2, 4, 8, 8), torch.tensor([3, 900]), torch.randn(2, 3, 8), torch.randn(2, 4, 8)
+    with torch.no_grad():
+        before = unet(x, t, text).sample
+        assert (
+            add_expression_attention(unet, 8) == 2 * 1 + 2 * 2
+        )  # down: 1 per level; up: 2 per level; none in the middle
+        after = unet(x, t, text, cross_attention_kwargs={"ip_hidden_states": tokens}).sample
+        assert torch.equal(before, after)
+        for name, parameter in unet.named_parameters():
+            if ".processor.to_out" in name:
+                parameter.normal_()
+        moved = unet(x, t, text, cross_attention_kwargs={"ip_hidden_states": tokens}).sample
+        other = unet(x, t, text, cross_attention_kwargs={"ip_hidden_states": -tokens}).sample
+    assert not torch.equal(after, moved)
+    assert not torch.equal(moved, other)
+
+
+@given(patch=st.integers(1, 4), seed=st.integers(0, 100))
+@settings(max_examples=10, deadline=None)
+def test_space_to_depth_loses_nothing(patch, seed):
+    pictures = torch.randn(2, 3, 3 * patch, 2 * patch, generator=torch.Generator().manual_seed(seed))
+    autoencoder = SpaceToDepth(patch)
+    latents = autoencoder.encode(pictures)
+    assert latents.shape == (2, autoencoder.channels, 3, 2)
+    assert torch.equal(autoencoder.decode(latents), pictures)
+
+
+def test_bytes_and_unit_range_are_inverse():
+    pictures = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1).expand(-1, -1, -1, 3)
+    assert torch.equal(to_bytes(to_unit(pictures)), pictures)
+
+
+def test_encode_and_decode_are_inverse(pictures):
+    avatar = tiny_avatar()
+    buffers, target = pictures[0]
+    base = avatar.base(avatar.texture_picture(buffers), buffers.mask)
+    again = avatar.decode(avatar.encode(to_unit(target.rgb), base), base)
+    assert torch.equal(to_bytes(again), target.rgb)
+
+
+def test_a_picture_does_not_depend_on_its_batch(pictures):
+    avatar = stirred(tiny_avatar()).to(memory_format=torch.channels_last)
+    alone = torch.cat(list(draw(avatar, pictures, steps=4, eta=1.0, seed=0, batch=1)))
+    together = torch.cat(list(draw(avatar, pictures, steps=4, eta=1.0, seed=0, batch=4)))
+    assert alone.shape == (9, 16, 16, 3)
+    assert torch.equal(alone, together)
+    assert not torch.equal(alone[0], alone[8])
+
+
+def test_all_inputs_matter(pictures):
+    avatar = stirred(tiny_avatar())
+    buffers, _ = pictures[4]
+    noise = torch.zeros(1, *avatar.latent_shape(16, 16))
+    picture = avatar.render(buffers, noise, 1, 0.0)
+    for name in ("depth", "normals", "x_can", "z_exp"):
+        values = vars(buffers) | {name: getattr(buffers, name) * 0.5}
+        assert not torch.equal(picture, avatar.render(Buffers(**values), noise, 1, 0.0)), name
+
+
+def test_an_avatar_survives_its_file(tmp_path, pictures):
+    avatar = stirred(tiny_avatar())
+    avatar.describe_data(*pictures.statistics())
+    write_avatar(tmp_path / "avatar.safetensors", avatar, trained_tensors(avatar), steps=7)
+    again = read_avatar(tmp_path / "avatar.safetensors")
+    for name, tensor in trained_tensors(avatar).items():
+        assert torch.equal(dict(again.named_parameters(), **dict(again.named_buffers()))[name], tensor), name
+
+
+def test_a_file_that_is_no_avatar_is_named(tmp_path):
+    path = tmp_path / "avatar.safetensors"
+    path.write_bytes(b"no avatar")
+    with pytest.raises(DataError, match=r"avatar\.safetensors"):
+        read_avatar(path)
+
+
+def test_a_missing_pretrained_model_is_named(tmp_path):
+    architecture = Architecture(backbone="pretrained", pretrained=str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match="nowhere"):
+        make_backbone(architecture, 73)
+
+
+def test_latent_autoencoder_at_tiny_size():
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        block_out_channels=(4, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=2,
+        latent_channels=4,
+    )
+    autoencoder = LatentAutoencoder(vae)
+    latents = autoencoder.encode(torch.randn(2, 3, 16, 16))
+    assert latents.shape == (2, autoencoder.channels, 16 // autoencoder.factor, 16 // autoencoder.factor)
+    assert autoencoder.decode(latents).shape == (2, 3, 16, 16)
+    assert not any(parameter.requires_grad for parameter in autoencoder.parameters())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"channels": [10, 16]}, {"attention_levels": 3, "channels": [16, 16]}, {"backbone": "gan"}, {"depth": 1}]
+)
+def test_an_impossible_architecture_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        Architecture(**wrong)
+
+
+def test_sides_that_cannot_be_folded_are_refused():
+    with pytest.raises(DataError, match="multiples of 2"):
+        tiny_avatar().latent_shape(16, 15)
+
+
+def test_background_of_as_picture_is_zero():
+    mask = torch.rand(2, 5, 4, generator=torch.Generator().manual_seed(0)) > 0.5
+    values = torch.randn(int(mask.sum()), 3)
+    picture = as_picture(values, mask)
+    assert torch.equal(picture.permute(0, 2, 3, 1)[mask], values)
+    assert picture.count_nonzero() == values.numel()
+
+
+def test_pixels_beyond_the_end_of_the_cameras_picture_are_not_trusted():
+    mask = torch.ones(1, 40, 40, dtype=torch.bool)
+    alpha = torch.full((1, 40, 40), 255, dtype=torch.uint8)
+    alpha[:, :, :5] = 0  # the camera's picture begins at column 5
+    target = Target.from_pictures(torch.zeros(1, 40, 40, 3, dtype=torch.uint8), alpha, mask)
+    assert not target.trusted[:, :, :5].any()
+    assert target.trusted[:, :, 12:].all()
+    mask[:, :, :5] = False  # the same picture with a mesh that ends there is a silhouette
+    assert Target.from_pictures(target.rgb, alpha, mask).trusted.all()
+
+
+def test_views_that_do_not_fit_together_are_refused(tmp_path):
+    spin, other = write_scene(tmp_path / "a"), write_scene(tmp_path / "b", steps=2)
+    with open_reels(spin["buffers"]) as buffers, open_reels(other["targets"]) as targets:
+        assert list(camera_places(buffers["SPIN"])) == CAMERAS
+        with pytest.raises(DataError, match="2 steps"):
+            sequence_views(buffers["SPIN"], targets["SPIN"], spin["tracks"][0], [0])
+        with pytest.raises(DataError, match="2 codes"):
+            sequence_views(buffers["SPIN"], None, other["tracks"][0], [0])
