@@ -96,7 +96,16 @@ def ball(tmp_path_factory: pytest.TempPathFactory) -> Path:
     reported = run_stage(
         "report",
         *("--subject", "ball", *words, "--films", *sorted(root.glob("renders/*/*.mp4"))),
-        *("--benchmarks", root / "benchmarks", "--output", root / "report.html", "--sheet", root / "contact_sheet.png"),
+        *(
+            "--avatar",
+            root / "avatar.safetensors",
+            "--benchmarks",
+            root / "benchmarks",
+            "--output",
+            root / "report.html",
+            "--sheet",
+            root / "contact_sheet.png",
+        ),
     )
     assert reported.returncode == 0, reported.stderr
     return root
@@ -129,7 +138,7 @@ def test_page_says_what_the_files_say(ball: Path) -> None:
     for rows in metrics.values():
         for row in rows.values():
             assert f"{row['psnr_head']:.2f}" in page.text
-    for word in ("ball", HELD_OUT_CAMERA, HELD_OUT_SEQUENCE, "pointcloud", "train", "12 min 34 s", "22.0 s"):
+    for word in ("ball", HELD_OUT_CAMERA, HELD_OUT_SEQUENCE, "pointcloud", "train", "12 min 34 s", "22.0 s", "4321"):
         assert word in page.text
 
 
@@ -172,7 +181,7 @@ def test_page_without_headline_pictures(ball: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     with open_material(**{**files, **changed}) as material:
-        page = Page(render(context("ball", material, [], [], ReportSettings(cameras=2, moments=2))))
+        page = Page(render(context("ball", material, [], [], {}, ReportSettings(cameras=2, moments=2))))
     assert "known expression, new camera" in page.text.lower()
     assert "new expression, new camera" not in page.text.lower()
 
@@ -185,6 +194,12 @@ def test_run_times_add_up(tmp_path: Path) -> None:
     assert [(time.rule, time.jobs, time.wall_s) for time in times] == [("mesh", 2, 12), ("train", 1, 10)]
     assert times[0].cpu_s == pytest.approx(10.8)
     assert times[0].memory_mb == 512.5
+
+
+def test_an_avatar_without_config_is_named(tmp_path: Path) -> None:
+    (tmp_path / "avatar.safetensors").write_bytes(b"no header")
+    with pytest.raises(DataError, match=r"avatar\.safetensors: no avatar"):
+        records.stage_settings([], tmp_path / "avatar.safetensors")
 
 
 def test_a_foreign_benchmark_file_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pipeline.settings.report import ReportSettings
 from pipeline.store.chunk import publish
 from pipeline.viewer.material import open_material
 from pipeline.viewer.page import context, read_films, render
-from pipeline.viewer.records import rule_times
+from pipeline.viewer.records import rule_times, stage_settings
 from pipeline.viewer.sheets import contact_sheet, typical_shot
 
 LISTS = ("frames", "clouds", "tracks", "buffers", "targets", "renders", "films")
@@ -23,6 +23,7 @@ def arguments() -> argparse.Namespace:
         result.add_argument(f"--{name}", type=cli.existing_file, nargs="+", required=True, help="of all sequences")
     for name in FILES:
         result.add_argument(f"--{name}", type=cli.existing_file, required=True)
+    result.add_argument("--avatar", type=cli.existing_file, required=True, help="avatar.safetensors, for its settings")
     result.add_argument("--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files")
     result.add_argument("--output", type=Path, required=True, help="report.html")
     result.add_argument("--sheet", type=Path, required=True, help="contact_sheet.png")
@@ -35,7 +36,10 @@ def main() -> None:
     files = {name: getattr(given, name) for name in (*LISTS, *FILES) if name != "films"}
     with open_material(**files) as material:
         films = read_films(given.films, material.held_out["sequences"], given.settings.largest_film_mb)
-        page = render(context(given.subject, material, films, rule_times(given.benchmarks), given.settings))
+        used = stage_settings(
+            [material.frames, material.clouds, material.buffers, material.targets, material.renders], given.avatar
+        )
+        page = render(context(given.subject, material, films, rule_times(given.benchmarks), used, given.settings))
         sheet = contact_sheet(material, typical_shot(material))
     with publish(given.sheet) as partial:
         sheet.save(partial)

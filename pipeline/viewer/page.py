@@ -33,7 +33,7 @@ def read_films(paths: list[Path], held_out: list[str], largest_mb: float) -> lis
         fits = len(data) <= largest_mb * 1e6
         films.append(
             Film(
-                "orbit" if path.stem == "orbit" else "real beside avatar",
+                "orbit" if path.stem == "orbit" else "avatar beside the real head",
                 path.parent.name,
                 path.parent.name in held_out,
                 "data:video/mp4;base64," + base64.b64encode(data).decode() if fits else None,
@@ -61,13 +61,17 @@ def facts(material: Material, times: list[records.RuleTime]) -> list[tuple[str, 
 
 
 def context(
-    subject: str, material: Material, films: list[Film], times: list[records.RuleTime], settings: ReportSettings
+    subject: str,
+    material: Material,
+    films: list[Film],
+    times: list[records.RuleTime],
+    used: dict[str, str],
+    settings: ReportSettings,
 ) -> dict[str, Any]:
-    """What the template shows."""
+    """What the template shows; `used` is the settings of each stage as text."""
     shot = sheets.typical_shot(material)
     residuals = [plots.Line(name, values) for name, values in material.residual_mm.items()]
     quality = [plots.Line(sheets.METHOD_NAMES[name], values) for name, values in material.headline_psnr().items()]
-    reels = [material.frames, material.clouds, material.buffers, material.targets, material.renders]
     return {
         "subject": subject,
         "held_out": material.held_out,
@@ -99,7 +103,7 @@ def context(
         "method_names": sheets.METHOD_NAMES,
         "times": times,
         "duration": records.duration,
-        "settings": records.stage_settings(reels),
+        "settings": used,
         "machine": records.machine(),
     }
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from pipeline.errors import DataError
 from pipeline.store.reel import Reel
 
@@ -108,13 +110,21 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def stage_settings(reels: list[dict[str, Reel]]) -> dict[str, str]:
-    """{stage: its settings as JSON} from the attributes of the first chunk of each kind that records them."""
-    result = {}
+def stage_settings(reels: list[dict[str, Reel]], avatar: Path) -> dict[str, str]:
+    """{stage: its settings as JSON}: of the first chunk of each kind that records them, and the avatar's description.
+
+    Raises DataError when `avatar` is no safetensors file with a config in its header.
+    """
+    try:
+        with safe_open(avatar, framework="np") as file:
+            config = json.loads(file.metadata()["config"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{avatar}: no avatar, its header holds no config ({error!r})") from error
+    result = {"train": json.dumps(config, indent=1)}
     for reel in (next(iter(kind.values())) for kind in reels):
         if reel.attributes.get("settings"):
             result[reel.attributes["stage"]] = json.dumps(reel.attributes["settings"], indent=1)
-    return result
+    return dict(sorted(result.items()))
 
 
 def machine() -> dict[str, str]:
