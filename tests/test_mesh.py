@@ -1,0 +1,231 @@
+"""The mesh stage: sparse marching cubes against a dense grid, the neck cut, and the command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial import cKDTree
+from skimage.measure import marching_cubes
+
+from pipeline.errors import DataError
+from pipeline.head.identity import Identity, file_digest, write_identity
+from pipeline.head.prior import load_prior
+from pipeline.meshing.cut import Plane, clip, compact, largest_piece
+from pipeline.meshing.head import mesh_head
+from pipeline.meshing.mesh import Mesh, pack, read_meshes, vertex_normals
+from pipeline.meshing.sparse import COARSEST, extract
+from pipeline.store.chunk import Array, read_attributes, write_chunk
+
+LOW, HIGH = np.array([-0.62, -0.5, -0.75]), np.array([0.62, 0.85, 0.5])
+PRIOR = Path(__file__).parents[1] / "pipeline" / "head" / "weights" / "head_prior.safetensors"
+
+
+def torus(points: np.ndarray) -> np.ndarray:
+    """Signed distance of a torus in the xy plane."""
+    return np.hypot(np.hypot(points[:, 0], points[:, 1]) - 0.35, points[:, 2]) - 0.12
+
+
+def head(points: np.ndarray) -> np.ndarray:
+    """Not quite a distance: an ellipsoid with a thin ear and a neck that leaves the box."""
+    skull = 0.35 * (np.linalg.norm(points / [0.35, 0.45, 0.45], axis=1) - 1)
+    ear = np.linalg.norm((points - [0.37, 0, 0]) / [1, 2, 1], axis=1) - 0.025
+    neck = np.maximum(np.hypot(points[:, 0], points[:, 2] + 0.05) - 0.2, points[:, 1])
+    return np.minimum(np.minimum(skull, ear), neck)
+
+
+def dense(field, voxel: float) -> tuple[np.ndarray, np.ndarray]:
+    """The same surface from every point of the grid."""
+    size = np.ceil((HIGH - LOW) / (voxel * COARSEST)).astype(int) * COARSEST + 1
+    grid = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), -1).reshape(-1, 3)
+    values = field((LOW + grid * voxel).astype(np.float32)).astype(np.float32).reshape(size)
+    vertices, faces, _, _ = marching_cubes(values, 0.0, gradient_direction="descent")
+    return LOW + vertices * voxel, faces
+
+
+def assert_same_surface(sparse: tuple, whole: tuple, voxel: float) -> None:
+    """Same vertices and triangles but for their order, within 0.05 voxel."""
+    for one, other in ((sparse[0], whole[0]), (sparse[0][sparse[1]].mean(1), whole[0][whole[1]].mean(1))):
+        assert len(one) == len(other)
+        there, here = cKDTree(other).query(one)[0], cKDTree(one).query(other)[0]
+        assert max(there.max(), here.max()) < 0.05 * voxel
+
+
+@pytest.mark.parametrize("field", [torus, head])
+def test_sparse_is_dense(field):
+    voxel = 1.35 / 64
+    sparse = extract(field, LOW, HIGH, voxel, 1.25)
+    assert_same_surface(sparse, dense(field, voxel), voxel)
+
+
+@pytest.mark.parametrize("steepness", [0.4, 3.0])
+def test_growth_makes_up_for_a_wrong_slope(steepness):
+    voxel = 1.35 / 48
+    sparse = extract(lambda p: steepness * head(p), LOW, HIGH, voxel, 1.0)
+    assert_same_surface(sparse, dense(head, voxel), voxel)
+
+
+def test_a_tenth_of_the_evaluations():
+    asked = []
+
+    def counted(points):
+        asked.append(len(points))
+        return torus(points)
+
+    extract(counted, LOW, HIGH, 0.01, 1.25)
+    assert sum(asked) < np.prod((HIGH - LOW) / 0.01) / 10
+
+
+def test_closed_and_outward():
+    vertices, faces = extract(torus, LOW, HIGH, 0.02, 1.25)
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    assert mesh.is_watertight
+    assert mesh.volume == pytest.approx(2 * np.pi**2 * 0.35 * 0.12**2, rel=0.02)
+
+
+@pytest.mark.parametrize("value", [1.0, -1.0])
+def test_no_surface(value):
+    vertices, faces = extract(lambda p: np.full(len(p), value, np.float32), LOW, HIGH, 0.05, 1.25)
+    assert len(vertices) == len(faces) == 0
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-0.8, 0.8), st.floats(-45, 45))
+def test_clip_leaves_a_cap_of_the_sphere(offset, tilt):
+    ball, plane = trimesh.creation.icosphere(4), Plane(offset, tilt)
+    vertices, faces = clip(np.asarray(ball.vertices), ball.faces, plane.height(np.asarray(ball.vertices)))
+    vertices, faces = compact(vertices, faces)
+    assert plane.height(vertices).min() > -1e-12
+    cap = trimesh.Trimesh(vertices, faces, process=False)
+    distance = offset * np.cos(np.radians(tilt))  # of the plane from the middle
+    assert cap.area == pytest.approx(2 * np.pi * (1 - distance), rel=0.01)
+    rim = np.unique(cap.edges_sorted[trimesh.grouping.group_rows(cap.edges_sorted, require_count=1)])
+    assert np.abs(plane.height(vertices[rim])).max() < 1e-12  # one straight edge, welded
+    assert (
+        np.einsum("ij,ij->i", np.cross(*np.diff(cap.triangles, axis=1).swapaxes(0, 1)), cap.triangles_center) >= 0
+    ).all()
+
+
+def test_clip_interpolates_attributes_linearly():
+    ball = trimesh.creation.icosphere(2)
+    attributes = np.concatenate([ball.vertices, ball.vertices @ np.arange(15).reshape(3, 5) + 2], -1)
+    clipped, _ = clip(attributes, ball.faces, ball.vertices[:, 1] - 0.3)
+    np.testing.assert_allclose(clipped[:, 3:], clipped[:, :3] @ np.arange(15).reshape(3, 5) + 2, atol=1e-12)
+
+
+def test_largest_piece_and_compact():
+    large, small = trimesh.creation.icosphere(2), trimesh.creation.icosphere(1).apply_translation([3, 0, 0])
+    vertices = np.concatenate([small.vertices, large.vertices])
+    faces = np.concatenate([small.faces, large.faces + len(small.vertices)])
+    kept, kept_faces = compact(vertices, largest_piece(faces, len(vertices)))
+    np.testing.assert_array_equal(kept, large.vertices)
+    np.testing.assert_array_equal(kept_faces, large.faces)
+
+
+def test_normals_of_a_sphere():
+    ball = trimesh.creation.icosphere(4)
+    np.testing.assert_allclose(vertex_normals(np.asarray(ball.vertices), ball.faces), ball.vertices, atol=0.02)
+
+
+def test_pack_and_read(tmp_path):
+    rng = np.random.default_rng(0)
+    meshes = [
+        Mesh(
+            rng.random((n, 3), np.float32), rng.random((n, 5), np.float32), rng.integers(0, n, (m, 3)).astype(np.int32)
+        )
+        for n, m in ((5, 3), (9, 14))
+    ]
+    write_chunk(tmp_path / "meshes.zarr.zip", pack(meshes), {})
+    for before, after in zip(meshes, read_meshes(tmp_path / "meshes.zarr.zip"), strict=True):
+        for name in ("vertices", "x_can", "faces"):
+            np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+
+
+def test_empty_step_is_named(tmp_path):
+    nothing = Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 5), np.float32), np.zeros((0, 3), np.int32))
+    whole = Mesh(np.zeros((3, 3), np.float32), np.zeros((3, 5), np.float32), np.array([[0, 1, 2]], np.int32))
+    write_chunk(tmp_path / "meshes.zarr.zip", pack([whole, nothing]), {})
+    with pytest.raises(DataError, match="step 1 of the span has no triangles"):
+        read_meshes(tmp_path / "meshes.zarr.zip")
+
+
+def test_head_of_the_shipped_prior():
+    prior = load_prior(PRIOR)
+    z_id = prior.z_id_from(torch.zeros(prior.config.identity_modes)).detach()
+    neck, pose = Plane(-0.35, 9), np.diag([4.0, 4.0, 4.0, 1.0])
+    mesh = mesh_head(prior, z_id, prior.neutral, pose, 8, 1.25, neck)
+    assert np.ptp(mesh.vertices, axis=0) == pytest.approx([0.19, 0.24, 0.2], abs=0.06)  # metres
+    assert neck.height(mesh.x_can).min() > -1e-5
+    np.testing.assert_allclose(mesh.x_can[:, :3], mesh.vertices * 4, atol=0.1)  # neutral: hardly moved
+    with torch.inference_mode():
+        head_points = torch.from_numpy(mesh.vertices * 4)
+        again = prior.warp(head_points, z_id, prior.neutral)
+        distance = prior.sdf(again, z_id).abs().median().item()
+    assert distance < 0.1 * 0.032  # of a voxel
+    np.testing.assert_allclose(mesh.x_can, again.numpy(), atol=2e-2)
+    assert mesh.x_can.dtype == np.float32
+    with pytest.raises(DataError, match="no surface above the neck"):
+        mesh_head(prior, z_id, prior.neutral, pose, 16, 1.25, Plane(0.84, 0))
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory) -> Path:
+    """A folder with an identity and a track of three steps."""
+    folder, prior = tmp_path_factory.mktemp("fitted"), load_prior(PRIOR)
+    w_id, z_id = np.zeros(prior.config.identity_modes), prior.identity.mean.detach().numpy()
+    axes = np.eye(3)
+    identity = Identity(
+        z_id, w_id, np.array([4.0]), np.zeros(3), axes[1], axes[2], file_digest(PRIOR), ("a:0",), (1.0,)
+    )
+    write_identity(folder / "identity.safetensors", identity)
+    z_exp = np.repeat(prior.neutral.numpy()[None], 3, 0)
+    poses = np.repeat(np.diag([4.0, 4.0, 4.0, 1.0])[None], 3, 0)
+    poses[:, 0, 3] = [0, 0.1, 0.2]
+    arrays = {
+        "z_exp": Array(z_exp, ("time", "code"), "1", "codes"),
+        "head_from_world": Array(poses, ("time", "row", "column"), "head unit / m", "similarity"),
+    }
+    write_chunk(folder / "track.zarr.zip", arrays, {})
+    return folder
+
+
+def run_mesh(fitted: Path, start: int, stop: int, output: Path) -> subprocess.CompletedProcess:
+    """The stage as the workflow runs it, coarse."""
+    command = [sys.executable, "-m", "pipeline.stages.mesh", "--settings", '{"voxel_mm": 15}', "--prior", str(PRIOR)]
+    command += ["--identity", str(fitted / "identity.safetensors"), "--track", str(fitted / "track.zarr.zip")]
+    command += [
+        "--subject",
+        "x",
+        "--sequence",
+        "a",
+        "--start",
+        str(start),
+        "--stop",
+        str(stop),
+        "--output",
+        str(output),
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_stage_whatever_the_span(fitted, tmp_path):
+    whole, part = tmp_path / "whole.zarr.zip", tmp_path / "part.zarr.zip"
+    for span, output in (((0, 3), whole), ((1, 2), part)):
+        done = run_mesh(fitted, *span, output)
+        assert done.returncode == 0, done.stderr
+    meshes, (one,) = read_meshes(whole), read_meshes(part)
+    np.testing.assert_array_equal(meshes[1].vertices, one.vertices)
+    np.testing.assert_allclose(meshes[0].vertices[:, 0] - meshes[2].vertices[:, 0], 0.05, atol=1e-6)
+    assert read_attributes(whole)["neck"] == {"offset": -0.35, "tilt_degrees": 9}
+
+
+def test_stage_names_a_span_beyond_the_track(fitted, tmp_path):
+    done = run_mesh(fitted, 2, 5, tmp_path / "out.zarr.zip")
+    assert done.returncode == 1
+    assert "3 steps; asked for 2 to 5" in done.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
