@@ -1,0 +1,184 @@
+"""The train and render stages: learning, resuming after a kill, held-out cameras, films, bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from avatar_scene import CAMERAS, TINY, write_scene
+
+from pipeline.avatar.architecture import Architecture
+from pipeline.avatar.data import Pictures, sequence_views
+from pipeline.avatar.loop import Trainer
+from pipeline.avatar.model import Avatar
+from pipeline.avatar.recipe import Recipe
+from pipeline.errors import DataError, PipelineError
+from pipeline.stages import render, train
+from pipeline.store.chunk import Array, read_arrays, read_attributes, write_chunk
+from pipeline.store.reel import open_reels
+
+SHORT = {"texture_steps": 4, "steps": 6, "batch": 2, "save_every": 5, "preview_every": 10, "crop_height": 12} | {
+    "crop_width": 12,
+    "architecture": TINY,
+}
+
+
+def train_arguments(folder: Path, scene: dict[str, list[Path]], settings: dict, output: str) -> list[str]:
+    files = [part for kind, paths in scene.items() for part in (f"--{kind}", *map(str, paths))]
+    where = ["--state", str(folder / "state"), "--output", str(folder / output)]
+    return ["--settings", json.dumps(settings), *files, "--held-out-cameras", "front", *where]
+
+
+def render_arguments(folder: Path, avatar: Path, scene: dict[str, list[Path]], *more: str) -> list[str]:
+    files = ["--avatar", str(avatar), "--buffers", *map(str, scene["buffers"]), "--track", str(scene["tracks"][0])]
+    return [*files, "--output", str(folder / "r.zarr.zip"), "--film", str(folder / "r.mp4"), *more]
+
+
+def call(monkeypatch: pytest.MonkeyPatch, stage, arguments: list[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["stage", *arguments])
+    stage.main()
+
+
+def tiny_trainer(scene: dict[str, list[Path]], buffers, targets, **recipe) -> Trainer:
+    views = sequence_views(buffers["SPIN"], targets["SPIN"], scene["tracks"][0], [0, 2])
+    torch.manual_seed(0)
+    avatar = Avatar(Architecture(**TINY), code_size=4)
+    pictures = Pictures(views)
+    avatar.describe_data(*pictures.statistics())
+    return Trainer(avatar, pictures, Recipe(**{"batch": 4, "crop_height": 12, "crop_width": 12} | recipe))
+
+
+@pytest.fixture
+def scene(tmp_path):
+    return write_scene(tmp_path / "scene", spans=2)
+
+
+@pytest.fixture
+def reels(scene):
+    with open_reels(scene["buffers"]) as buffers, open_reels(scene["targets"]) as targets:
+        yield buffers, targets
+
+
+@pytest.fixture
+def avatar_file(tmp_path, scene, monkeypatch):
+    call(monkeypatch, train, train_arguments(tmp_path, scene, SHORT, "avatar.safetensors"))
+    return tmp_path / "avatar.safetensors"
+
+
+def test_training_learns(scene, reels):
+    trainer = tiny_trainer(scene, *reels, texture_steps=50, steps=60, learning_rate=5e-3)
+    losses = [trainer.train_step() for _ in range(trainer.total)]
+    assert np.mean(losses[40:50]) < 0.3 * losses[0]  # the planes' colours
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[50:55])  # the networks
+
+
+def test_a_loss_that_is_not_finite_stops(scene, reels):
+    trainer = tiny_trainer(scene, *reels, texture_steps=0, steps=2)
+    with torch.no_grad():
+        trainer.avatar.unet.conv_out.weight.fill_(torch.inf)
+    with pytest.raises(PipelineError, match="step 0"):
+        trainer.train_step()
+
+
+KILLED = """
+import os, runpy, signal, sys
+from pipeline.avatar.loop import Trainer
+step, number, at = Trainer.train_step, int(sys.argv.pop(1)), int(sys.argv.pop(1))
+def deadly(self):
+    if self.step == at:
+        os.kill(os.getpid(), number)
+    return step(self)
+Trainer.train_step = deadly
+runpy.run_module("pipeline.stages.train", run_name="__main__")
+"""
+
+
+def test_killed_and_stopped_training_ends_bit_for_bit_the_same(tmp_path, scene):
+    """10 steps at once == 5 + kill -9 in step 7 + SIGTERM in step 8 + the rest."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def run(number: int, step: int, output: str) -> int:
+        arguments = train_arguments(tmp_path, scene, SHORT, output)
+        command = [sys.executable, "-c", KILLED, str(int(number)), str(step), *arguments]
+        return subprocess.run(command, env=environment, cwd=Path(__file__).parent.parent, check=False).returncode
+
+    assert run(0, -1, "whole.safetensors") == 0
+    for state in tmp_path.glob("state/*/*"):
+        state.unlink()
+    assert run(signal.SIGKILL, 7, "parts.safetensors") == -signal.SIGKILL
+    assert run(signal.SIGTERM, 8, "parts.safetensors") == 128 + signal.SIGTERM
+    assert not (tmp_path / "parts.safetensors").exists()
+    assert run(0, -1, "parts.safetensors") == 0
+    assert (tmp_path / "parts.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    assert len(list(tmp_path.glob("state/*/step_000010.png"))) == 1
+
+
+def test_training_never_sees_the_held_out_camera(tmp_path, scene, reels, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train", *train_arguments(tmp_path, scene, SHORT, "a.safetensors")])
+    views = train.training_views(train.arguments(), *reels)
+    assert len(views) == 3 * 2
+    assert CAMERAS.index("front") not in {view.camera for view in views}
+
+
+def test_other_settings_have_another_state(tmp_path, scene, monkeypatch):
+    folders = set()
+    for seed in (0, 1):
+        arguments = train_arguments(tmp_path, scene, SHORT | {"seed": seed}, "a.safetensors")
+        monkeypatch.setattr(sys, "argv", ["train", *arguments])
+        folders.add(train.state_folder(train.arguments()))
+    assert len(folders) == 2
+
+
+def test_sequences_that_do_not_match_are_refused(tmp_path, scene, monkeypatch):
+    other = write_scene(tmp_path / "other", sequence="NOD")
+    wrong = scene | {"tracks": other["tracks"]}
+    with pytest.raises(DataError, match="NOD"):
+        call(monkeypatch, train, train_arguments(tmp_path, wrong, SHORT, "avatar.safetensors"))
+    assert not (tmp_path / "avatar.safetensors").exists()
+
+
+def test_render_makes_pictures_and_a_film_beside_the_real_video(tmp_path, scene, avatar_file, monkeypatch):
+    more = ("--cameras", "front,left", "--targets", *map(str, scene["targets"]))
+    call(monkeypatch, render, render_arguments(tmp_path, avatar_file, scene, *more))
+    (rgb,) = read_arrays(tmp_path / "r.zarr.zip", "rgb")
+    assert rgb.shape == (3, 2, 16, 16, 3)
+    assert rgb.dtype == np.uint8
+    attributes = read_attributes(tmp_path / "r.zarr.zip")
+    assert attributes["cameras"] == ["front", "left"]
+    assert (attributes["sequence"], attributes["start"], attributes["stop"]) == ("SPIN", 0, 3)
+    with av.open(str(tmp_path / "r.mp4")) as film:
+        frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    assert len(frames) == 24 * 3
+    assert frames[0].shape == (2 * 16, 2 * 32, 3)
+    real = read_arrays(scene["targets"][0], "rgb")[0][0, 1].repeat(2, 0).repeat(2, 1)
+    assert np.abs(frames[0][:, 32:].astype(int) - real).mean() < 12  # the codec halves the colours' resolution
+    assert np.abs(frames[0][:, :32].astype(int) - rgb[0, 0].repeat(2, 0).repeat(2, 1)).mean() < 12
+
+
+def test_render_twice_gives_the_same_pixels(tmp_path, scene, avatar_file, monkeypatch):
+    drawn = []
+    for settings in ({"steps": 4, "eta": 1, "batch": 1}, {"steps": 4, "eta": 1, "batch": 5}):
+        more = ("--settings", json.dumps(settings))
+        call(monkeypatch, render, render_arguments(tmp_path, avatar_file, scene, *more))
+        drawn.append(read_arrays(tmp_path / "r.zarr.zip", "rgb")[0])
+    assert drawn[0].shape == (3, 3, 16, 16, 3)
+    assert np.array_equal(*drawn)
+
+
+def test_render_names_a_camera_that_is_not_there(tmp_path, scene, avatar_file, monkeypatch):
+    with pytest.raises(DataError, match=r"no camera back; it has left, front, right"):
+        call(monkeypatch, render, render_arguments(tmp_path, avatar_file, scene, "--cameras", "back"))
+    assert not (tmp_path / "r.zarr.zip").exists()
+
+
+def test_codes_that_the_avatar_does_not_know_are_refused(tmp_path, scene, avatar_file, monkeypatch):
+    track = {"subject": "tiny", "sequence": "SPIN", "start": 0, "stop": 3}
+    write_chunk(scene["tracks"][0], {"z_exp": Array(np.zeros((3, 7), np.float32), ("time", "code"), "", "")}, track)
+    with pytest.raises(DataError, match="7 numbers"):
+        call(monkeypatch, render, render_arguments(tmp_path, avatar_file, scene))
