@@ -61,7 +61,8 @@ def main() -> None:
         pictures = Pictures(sequence_views(buffers, targets, given.track, list(cameras.values())))
         if len(pictures.views[0].z_exp) != avatar.code_size:
             raise DataError(
-                f"{given.track}: z_exp of {len(pictures.views[0].z_exp)} numbers; {given.avatar} expects {avatar.code_size}"
+                f"{given.track}: z_exp of {len(pictures.views[0].z_exp)} numbers; "
+                f"{given.avatar} expects {avatar.code_size}"
             )
         progress, drawn = cli.Progress(len(pictures), "pictures"), []
         for batch in draw(avatar, pictures, settings.steps, settings.eta, settings.seed, settings.batch):
