@@ -13,13 +13,16 @@ from pipeline.head.residuals import Heads, Samples, draw
 from pipeline.head.solver import Free, Point, Schedule, levenberg
 
 RADIUS = 0.2  # metres: what is further from the vertical through the cameras' aim is no head
-TOP_ABOVE_ORIGIN = 0.165  # metres: crown of an average head with its hair above the origin of head space
-FACE_BEFORE_ORIGIN = 0.06  # metres: median of what front cameras see of a head, before its origin
+TOP_ABOVE_ORIGIN = 0.17  # metres: crown of an average head with its hair above the origin of head space
+FACE_BEFORE_ORIGIN = 0.025  # metres: median of what front cameras see of a head, before its origin
 SLAB = 0.01  # metres: height of a layer of points in the search for the crown
 
 COARSE = Schedule(widest=40, narrowest=15, steps=6, worth=300, shrink=0.8)
 FINE = Schedule(widest=20, narrowest=6, steps=6, worth=300, shrink=0.8)
 FINALISTS = 4
+
+YAWS, PITCHES = (-25, 0, 25), (-20, 0, 20)  # degrees
+HEIGHTS = (-0.04, 0, 0.04)  # metres
 
 
 def aim_of(rig: Rig) -> np.ndarray:
@@ -63,26 +66,28 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-def starts(guess: np.ndarray, yaws: tuple, pitches: tuple, heights: tuple) -> np.ndarray:
-    """Poses (S, 4, 4) round a guess (4, 4): every yaw and pitch (degrees) with every height (metres)."""
+def starts(guess: np.ndarray) -> np.ndarray:
+    """Poses (S, 4, 4) round a guess (4, 4): every yaw and pitch with every height."""
     scale = float(pose.scale_of(guess))
     motions = [
         np.concatenate([Rotation.from_euler("yx", [yaw, pitch], degrees=True).as_rotvec(), [0, scale * height, 0]])
-        for yaw, pitch, height in itertools.product(yaws, pitches, heights)
+        for yaw, pitch, height in itertools.product(YAWS, PITCHES, HEIGHTS)
     ]
     return pose.moved(np.broadcast_to(guess, (len(motions), 4, 4)), np.array(motions))
 
 
-def align(
-    prior: HeadPrior, identity: np.ndarray, points: np.ndarray, normals: np.ndarray, candidates: np.ndarray, seed: int
+def first_pose(
+    prior: HeadPrior, rig: Rig, identity: np.ndarray, points: np.ndarray, normals: np.ndarray, seed: int
 ) -> np.ndarray:
-    """The pose (4, 4) at which the neutral head of an identity (I,) meets the cloud best, from candidates (S, 4, 4).
+    """The pose head_from_world (4, 4) at which the neutral head of an identity (I,) meets a cloud best.
 
-    Points and normals (N, 3) world. All candidates take a few coarse steps side by side, the best ones fine steps.
+    Points and normals (N, 3) world. Many starts round the guess from the rig take a few coarse steps side by side, the
+    best of them fine steps. Raises DataError when the cloud holds no points where a head could be.
     """
-    expression = np.zeros((len(candidates), prior.config.expression_modes))
-    heads = Heads(identity, expression, candidates)
-    middle = candidates[len(candidates) // 2]
+    guess = pose_from_rig(rig, points, prior.config.units_per_metre)
+    poses = starts(guess)
+    heads = Heads(identity, np.zeros((len(poses), prior.config.expression_modes)), poses)
+    middle = guess
     for schedule, count, keep in ((COARSE, 300, FINALISTS), (FINE, 1000, 1)):
         drawn = draw(points, normals, middle, prior, count, seed)
         repeated = Samples(*(np.repeat(a, len(heads.expression), 0) for a in (drawn.points, drawn.normals)))

@@ -7,14 +7,11 @@ import numpy as np
 from pipeline.capture.cameras import Rig
 from pipeline.errors import DataError
 from pipeline.head import pose
-from pipeline.head.alignment import align, pose_from_rig, starts
+from pipeline.head.alignment import first_pose
 from pipeline.head.clouds import Clouds
 from pipeline.head.prior import HeadPrior
 from pipeline.head.residuals import Heads, Linearised, Samples, draw, join, linearise
 from pipeline.head.solver import Free, Point, Schedule, levenberg, normal_equations, smooth_step
-
-FIRST_STARTS = {"yaws": (-25, 0, 25), "pitches": (-20, 0, 20), "heights": (-0.05, 0, 0.05)}
-NEXT_STARTS = {"yaws": (-15, 0, 15), "pitches": (-12, 0, 12), "heights": (0.0,)}
 
 
 @dataclass(frozen=True)
@@ -39,20 +36,14 @@ def fit_identity(
 ) -> tuple[Heads, np.ndarray]:
     """The heads (one identity, a pose and an expression per key frame) and their residuals (F, points) in millimetres.
 
-    The first frame's pose comes from the rig, the others' from the first. Raises DataError naming a key frame whose
-    cloud holds no head.
+    Raises DataError naming a key frame whose cloud holds no head.
     """
     mean = np.zeros(prior.config.identity_modes)
     poses: list[np.ndarray] = []
     samples: list[Samples] = []
     for index, frame in enumerate(frames):
         try:
-            if poses:
-                candidates = starts(poses[0], **NEXT_STARTS)
-            else:
-                guess = pose_from_rig(rig, frame.points, prior.config.units_per_metre)
-                candidates = starts(guess, **FIRST_STARTS)
-            poses.append(align(prior, mean, frame.points, frame.normals, candidates, seed + index))
+            poses.append(first_pose(prior, rig, mean, frame.points, frame.normals, seed + index))
             samples.append(draw(frame.points, frame.normals, poses[-1], prior, points, seed + index))
         except DataError as error:
             raise DataError(f"step {frame.step} of {frame.sequence}: {error}") from error
@@ -91,7 +82,7 @@ class Smoothness:
 def fit_sequence(
     prior: HeadPrior,
     identity: np.ndarray,
-    around: np.ndarray,
+    rig: Rig,
     clouds: Clouds,
     schedule: Schedule,
     smoothness: Smoothness,
@@ -100,8 +91,8 @@ def fit_sequence(
 ) -> tuple[Heads, np.ndarray]:
     """Heads of every time step of one sequence and the median point-to-surface distance (T,) in millimetres.
 
-    `identity` (I,) weights; `around` (4, 4) head_from_world near which the first pose is sought. Each frame starts from
-    the one before; then joint steps over all frames make the track smooth.
+    `identity` (I,) weights. Each frame starts from the one before; then joint steps over all frames make the track
+    smooth. Raises DataError naming a step whose cloud holds no head.
     """
     tracked: list[Heads] = []
     samples: list[Samples] = []
@@ -110,8 +101,7 @@ def fit_sequence(
         cloud = clouds.frame(step)
         try:
             if step == 0:
-                around = align(prior, identity, *cloud, starts(around, **NEXT_STARTS), seed)
-                heads = Heads(identity, expression, around[None])
+                heads = Heads(identity, expression, first_pose(prior, rig, identity, *cloud, seed)[None])
             samples.append(draw(*cloud, heads.head_from_world[0], prior, points, seed + step))
         except DataError as error:
             raise DataError(f"step {step} of {clouds.sequence}: {error}") from error

@@ -10,7 +10,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from pipeline.errors import DataError
-from pipeline.head import pose
 from pipeline.store.chunk import publish
 
 TENSORS = ("z_id", "w_id", "scale", "centre", "up", "front")
@@ -32,12 +31,6 @@ class Identity:
     prior: str
     key_frames: tuple[str, ...]
     residual_mm: tuple[float, ...]
-
-    @property
-    def head_from_world(self) -> np.ndarray:
-        """The mean pose (4, 4) float64."""
-        centre, up, front = (part.astype(float) for part in (self.centre, self.up, self.front))
-        return pose.similarity(centre, up, front, float(self.scale[0]))
 
 
 def file_digest(path: Path) -> str:

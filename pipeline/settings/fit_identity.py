@@ -14,7 +14,7 @@ class FitIdentitySettings(BaseModel):
     widest_mm: float = Field(default=20, gt=0, description="width of the robust kernel at the start")
     narrowest_mm: float = Field(default=2.5, gt=0, description="width of the robust kernel at the end")
     worth: float = Field(
-        default=400, gt=0, description="independent measurements a frame's points amount to, against the code priors"
+        default=100, gt=0, description="independent measurements a frame's points amount to, against the code priors"
     )
     free_scale: bool = Field(default=False, description="fit the scale too, for captures that are not metric")
     seed: int = Field(default=0, ge=0, description="seed of the draw of points")

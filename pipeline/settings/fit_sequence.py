@@ -13,7 +13,7 @@ class FitSequenceSettings(BaseModel):
     widest_mm: float = Field(default=8, gt=0, description="width of the robust kernel at the start of a time step")
     narrowest_mm: float = Field(default=2.5, gt=0, description="width of the robust kernel at the end")
     worth: float = Field(
-        default=400, gt=0, description="independent measurements a frame's points amount to, against the code priors"
+        default=100, gt=0, description="independent measurements a frame's points amount to, against the code priors"
     )
     smooth_expression: float = Field(
         default=1.0, gt=0, description="standard deviation of the second differences of expression weights in time"

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from pipeline import cli
+from pipeline.capture.cameras import read_rig
 from pipeline.errors import DataError
 from pipeline.head.clouds import Clouds
 from pipeline.head.fit import Smoothness, fit_sequence
@@ -21,6 +22,7 @@ def main() -> None:
     parser = cli.parser(__doc__, FitSequenceSettings)
     parser.add_argument("--prior", type=Path, required=True, help="head prior, safetensors")
     parser.add_argument("--identity", type=Path, required=True, help="identity.safetensors")
+    parser.add_argument("--cameras", type=Path, required=True, help="cameras.json")
     parser.add_argument("--clouds", type=Path, nargs="+", required=True, help="all spans of the sequence")
     parser.add_argument("--subject", required=True)
     parser.add_argument("--sequence", required=True)
@@ -38,7 +40,7 @@ def main() -> None:
     heads, distance_mm = fit_sequence(
         prior,
         identity.w_id.astype(float),
-        identity.head_from_world,
+        read_rig(arguments.cameras),
         clouds,
         Schedule(settings.widest_mm, settings.narrowest_mm, settings.steps, settings.worth),
         Smoothness(settings.smooth_expression, settings.smooth_degrees, settings.smooth_mm, settings.sweeps),
@@ -70,14 +72,7 @@ def main() -> None:
                 "median distance of the step's cloud to the fitted surface",
             ),
         },
-        {
-            "stage": "fit_sequence",
-            "subject": arguments.subject,
-            "sequence": arguments.sequence,
-            "start": 0,
-            "stop": len(clouds),
-            "settings": settings.model_dump(),
-        },
+        {**cli.record("fit_sequence", arguments), "start": 0, "stop": len(clouds)},
     )
 
 

@@ -1,0 +1,309 @@
+"""Fitting: derivatives, solvers against dense references, alignment, robustness, the two stages."""
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fit_data import SCALE, WEIGHTS, cloud, facing_pose, rig_in_front
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from pipeline.capture.cameras import write_rig
+from pipeline.errors import DataError
+from pipeline.head import pose
+from pipeline.head.adam import adam
+from pipeline.head.alignment import first_pose
+from pipeline.head.clouds import Clouds
+from pipeline.head.config import PriorConfig
+from pipeline.head.identity import read_identity
+from pipeline.head.prior import HeadPrior, load_prior
+from pipeline.head.residuals import Heads, Samples, draw, linearise
+from pipeline.head.solver import Free, Schedule, kernel, kernel_weight, levenberg, smooth_step, solve_step
+from pipeline.store.chunk import Array, read_arrays, write_chunk
+
+numbers = st.floats(-0.5, 0.5)
+motions = st.lists(numbers, min_size=6, max_size=6).map(np.array)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def prior() -> HeadPrior:
+    return load_prior(WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> HeadPrior:
+    """A random prior in float64: no head, but every term of the derivatives."""
+    config = PriorConfig(
+        anchors=5, pairs=2, glob=4, loc=3, exp=6, neighbours=3, blend_std=3, global_distance=0.75, local_width=16,
+        local_layers=2, anchor_width=8, compressed=4, warp_width=16, warp_layers=3, activation="softplus",
+        identity_modes=5, expression_modes=4, box_min=(-0.6, -0.6, -0.6), box_max=(0.6, 0.6, 0.6),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    result = HeadPrior(config).double()
+    for basis in (result.identity.basis, result.expression.basis):
+        torch.nn.init.normal_(basis)
+    result.anchor_net.mean.uniform_(-0.4, 0.4)
+    return result.requires_grad_(False)
+
+
+@given(motions, motions)
+def test_motion_between_undoes_moved(first, second):
+    before = pose.moved(facing_pose(), first)
+    after = pose.moved(before, second)
+    np.testing.assert_allclose(pose.motion_between(before, after), second, atol=1e-9)
+    assert pose.scale_of(after) == pytest.approx(SCALE)
+
+
+@given(motions)
+def test_similarity_is_made_again_from_centre_up_and_front(motion):
+    expected = pose.moved(facing_pose(), motion)
+    np.testing.assert_allclose(pose.similarity(*pose.centre_up_front(expected), SCALE), expected, atol=1e-9)
+
+
+@given(st.floats(-5, 5), st.floats(0.1, 3))
+def test_kernel_weight_is_the_kernels_slope_by_the_squared_residual(residual, width):
+    square = residual**2 + 1e-3
+    slope = (kernel(np.sqrt(square + 1e-5), width) - kernel(np.sqrt(square - 1e-5), width)) / 2e-5
+    assert kernel_weight(np.sqrt(square), width) == pytest.approx(slope, rel=1e-3, abs=1e-6)
+    assert kernel(residual, width) <= width**2
+
+
+def test_derivatives_match_finite_differences(tiny):
+    rng = np.random.default_rng(0)
+    poses = pose.moved(np.broadcast_to(facing_pose(), (2, 4, 4)), 0.1 * rng.normal(size=(2, 6)))
+    heads = Heads(rng.normal(size=5), rng.normal(size=(2, 4)), poses)
+    samples = Samples(rng.uniform(-0.1, 0.1, (2, 30, 3)), rng.normal(size=(2, 30, 3)))
+    linear = linearise(tiny, heads, samples, with_shared=True)
+
+    def slope(frame_step: np.ndarray, shared_step: np.ndarray) -> np.ndarray:
+        ahead, behind = (
+            linearise(tiny, heads.moved(sign * frame_step, sign * shared_step), samples, False).residual
+            for sign in (1e-5, -1e-5)
+        )
+        return (ahead - behind) / 2e-5
+
+    for k in range(10):
+        found = slope(np.eye(10)[[k, k]], np.zeros(6))
+        np.testing.assert_allclose(linear.frame[..., k], found, atol=1e-6, err_msg=f"frame unknown {k}")
+    for k in range(6):
+        found = slope(np.zeros((2, 10)), np.eye(6)[k])
+        np.testing.assert_allclose(linear.shared[..., k], found, atol=1e-6, err_msg=f"shared unknown {k}")
+
+
+def _positive(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    root = rng.normal(size=shape)
+    return root @ np.swapaxes(root, -1, -2) + 3 * np.eye(shape[-1])
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 1000))
+def test_schur_complement_solves_the_whole_system(seed):
+    rng = np.random.default_rng(seed)
+    frames, n, m = 3, 4, 5
+    whole = _positive(rng, frames * n + m, frames * n + m)
+    right = rng.normal(size=len(whole))
+    for i in range(frames):  # frames do not meet
+        for j in range(frames):
+            if i != j:
+                whole[i * n : i * n + n, j * n : j * n + n] = 0
+    whole += 20 * np.eye(len(whole))
+    cut = frames * n
+    blocks = [slice(i * n, i * n + n) for i in range(frames)]
+    equations = (
+        np.stack([whole[b, b] for b in blocks]),
+        right[:cut].reshape(frames, n),
+        np.stack([whole[b, cut:] for b in blocks]),
+        whole[cut:, cut:],
+        right[cut:],
+    )
+    frame_step, shared_step = solve_step(equations, np.zeros(frames))
+    np.testing.assert_allclose(np.r_[frame_step.ravel(), shared_step], np.linalg.solve(whole, right), atol=1e-9)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 1000), st.integers(1, 7))
+def test_banded_smoothing_solves_the_dense_system(seed, frames):
+    rng = np.random.default_rng(seed)
+    n = 8
+    matrix, right = _positive(rng, frames, n, n), rng.normal(size=(frames, n))
+    stiffness = rng.uniform(0, 100, n)
+    poses = np.stack([pose.moved(facing_pose(), 0.02 * rng.normal(size=6)) for _ in range(frames)])
+    heads = Heads(np.zeros(1), rng.normal(size=(frames, n - 6)), poses)
+    step = smooth_step(matrix, right, heads, stiffness)
+
+    turns = [np.zeros(6)] + [pose.motion_between(a, b) for a, b in itertools.pairwise(poses)]
+    track = np.concatenate([np.cumsum(turns, 0), heads.expression], 1)
+    second = np.diff(np.eye(frames), n=2, axis=0) if frames > 2 else np.zeros((0, frames))
+    penalty = np.kron(second.T @ second, np.diag(stiffness))
+    whole = penalty.copy()
+    for t in range(frames):
+        whole[t * n : t * n + n, t * n : t * n + n] += matrix[t]
+    expected = np.linalg.solve(whole, right.ravel() - penalty @ track.ravel())
+    np.testing.assert_allclose(step.ravel(), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_first_pose_in_any_world_through_clutter(prior, seed):
+    rng = np.random.default_rng(seed)
+    world_from_scene = np.eye(4)
+    world_from_scene[:3, :3] = Rotation.random(random_state=seed).as_matrix()
+    world_from_scene[:3, 3] = rng.normal(size=3)
+    tilt = np.concatenate([rng.uniform(-0.2, 0.2, 3), SCALE * rng.uniform(-0.04, 0.04, 3)])
+    truth = pose.moved(facing_pose(), tilt) @ np.linalg.inv(world_from_scene)
+    mean = np.zeros(prior.config.identity_modes)
+    expression = np.zeros(prior.config.expression_modes)
+    points, normals = cloud(prior, mean, expression, truth, 4000, seed, noise_mm=1.0, clutter=0.2)
+    found = first_pose(prior, rig_in_front(world_from_scene), mean, points, normals, seed=0)
+    error = pose.motion_between(truth, found)
+    assert np.degrees(np.linalg.norm(error[:3])) < 3
+    assert np.linalg.norm(error[3:]) / SCALE < 5e-3
+
+
+@pytest.fixture(scope="module")
+def expressive(prior) -> tuple[Heads, Samples]:
+    """A head with an expression, and 600 points of it with a fifth of clutter."""
+    rng = np.random.default_rng(5)
+    expression = 0.7 * rng.normal(size=(1, prior.config.expression_modes))
+    truth = Heads(np.zeros(prior.config.identity_modes), expression, facing_pose()[None])
+    points, normals = cloud(prior, truth.identity, expression[0], facing_pose(), 3000, 5, noise_mm=0.5, clutter=0.2)
+    return truth, draw(points, normals, facing_pose(), prior, 600, seed=0)
+
+
+def _started(truth: Heads) -> Heads:
+    motion = np.array([[0.05, -0.05, 0.03, 0.02, -0.02, 0.02]])
+    return Heads(truth.identity, np.zeros_like(truth.expression), pose.moved(truth.head_from_world, motion))
+
+
+def test_levenberg_finds_the_surface_through_clutter_as_well_as_adam(prior, expressive):
+    truth, samples = expressive
+    schedule = Schedule(widest=15, narrowest=2.5, steps=10, worth=400)
+    clean = linearise(prior, truth, samples, False).residual
+    good = np.abs(clean) < 2 * 4e-3  # points within 2 mm of the true surface
+
+    def distance_mm(heads: Heads) -> float:
+        return float(np.abs(linearise(prior, heads, samples, False).residual[good]).mean() * 1e3 / SCALE)
+
+    solved, _ = levenberg(prior, _started(truth), samples, schedule, Free())
+    descended = adam(prior, _started(truth), samples, schedule, steps=150, rate=0.05)
+    assert distance_mm(_started(truth)) > 2
+    assert distance_mm(solved) < 0.7
+    assert distance_mm(solved) < 1.1 * distance_mm(descended)
+    error = pose.motion_between(truth.head_from_world, solved.head_from_world)[0]
+    assert np.degrees(np.linalg.norm(error[:3])) < 2
+    assert np.linalg.norm(error[3:]) / SCALE < 4e-3
+
+
+def test_points_whose_normals_contradict_the_surface_do_not_pull(prior, expressive):
+    truth, samples = expressive
+    turned = Samples(samples.points, -samples.normals)
+    assert linearise(prior, truth, turned, False).agreement.mean() < 0.1
+    assert linearise(prior, truth, samples, False).agreement.mean() > 0.6
+
+
+def _write_span(folder: Path, sequence: str, start: int, clouds: list[tuple[np.ndarray, np.ndarray]]) -> Path:
+    points, normals = (np.concatenate([c[i] for c in clouds]).astype(np.float32) for i in range(2))
+    offsets = np.concatenate([[0], np.cumsum([len(c[0]) for c in clouds])])
+    path = folder / f"{start:06d}-{start + len(clouds):06d}.zarr.zip"
+    write_chunk(
+        path,
+        {
+            "points": Array(points, ("point", "xyz"), "m", "world"),
+            "normals": Array(normals, ("point", "xyz"), "1", "world"),
+            "offsets": Array(offsets, ("boundary",), "1", "rows"),
+        },
+        {"stage": "pointcloud", "subject": "s", "sequence": sequence, "start": start, "stop": start + len(clouds)},
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def footage(prior, tmp_path_factory) -> dict:
+    """A rig file and a sequence of four steps, once as one span and once as two."""
+    folder = tmp_path_factory.mktemp("footage")
+    rng = np.random.default_rng(1)
+    mean, expression = np.zeros(prior.config.identity_modes), 0.5 * rng.normal(size=prior.config.expression_modes)
+    poses = [pose.moved(facing_pose(), 0.01 * t * np.ones(6)) for t in range(4)]
+    clouds = [cloud(prior, mean, 0.3 * t * expression, p, 1500, t, 0.3) for t, p in enumerate(poses)]
+    write_rig(folder / "cameras.json", rig_in_front(np.eye(4)))
+    whole = [_write_span(folder / "whole", "nod", 0, clouds)]
+    halves = [_write_span(folder / "halves", "nod", start, clouds[start : start + 2]) for start in (0, 2)]
+    empty = [_write_span(folder / "empty", "nod", 0, [clouds[0], (np.zeros((0, 3)), np.zeros((0, 3)))])]
+    return {"cameras": folder / "cameras.json", "whole": whole, "halves": halves, "empty": empty, "poses": poses}
+
+
+def _stage(name: str, settings: dict, *arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", f"pipeline.stages.{name}", "--settings", json.dumps(settings), "--prior", WEIGHTS]
+    return subprocess.run([*map(str, [*command, *arguments])], capture_output=True, text=True, cwd=WEIGHTS.parents[3])
+
+
+def _fit_identity(footage: dict, clouds: list[Path], output: Path) -> subprocess.CompletedProcess:
+    settings = {"key_frames": 2, "points": 300, "steps": 5}
+    return _stage("fit_identity", settings, "--cameras", footage["cameras"], "--clouds", *clouds, "--output", output)
+
+
+def _fit_sequence(footage: dict, clouds: list[Path], identity: Path, output: Path) -> subprocess.CompletedProcess:
+    return _stage(
+        "fit_sequence", {"points": 300, "steps": 4}, "--cameras", footage["cameras"], "--identity", identity,
+        "--clouds", *clouds, "--subject", "s", "--sequence", "nod", "--output", output,
+    )  # fmt: skip
+
+
+def test_stages_fit_a_sequence_and_do_not_care_for_spans(footage, tmp_path):
+    done = _fit_identity(footage, footage["whole"], tmp_path / "identity.safetensors")
+    assert done.returncode == 0, done.stderr
+    identity = read_identity(tmp_path / "identity.safetensors")
+    assert identity.key_frames == ("nod:0", "nod:3")
+    assert identity.scale == pytest.approx(SCALE)
+    done = _fit_identity(footage, footage["halves"], tmp_path / "again.safetensors")
+    assert (tmp_path / "identity.safetensors").read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+
+    tracks = []
+    for name in ("whole", "halves"):
+        output = tmp_path / f"{name}.zarr.zip"
+        done = _fit_sequence(footage, footage[name], tmp_path / "identity.safetensors", output)
+        assert done.returncode == 0, done.stderr
+        tracks.append(read_arrays(output, "z_exp", "head_from_world", "residual_mm"))
+    for first, second in zip(*tracks, strict=True):
+        np.testing.assert_array_equal(first, second)
+    z_exp, head_from_world, residual_mm = tracks[0]
+    assert len(z_exp) == 4
+    assert residual_mm.max() < 1.5
+    error = pose.motion_between(np.stack(footage["poses"]), head_from_world)
+    assert np.degrees(np.linalg.norm(error[:, :3], axis=1)).max() < 3
+
+
+def test_an_empty_cloud_is_named_and_nothing_is_written(footage, tmp_path):
+    done = _fit_identity(footage, footage["empty"], tmp_path / "identity.safetensors")
+    assert done.returncode == 1
+    assert "step 1 of nod is empty" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_spans_of_two_sequences_are_not_one(footage, tmp_path, prior):
+    points, normals = np.ones((1, 3)), np.ones((1, 3))
+    other = _write_span(tmp_path, "shake", 4, [(points, normals)])
+    with pytest.raises(DataError, match="several sequences"):
+        Clouds([*footage["whole"], other])
+
+
+def test_a_cloud_without_a_head_says_so(prior):
+    far = np.full((10, 3), 9.0)
+    with pytest.raises(DataError, match="none of 10 cloud points"):
+        draw(far, far, facing_pose(), prior, 5, seed=0)
+    with pytest.raises(DataError, match="none of 10 cloud points lies where the cameras aim"):
+        first_pose(prior, rig_in_front(np.eye(4)), np.zeros(prior.config.identity_modes), far, far, seed=0)
