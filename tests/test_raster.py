@@ -1,0 +1,206 @@
+"""Rasterising: Embree against a z-buffer and against geometry, the buffers, and the command line."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.capture.cameras import Camera, Rig, write_rig
+from pipeline.meshing.mesh import Mesh, pack
+from pipeline.raster.api import interpolate
+from pipeline.raster.buffers import draw
+from pipeline.raster.clip import clip_positions
+from pipeline.raster.embree import EmbreeRasterizer
+from pipeline.raster.reference import ReferenceRasterizer
+from pipeline.store.chunk import read_arrays, read_attributes, write_chunk
+from pipeline.viewer.paths import look_at
+
+
+def camera_at(eye, width=72, height=56, focal=150.0) -> Camera:
+    """A camera that looks at the origin, its principal point off the middle."""
+    intrinsics = np.array([[focal, 0, width / 2 + 1.3], [0, focal * 1.1, height / 2 - 2.1], [0, 0, 1]])
+    pose = look_at(np.array(eye, float), np.zeros(3), np.array([0.1, 1, 0.2]))
+    return Camera("camera", width, height, intrinsics, pose, np.eye(3))
+
+
+def bumpy(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A ball of 0.1 m with bumps that hide one another."""
+    ball = trimesh.creation.icosphere(3)
+    rng = np.random.default_rng(seed)
+    waves = np.sin(ball.vertices @ rng.normal(0, 6, (3, 4))).mean(1)
+    return ball.vertices * (0.1 + 0.03 * waves[:, None]), ball.faces.astype(np.int32)
+
+
+def assert_same_pixels(one, other, share: float) -> None:
+    """Equal triangles but for `share` of the hits; equal weights and depths where equal."""
+    different = one.triangle != other.triangle
+    assert different.sum() <= share * other.hit.sum()
+    same = ~different & other.hit
+    np.testing.assert_allclose(one.barycentric[same], other.barycentric[same], atol=2e-3)
+    error = np.abs(one.depth[same] - other.depth[same])
+    assert np.median(error) < 1e-6
+    assert error.max() < 1e-4  # metres; float32 weights on triangles seen edge-on
+    assert (one.depth[~one.hit] == 0).all()
+    assert (one.barycentric[~one.hit] == 0).all()
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda v: np.linalg.norm(v) > 0.3), st.integers(0, 99))
+def test_embree_sees_what_the_reference_sees(direction, seed):
+    camera = camera_at(0.6 * np.array(direction) / np.linalg.norm(direction))
+    vertices, faces = bumpy(seed)
+    embree, reference = (r.rasterize(vertices, faces, [camera])[0] for r in (EmbreeRasterizer(), ReferenceRasterizer()))
+    assert reference.hit.sum() > 300
+    assert_same_pixels(embree, reference, 0.01)
+
+
+def test_interpolation_is_perspective_correct():
+    vertices, faces = bumpy()
+    camera = camera_at([0.2, 0.1, 0.3])
+    (fragments,) = EmbreeRasterizer().rasterize(vertices, faces, [camera])
+    world = interpolate(fragments, faces, vertices)
+    expected = camera.centre + camera.rays() * fragments.depth[..., None]
+    np.testing.assert_allclose(world[fragments.hit], expected[fragments.hit], atol=1e-6)
+    assert (world[~fragments.hit] == 0).all()
+
+
+def test_no_ray_slips_between_triangles():
+    ball = trimesh.creation.icosphere(5)  # as many triangles as pixels
+    camera = camera_at([0, 0, 3], 160, 160, 200.0)
+    (fragments,) = EmbreeRasterizer().rasterize(np.asarray(ball.vertices), ball.faces, [camera])
+    x, y = np.argwhere(fragments.hit).T
+    filled = np.zeros_like(fragments.hit)
+    for row in np.unique(x):
+        filled[row, y[x == row].min() : y[x == row].max() + 1] = True
+    np.testing.assert_array_equal(fragments.hit, filled)
+
+
+def test_inside_of_an_open_surface_is_background():
+    ball = trimesh.creation.icosphere(3)
+    bowl = ball.faces[ball.triangles_center[:, 2] < 0.2].astype(np.int32)
+    for rasterizer in (EmbreeRasterizer(), ReferenceRasterizer()):
+        into, onto = rasterizer.rasterize(
+            np.asarray(ball.vertices), bowl, [camera_at([0, 0, 4]), camera_at([0, 0, -4])]
+        )
+        assert not into.hit.any()
+        assert onto.hit.any()
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 30), st.integers(0, 20))
+def test_a_crop_shows_the_same_pixels(left, top):
+    vertices, faces = bumpy()
+    camera = camera_at([0.1, -0.2, 0.5])
+    crop = camera.crop(left, top, 1, 40, 30)
+    whole, part = EmbreeRasterizer().rasterize(vertices, faces, [camera, crop])
+    window = np.s_[top : top + 30, left : left + 40]
+    assert (whole.triangle[window] != part.triangle).sum() <= 3  # float32 rays along shared edges
+
+
+def test_clip_space_is_nvdiffrasts():
+    vertices, _ = bumpy()
+    camera = camera_at([0.1, -0.2, 0.5])
+    clip = clip_positions(vertices, camera, 64, 80).astype(float)
+    device = clip[:, :3] / clip[:, 3:]
+    pixels, depth = camera.project(vertices)
+    # nvdiffrast puts the centre of pixel (column, row) at ((2 column + 1) / width - 1, (2 row + 1) / height - 1)
+    np.testing.assert_allclose((device[:, :2] + 1) * np.array([80, 64]) / 2, pixels, atol=1e-3)
+    assert (np.abs(device) < 1).all(where=[False, False, True])
+    assert (np.argsort(device[:, 2]) == np.argsort(depth)).mean() > 0.98  # nearer is smaller
+    np.testing.assert_allclose(clip[:, 3], depth, rtol=1e-6)
+
+
+@pytest.mark.skipif(
+    not (torch.cuda.is_available() and find_spec("nvdiffrast")), reason="needs CUDA and nvdiffrast, which are optional"
+)
+def test_cuda_sees_what_embree_sees():
+    from pipeline.raster.cuda import CudaRasterizer
+
+    vertices, faces = bumpy()
+    cameras = [camera_at([0.1, -0.2, 0.5]), camera_at([-0.4, 0.2, 0.3], 67, 53)]
+    for gpu, cpu in zip(
+        *(r.rasterize(vertices, faces, cameras) for r in (CudaRasterizer(), EmbreeRasterizer())), strict=True
+    ):
+        assert_same_pixels(gpu, cpu, 0.01)
+
+
+def ball_mesh() -> Mesh:
+    """A ball of 0.1 m whose canonical coordinates are its places in head units."""
+    ball = trimesh.creation.icosphere(3, radius=0.1)
+    vertices = ball.vertices.astype(np.float32)
+    hyper = np.full((len(vertices), 2), 0.05, np.float32)
+    return Mesh(vertices, np.concatenate([4 * vertices, hyper], -1), ball.faces.astype(np.int32))
+
+
+def test_buffers_of_a_ball():
+    cameras = [camera_at([0, 0, 0.5]), camera_at([0.4, 0.2, 0.3])]
+    drawn = draw(EmbreeRasterizer(), ball_mesh(), cameras)
+    hit = drawn["mask"] == 255
+    assert set(np.unique(drawn["mask"])) == {0, 255}
+    for name in ("depth", "normals", "x_can"):
+        assert (drawn[name][~hit] == 0).all()
+    normals = drawn["normals"][hit].astype(float)
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=-1), 1, atol=1e-3)
+    world = drawn["x_can"][hit][:, :3] / 4
+    np.testing.assert_allclose(normals, world / np.linalg.norm(world, axis=-1, keepdims=True), atol=0.02)
+    np.testing.assert_allclose(drawn["x_can"][hit][:, 3:], 0.05, atol=1e-6)
+    for index, camera in enumerate(cameras):
+        expected = camera.centre + camera.rays() * drawn["depth"][index][..., None]
+        np.testing.assert_allclose(drawn["x_can"][index][..., :3][hit[index]] / 4, expected[hit[index]], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """A folder with meshes of three steps, a still rig and a moving one."""
+    folder, ball = tmp_path_factory.mktemp("raster"), ball_mesh()
+    meshes = [Mesh(ball.vertices * (1 - 0.1 * t), ball.x_can, ball.faces) for t in range(3)]
+    for name, chosen in (("all", meshes), ("last", meshes[2:])):
+        write_chunk(folder / f"{name}.zarr.zip", pack(chosen), {"neck": {"offset": -0.3, "tilt_degrees": 9.0}})
+    cameras = [camera_at([0, 0, 0.5 + 0.1 * i], 32, 48) for i in range(3)]
+    write_rig(folder / "still.json", Rig(tuple(cameras[:2])))
+    write_rig(folder / "moving.json", Rig(tuple(cameras), moving=True))
+    return folder
+
+
+def run_rasterize(
+    files: Path, meshes: str, rig: str, start: int, stop: int, output: Path
+) -> subprocess.CompletedProcess:
+    """The stage as the workflow runs it."""
+    command = [sys.executable, "-m", "pipeline.stages.rasterize", "--meshes", str(files / meshes)]
+    command += ["--rig", str(files / rig), "--subject", "x", "--sequence", "a"]
+    command += ["--start", str(start), "--stop", str(stop), "--output", str(output)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("rig", "cameras"), [("still.json", 2), ("moving.json", 1)])
+def test_stage_whatever_the_span(files, tmp_path, rig, cameras):
+    whole, part = tmp_path / "whole.zarr.zip", tmp_path / "part.zarr.zip"
+    for meshes, span, output in (("all.zarr.zip", (0, 3), whole), ("last.zarr.zip", (2, 3), part)):
+        done = run_rasterize(files, meshes, rig, *span, output)
+        assert done.returncode == 0, done.stderr
+    for name in ("depth", "normals", "x_can", "mask"):
+        (of_whole,), (of_part,) = read_arrays(whole, name), read_arrays(part, name)
+        assert of_whole.shape[:4] == (3, cameras, 48, 32)
+        np.testing.assert_array_equal(of_whole[2:], of_part)
+    if rig == "moving.json":  # a camera that draws back sees the nearest point farther away
+        nearest = read_arrays(whole, "depth")[0].max((1, 2, 3))
+        assert (np.diff(nearest) > 0.05).all()
+    assert read_attributes(whole)["neck"]["offset"] == -0.3
+
+
+@pytest.mark.parametrize(
+    ("rig", "span", "message"),
+    [("still.json", (0, 2), "3 meshes; expected 2"), ("moving.json", (1, 4), "3 cameras; the span goes to step 4")],
+)
+def test_stage_names_what_does_not_fit(files, tmp_path, rig, span, message):
+    done = run_rasterize(files, "all.zarr.zip", rig, *span, tmp_path / "out.zarr.zip")
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,133 @@
+"""Rigs: crops that see the same rays, an orbit that looks at the head, and the command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.capture.cameras import Camera, Rig, read_rig, write_rig
+from pipeline.errors import DataError
+from pipeline.head.identity import Identity, write_identity
+from pipeline.viewer.paths import Frame, Picture, crop_round, look_at, orbit
+
+HEAD = Frame.upright(np.array([0.3, -0.15, 0.6]), np.array([0.1, 1.0, 0.0]), np.array([0.5, 0.2, 0.9]))
+PICTURE = Picture(144, 192, 0.35)
+
+
+def arc(count: int = 5) -> tuple[Camera, ...]:
+    """Cameras on an arc a metre before the head, looking a little past it."""
+    right = np.cross(HEAD.front, HEAD.up)
+    cameras = []
+    for number, yaw in enumerate(np.radians(np.linspace(-50, 50, count))):
+        eye = HEAD.centre + np.cos(yaw) * HEAD.front + np.sin(yaw) * right + 0.1 * HEAD.up
+        pose = look_at(eye, HEAD.centre + 0.02 * right, HEAD.up)
+        cameras.append(
+            Camera(str(number), 256, 384, np.array([[880.0, 0, 128], [0, 880, 192], [0, 0, 1]]), pose, np.eye(3))
+        )
+    return tuple(cameras)
+
+
+def test_crops_see_the_head_in_the_middle():
+    for camera in crop_round(arc(), HEAD.centre, PICTURE).cameras:
+        pixel, depth = camera.project(HEAD.centre)
+        np.testing.assert_allclose(pixel, [72, 96], atol=1e-9)
+        seen = 192 / camera.intrinsics[1, 1] * depth  # metres over the height
+        assert seen == pytest.approx(0.35)
+
+
+@settings(max_examples=50)
+@given(st.tuples(*[st.floats(-0.15, 0.15)] * 3))
+def test_crops_project_to_cropped_pixels(offset):
+    point = HEAD.centre + np.array(offset)
+    for camera, crop in zip(arc(), crop_round(arc(), HEAD.centre, PICTURE).cameras, strict=True):
+        (there, depth), (here, same_depth) = camera.project(point), crop.project(point)
+        middle, _ = camera.project(HEAD.centre)
+        ratio = camera.intrinsics[0, 0] / crop.intrinsics[0, 0]
+        np.testing.assert_allclose((here - [72, 96]) * ratio, there - middle, atol=1e-6)
+        assert depth == same_depth
+
+
+def test_camera_that_looks_away_is_named():
+    away = Camera("7", 256, 384, arc()[0].intrinsics, look_at(np.zeros(3), -HEAD.centre, HEAD.up), np.eye(3))
+    with pytest.raises(DataError, match="camera 7 does not see the head"):
+        crop_round([*arc(), away], HEAD.centre, PICTURE)
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 60), st.floats(0, 60), st.floats(0, 20))
+def test_orbit_looks_at_the_head(steps, sway, nod):
+    rig = orbit(arc(), HEAD, PICTURE, steps, sway, nod)
+    assert rig.moving
+    assert len(rig.cameras) == steps
+    for camera in rig.cameras:
+        rotation = camera.camera_from_world[:3, :3]
+        np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
+        assert np.linalg.det(rotation) == pytest.approx(1)
+        pixel, depth = camera.project(HEAD.centre)
+        np.testing.assert_allclose(pixel, [72, 96], atol=1e-6)
+        assert depth == pytest.approx(np.mean([np.linalg.norm(c.centre - HEAD.centre) for c in arc()]))
+        above, _ = camera.project(HEAD.centre + 0.1 * HEAD.up)
+        assert above[1] < 96  # upright
+        assert camera.project(HEAD.centre + 0.1 * HEAD.front)[1] < depth  # before the face
+
+
+def test_orbit_is_a_loop_of_small_steps():
+    centres = np.array([camera.centre for camera in orbit(arc(), HEAD, PICTURE, 48, 35, 6).cameras])
+    hops = np.linalg.norm(np.roll(centres, -1, 0) - centres, axis=1)
+    assert hops.max() < 0.12
+    offsets = centres - HEAD.centre
+    yaw = np.degrees(np.arctan2(offsets @ np.cross(HEAD.front, HEAD.up), offsets @ HEAD.front))
+    assert np.abs(yaw).max() == pytest.approx(35, abs=0.5)
+
+
+def test_same_orbit_whatever_the_world():
+    turn = look_at(np.array([3.0, 1, 2]), np.zeros(3), np.array([0, 0, 1.0]))  # world_2 from world
+    moved = Frame(turn[:3] @ np.append(HEAD.centre, 1), turn[:3, :3] @ HEAD.up, turn[:3, :3] @ HEAD.front)
+    cameras = [
+        Camera(c.name, c.width, c.height, c.intrinsics, c.camera_from_world @ np.linalg.inv(turn), c.color)
+        for c in arc()
+    ]
+    for one, other in zip(
+        orbit(arc(), HEAD, PICTURE, 9, 35, 6).cameras, orbit(cameras, moved, PICTURE, 9, 35, 6).cameras, strict=True
+    ):
+        np.testing.assert_allclose(other.camera_from_world @ turn, one.camera_from_world, atol=1e-9)
+
+
+@pytest.fixture
+def files(tmp_path) -> Path:
+    """A folder with cameras.json and identity.safetensors."""
+    write_rig(tmp_path / "cameras.json", Rig(arc()))
+    place = [part.astype(np.float32) for part in (HEAD.centre, HEAD.up, HEAD.front)]
+    identity = Identity(np.zeros(4), np.zeros(2), np.array([4.0]), *place, "", ("a:0",), (1.0,))
+    write_identity(tmp_path / "identity.safetensors", identity)
+    return tmp_path
+
+
+def run_rig(files: Path, *more: str) -> subprocess.CompletedProcess:
+    """The stage as the workflow runs it."""
+    command = [sys.executable, "-m", "pipeline.stages.rig", "--cameras", str(files / "cameras.json"), *more]
+    command += ["--identity", str(files / "identity.safetensors"), "--output", str(files / "rig.json")]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_stage(files):
+    assert run_rig(files, "--rig", "capture", "--settings", '{"width": 96}').returncode == 0
+    rig = read_rig(files / "rig.json")
+    assert not rig.moving
+    assert rig.names == ["0", "1", "2", "3", "4"]
+    assert {(c.width, c.height) for c in rig.cameras} == {(96, 192)}
+    assert run_rig(files, "--rig", "orbit", "--steps", "7").returncode == 0
+    rig = read_rig(files / "rig.json")
+    assert rig.moving
+    assert len(rig.cameras) == 7
+
+
+def test_stage_wants_steps_for_an_orbit(files):
+    done = run_rig(files, "--rig", "orbit")
+    assert done.returncode == 1
+    assert "--steps" in done.stderr
+    assert not (files / "rig.json").exists()
