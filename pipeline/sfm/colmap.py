@@ -15,6 +15,7 @@ from pipeline.capture.cameras import Camera
 from pipeline.errors import DataError
 
 HALF_PIXEL = 0.5
+pycolmap.logging.minloglevel = pycolmap.logging.WARNING  # its progress lines would drown the stage's own
 PLY_VERTEX = np.dtype([("point", "<f4", 3), ("normal", "<f4", 3), ("color", "u1", 3)])
 
 

@@ -1,0 +1,119 @@
+"""How far a cloud or a mesh lies from the true face behind a rendered capture, in millimetres.
+
+    python benchmarks/truth_error.py GEOMETRY --capture DIR --truth DIR --sequence NAME --frame N [--mesh]
+
+GEOMETRY is an .npz with `points` (N, 3) or a .ply, .obj or .off file, world metres; with --mesh its surface counts,
+otherwise its vertices. Prints one JSON line. The true face is the narrow face area of ICT-FaceKit's topology where at
+least two cameras look at it. A cloud is measured from its points to the face, a mesh from the face to the mesh:
+
+face_median_mm, face_mean_mm, p90_mm: distances, of a cloud those of its points within 5 mm of the face.
+completeness: share of the face that has geometry within 2 mm.
+outlier_share: of a cloud's points within 30 mm of the face, those more than 5 mm away from it. The face has a rim, and
+ears, neck, temples and teeth lie within 30 mm of it: an exact scan of the head has an outlier share of 0.3 too.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+from scipy.spatial import cKDTree
+
+NARROW_FACE = 6706  # the vertices before this one
+FACING = 0.26  # cosine between normal and ray, 75 degrees
+NEAR, OFF, COVERED = 30e-3, 5e-3, 2e-3  # metres
+
+
+def truth_head(truth: Path, sequence: str, frame: int) -> trimesh.Trimesh:
+    """The complete true head at one frame (eyes, mouth and neck included), world metres, vertices in ICT's order."""
+    with np.load(truth / "model.npz") as model:
+        quads = model["faces"]
+    four_corners = quads[:, 3] != quads[:, 0]
+    triangles = np.concatenate([quads[:, :3], quads[four_corners][:, [0, 2, 3]]])
+    with np.load(truth / f"{sequence}.npz") as motion:
+        vertices = motion["vertices"][frame]
+    return trimesh.Trimesh(vertices, triangles, process=False)
+
+
+def truth_face(truth: Path, sequence: str, frame: int) -> trimesh.Trimesh:
+    """The triangles of `truth_head` whose corners all belong to the narrow face area."""
+    head = truth_head(truth, sequence, frame)
+    return trimesh.Trimesh(head.vertices, head.faces[(head.faces < NARROW_FACE).all(1)], process=False)
+
+
+def camera_centres(capture: Path) -> np.ndarray:
+    """(C, 3) float64, where the capture's cameras stand, world metres."""
+    poses = json.loads((capture / "calibration" / "camera_params.json").read_text())["world_2_cam"].values()
+    return np.stack([-np.array(pose)[:3, :3].T @ np.array(pose)[:3, 3] for pose in poses])
+
+
+def visible_samples(face: trimesh.Trimesh, capture: Path, count: int = 200_000) -> np.ndarray:
+    """Points (M, 3) spread evenly over the part of the face that two cameras look at within 75 degrees.
+
+    Drawn with a fixed seed; occlusion is not looked at.
+    """
+    rng = np.random.default_rng(0)
+    triangle = rng.choice(len(face.faces), count, p=face.area_faces / face.area_faces.sum())
+    along, across = np.sqrt(rng.random(count)), rng.random(count)
+    weights = np.stack([1 - along, along * (1 - across), along * across], axis=1)
+    points = np.einsum("nk,nkd->nd", weights, face.triangles[triangle])
+    lookers = np.zeros(count, int)
+    for centre in camera_centres(capture):
+        ray = centre - points
+        lookers += np.einsum("nd,nd->n", ray, face.face_normals[triangle]) > FACING * np.linalg.norm(ray, axis=1)
+    return points[lookers >= 2]
+
+
+def measure(geometry: np.ndarray | trimesh.Trimesh, surface: np.ndarray) -> dict[str, Any]:
+    """Figures of a cloud (N, 3) or a mesh against samples (M, 3) of the true face (see the head of this file)."""
+    if isinstance(geometry, trimesh.Trimesh):
+        samples, _ = trimesh.sample.sample_surface(geometry, 2_000_000, seed=0)
+        distances = cKDTree(samples).query(surface, workers=-1)[0]
+        return {**_summary(distances), "completeness": float((distances < COVERED).mean()), "outlier_share": None}
+    distances = cKDTree(surface).query(geometry, workers=-1, distance_upper_bound=NEAR)[0]
+    distances = distances[np.isfinite(distances)]
+    probes = surface[:: max(1, len(surface) // 20_000)]
+    covered = cKDTree(geometry).query(probes, workers=-1)[0] < COVERED
+    outliers = float((distances > OFF).mean()) if len(distances) else 1.0
+    return {
+        **_summary(distances[distances <= OFF]),
+        "completeness": float(covered.mean()),
+        "outlier_share": outliers,
+        "points": len(geometry),
+    }
+
+
+def _summary(distances: np.ndarray) -> dict[str, float]:
+    millimetres = distances * 1e3 if len(distances) else np.array([np.inf])
+    return {
+        "face_median_mm": float(np.median(millimetres)),
+        "face_mean_mm": float(millimetres.mean()),
+        "p90_mm": float(np.percentile(millimetres, 90)),
+    }
+
+
+def main() -> None:
+    """Measure one file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("geometry", type=Path)
+    parser.add_argument("--capture", type=Path, default=Path("data/demo/901"))
+    parser.add_argument("--truth", type=Path, default=Path("../shared/captures/truth/901"))
+    parser.add_argument("--sequence", required=True)
+    parser.add_argument("--frame", type=int, required=True)
+    parser.add_argument("--mesh", action="store_true", help="measure the surface, not the vertices")
+    options = parser.parse_args()
+    if options.geometry.suffix == ".npz":
+        geometry = np.load(options.geometry)["points"]
+    else:
+        loaded = trimesh.load(options.geometry, process=False)
+        geometry = np.asarray(loaded.vertices)
+        if options.mesh:
+            geometry = trimesh.Trimesh(loaded.vertices, loaded.faces, process=False)
+    surface = visible_samples(truth_face(options.truth, options.sequence, options.frame), options.capture)
+    print(json.dumps(measure(geometry, surface)))
+
+
+if __name__ == "__main__":
+    main()

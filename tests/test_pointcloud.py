@@ -1,0 +1,329 @@
+"""Point clouds: matching against references, COLMAP's cameras, files and fusion, a textured ball from end to end."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.capture.cameras import Camera, Rig, write_rig
+from pipeline.errors import DataError
+from pipeline.settings.pointcloud import PointcloudSettings
+from pipeline.sfm import cloud as clouds
+from pipeline.sfm import colmap, consistency, hull, matching
+from pipeline.sfm.depth import DepthMaps, depth_maps
+from pipeline.sfm.views import make_views, neighbours
+from pipeline.store.chunk import Array, read_arrays, write_chunk
+
+CENTRE, RADIUS = np.array([0.3, -0.2, 0.5]), 0.09
+WIDTH, HEIGHT, FOCAL = 128, 144, 480.0
+FOOTPRINT = 1 / FOCAL  # metres that a pixel covers at the ball
+WAVES = np.random.default_rng(5).normal(size=(3, 60)) * 160  # per metre
+
+
+def look_at(centre: np.ndarray, target: np.ndarray, name: str = "a") -> Camera:
+    """A camera at `centre` that looks at `target`, both (3,) world metres."""
+    front = (target - centre) / np.linalg.norm(target - centre)
+    right = np.cross(front, [0.0, 1.0, 0.0])
+    right /= np.linalg.norm(right)
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([right, np.cross(front, right), front])
+    pose[:3, 3] = -pose[:3, :3] @ centre
+    intrinsics = np.array([[FOCAL, 0, WIDTH / 2 + 1.3], [0, FOCAL, HEIGHT / 2 - 0.7], [0, 0, 1]])
+    return Camera(name, WIDTH, HEIGHT, intrinsics, pose, np.eye(3))
+
+
+def ring() -> tuple[Camera, ...]:
+    """Seven cameras a metre from the ball, 15 degrees apart, on alternating heights."""
+    found = []
+    for number, degrees in enumerate(range(-45, 46, 15)):
+        angle, lift = np.radians(degrees), 0.12 * (-1) ** number
+        found.append(look_at(CENTRE + np.array([np.sin(angle), lift, np.cos(angle)]), CENTRE, f"c{number}"))
+    return tuple(found)
+
+
+def ball_depth(camera: Camera) -> np.ndarray:
+    """Exact depth (h, w) along z of the ball, NaN beside it."""
+    rays, offset = camera.rays(), camera.centre - CENTRE
+    a, b, c = (rays**2).sum(-1), rays @ offset, offset @ offset - RADIUS**2
+    with np.errstate(invalid="ignore"):
+        return (-b - np.sqrt(b**2 - a * c)) / a
+
+
+def photograph(camera: Camera, moved: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Picture (h, w, 3) and alpha (h, w), uint8, of the ball with a texture painted in space."""
+    depth = ball_depth(camera)
+    points = consistency.unproject(camera, np.nan_to_num(depth)) - CENTRE
+    waves = np.sin((points + moved) @ WAVES + np.arange(60)).sum(-1) * 9
+    color = np.clip(120 + waves[..., None] * [1.0, 0.8, 0.6], 0, 255)
+    noise = np.random.default_rng(len(camera.name)).normal(0, 1.5, color.shape)
+    person = np.isfinite(depth)
+    return np.where(person[..., None], color + noise, 200).clip(0, 255).astype(np.uint8), person.astype(np.uint8) * 255
+
+
+@pytest.fixture(scope="module")
+def scene() -> tuple[np.ndarray, np.ndarray, tuple[Camera, ...]]:
+    """Pictures (C, h, w, 3), alpha (C, h, w) and cameras of the ball."""
+    cameras = ring()
+    rgb, alpha = zip(*(photograph(camera) for camera in cameras), strict=True)
+    return np.stack(rgb), np.stack(alpha), cameras
+
+
+@pytest.fixture(scope="module")
+def cloud(scene) -> clouds.Cloud:
+    return clouds.point_cloud(*scene, **PointcloudSettings().model_dump())
+
+
+def reference_score(reference, warped, person, size):
+    """ZNCC of every window by loops, with the noise term of the library."""
+    half, (h, w) = size // 2, reference.shape
+    result = np.zeros((h, w))
+    for y in range(h):
+        for x in range(w):
+            window = np.s_[max(y - half, 0) : y + half + 1, max(x - half, 0) : x + half + 1]
+            inside = person[window]
+            if not inside.any():
+                continue
+            a, b = reference[window][inside], warped[window][inside]
+            covariance = ((a - a.mean()) * (b - b.mean())).mean()
+            result[y, x] = covariance / np.sqrt(
+                (a.var() + matching.NOISE_VARIANCE) * (b.var() + matching.NOISE_VARIANCE)
+            )
+    return result
+
+
+@pytest.mark.parametrize("size", [3, 7])
+def test_score_is_that_of_the_reference(size):
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 15, 18)).astype(np.float32)
+    person = rng.random((15, 18)) > 0.3
+    fast = matching.Window(a, person, size).score(b)
+    np.testing.assert_allclose(fast, reference_score(a, b, person, size), atol=5e-4)  # sums in float32
+
+
+@given(gain=st.floats(0.3, 2), offset=st.floats(-0.3, 0.3), seed=st.integers(0, 999))
+@settings(max_examples=25, deadline=None)
+def test_score_ignores_brightness_and_contrast(gain, offset, seed):
+    a = np.random.default_rng(seed).random((20, 20)).astype(np.float32)
+    score = matching.Window(a, np.ones(a.shape, bool), 7).score(np.float32(gain) * a + np.float32(offset))
+    assert score.min() > 0.97
+
+
+@given(top=st.floats(1.05, 6.95), width=st.floats(0.05, 1))
+@settings(max_examples=50, deadline=None)
+def test_peak_of_a_parabola_is_exact(top, width):
+    volume = (-width * (np.arange(9)[:, None, None] - top) ** 2).astype(np.float32)
+    index, _ = matching.peak(volume)
+    assert index[0, 0] == pytest.approx(top, abs=0.02)
+
+
+@given(st.integers(2, 7), st.integers(0, 999))
+@settings(max_examples=25, deadline=None)
+def test_better_half_is_the_mean_of_the_highest(count, seed):
+    scores = np.random.default_rng(seed).uniform(-1, 1, (count, 3, 4)).astype(np.float32)
+    expected = np.sort(scores, axis=0)[count // 2 :].mean(0)
+    np.testing.assert_allclose(matching._better_half(list(scores)), expected, atol=1e-6)
+
+
+@given(st.tuples(*[st.floats(-1, 1)] * 6), st.integers(0, 999))
+@settings(max_examples=40, deadline=None)
+def test_colmap_projects_as_we_do(numbers, seed):
+    offset = np.array(numbers[:3])
+    camera = look_at(CENTRE + offset + [0, 0, 3], CENTRE + np.array(numbers[3:]) * 0.1)
+    image = colmap.reconstruction([camera]).image(1)
+    for point in CENTRE + np.random.default_rng(seed).uniform(-0.2, 0.2, (5, 3)):
+        np.testing.assert_allclose(image.project_point(point), camera.project(point)[0], atol=1e-6)
+
+
+def test_cameras_and_tracks_survive_colmap_files(tmp_path):
+    cameras = ring()
+    points = CENTRE + np.random.default_rng(0).normal(0, 0.05, (30, 3))
+    seen_by = np.random.default_rng(1).random((30, len(cameras))) > 0.4
+    model = colmap.reconstruction(cameras)
+    colmap.add_points(model, cameras, points, seen_by)
+    model.write(tmp_path)
+    read = pycolmap.Reconstruction(tmp_path)
+    for number, camera in enumerate(cameras, start=1):
+        image = read.image(number)
+        assert image.name == f"{camera.name}.png"
+        np.testing.assert_allclose(image.cam_from_world().matrix(), camera.camera_from_world[:3], atol=1e-12)
+        np.testing.assert_allclose(read.camera(number).calibration_matrix(), camera.intrinsics, atol=1e-12)
+        assert image.num_points3D == seen_by[:, number - 1].sum()
+    assert sorted(point.track.length() for point in read.points3D.values()) == sorted(seen_by.sum(1))
+
+
+def test_skewed_intrinsics_are_refused():
+    camera = ring()[0]
+    camera.intrinsics[0, 1] = 3
+    with pytest.raises(DataError, match=r"camera c0: skew 3"):
+        colmap.reconstruction([camera])
+
+
+def test_fusion_finds_a_plane_without_half_pixel_shift(tmp_path, scene):
+    rgb, alpha, cameras = scene
+    normal = np.array([0.2, 0.1, 1.0]) / np.linalg.norm([0.2, 0.1, 1.0])
+    depths, normals = [], []
+    for camera in cameras:
+        rays = camera.rays()
+        depths.append(((CENTRE - camera.centre) @ normal) / (rays @ normal))
+        normals.append(np.broadcast_to(camera.camera_from_world[:3, :3] @ normal, rays.shape))
+    ties = np.stack([consistency.unproject(cameras[3], depths[3])[y, x] for y in (50, 70, 90) for x in (50, 60, 70)])
+    colmap.write_workspace(tmp_path, rgb, cameras, ties, np.ones((9, len(cameras)), bool))
+    colmap.write_maps(tmp_path, cameras, np.where(alpha > 0, depths, 0), np.stack(normals))
+    points, found, _ = colmap.fuse(tmp_path, 3, 0.004)
+    assert len(points) > 1000
+    assert np.abs((points - CENTRE) @ normal).mean() < 0.02 * FOOTPRINT
+    np.testing.assert_allclose(found, np.broadcast_to(normal, found.shape), atol=1e-3)
+
+
+def test_hull_holds_the_ball_and_bounds_its_depth(scene):
+    rgb, alpha, cameras = scene
+    views = make_views(rgb, alpha, cameras, 1)
+    voxels = hull.carve(views, 0.006)
+    assert np.linalg.norm(voxels - CENTRE, axis=1).max() < 4 * RADIUS
+    for view in views:
+        near, far = hull.depth_bounds(voxels, 0.006, view)
+        depth = ball_depth(view.camera)
+        assert (near[view.person] <= depth[view.person]).all()
+        assert (far[view.person] >= depth[view.person]).all()
+        assert (near[~view.person] > far[~view.person]).all()
+
+
+@given(st.integers(0, 999), st.floats(0.5, 2))
+@settings(max_examples=20, deadline=None)
+def test_fill_keeps_samples_and_stays_in_their_range(seed, level):
+    rng = np.random.default_rng(seed)
+    number = (rng.random((33, 26)) < 0.2).astype(np.float32)
+    number[3, 4] = 1
+    depth = (level + 0.1 * rng.random(number.shape)).astype(np.float32)
+    filled = consistency.fill(depth * number, number)
+    np.testing.assert_allclose(filled[number > 0], depth[number > 0], rtol=1e-5)
+    assert filled.min() > level - 1e-3
+    assert filled.max() < level + 0.1 + 1e-3
+
+
+def test_splat_shows_the_nearest_surface():
+    camera = ring()[3]
+    x, y = np.meshgrid(np.arange(10, 60) + 0.5, np.arange(10, 60) + 0.5)
+    rays = np.stack([x, y, np.ones_like(x)], -1).reshape(-1, 3) @ np.linalg.inv(camera.intrinsics).T
+    world = [camera.centre + (rays * depth) @ camera.camera_from_world[:3, :3] for depth in (0.9, 1.2)]
+    total, number = consistency.splat(np.concatenate(world)[:-1], camera)
+    np.testing.assert_allclose(total[15:55, 15:55] / number[15:55, 15:55], 0.9, rtol=1e-5)
+
+
+def test_agreement_needs_the_same_depth(scene):
+    rgb, alpha, cameras = scene
+    views = make_views(rgb, alpha, cameras, 1)
+    exact = [np.nan_to_num(ball_depth(camera)).astype(np.float32) for camera in cameras]
+    wrong = [depth + np.float32(0.02) * (i == 3) for i, depth in enumerate(exact)]
+    trusted = [view.person for view in views]
+    good = DepthMaps(np.stack(exact), consistency.agreement(views, exact, trusted, FOOTPRINT))
+    bad = DepthMaps(np.stack(wrong), consistency.agreement(views, wrong, trusted, FOOTPRINT))
+    assert good.confirmed(3)[3].sum() > 0.8 * trusted[3].sum()
+    assert bad.confirmed(2)[3].sum() < 0.1 * trusted[3].sum()
+
+
+def test_neighbours_are_the_nearest_in_angle():
+    found = neighbours(ring(), 4, widest=50)
+    assert set(found[3]) == {1, 2, 4, 5}
+    assert found[0] == [1, 2, 3]  # the next one stands 60 degrees away
+
+
+def test_normals_of_exact_depth_point_outward():
+    camera = ring()[2]
+    depth = ball_depth(camera)
+    inner = np.isfinite(depth) & (np.abs(np.nan_to_num(depth) - np.nanmin(depth)) < 0.5 * RADIUS)
+    normals = clouds.camera_normals(camera, np.nan_to_num(depth, nan=1)) @ camera.camera_from_world[:3, :3]
+    truth = (consistency.unproject(camera, np.nan_to_num(depth)) - CENTRE) / RADIUS
+    assert (normals * truth).sum(-1)[inner].min() > np.cos(np.radians(3))
+
+
+def test_depth_of_the_ball_is_found(scene):
+    maps = depth_maps(*scene, 4, 7, 0.1)
+    confirmed = maps.confirmed(3)
+    exact = np.stack([ball_depth(camera) for camera in scene[2]])
+    error = np.abs(maps.depths - exact)[confirmed & np.isfinite(exact)]
+    assert confirmed.sum() > 0.6 * np.isfinite(exact).sum()
+    assert np.median(error) < 0.4 * FOOTPRINT
+    assert np.percentile(error, 95) < 3 * FOOTPRINT
+
+
+def test_cloud_lies_on_the_ball(cloud, scene):
+    offset = cloud.points - CENTRE
+    distance = np.linalg.norm(offset, axis=1)
+    assert len(cloud.points) > 3000
+    assert np.median(np.abs(distance - RADIUS)) < 0.3 * FOOTPRINT
+    assert (np.abs(distance - RADIUS) > 5e-3).mean() < 0.02
+    np.testing.assert_allclose(np.linalg.norm(cloud.normals, axis=1), 1, atol=1e-3)
+    assert np.median((cloud.normals * offset).sum(1) / distance) > np.cos(np.radians(8))
+    waves = np.sin(offset @ WAVES + np.arange(60)).sum(-1) * 9
+    assert np.corrcoef(waves, cloud.colors[:, 0])[0, 1] > 0.9
+
+
+def test_points_outside_a_silhouette_and_lone_points_are_dropped(scene):
+    _, alpha, cameras = scene
+    points = CENTRE + np.array([[0, 0, RADIUS], [0, RADIUS + 0.02, 0], [0, 0, RADIUS - 0.001]])
+    assert clouds.inside_silhouettes(points, alpha, cameras).tolist() == [True, False, True]
+    crowd = np.concatenate([np.random.default_rng(0).random((500, 3)), [[3, 3, 3]]])
+    assert np.flatnonzero(clouds.stands_alone(crowd, 6.0)).tolist() == [500]
+
+
+def write_frames(path: Path, cameras, moves) -> None:
+    """A chunk of frames as ingest writes it, one step per texture shift."""
+    shots = [[photograph(camera, moved) for camera in cameras] for moved in moves]
+    rgb = np.stack([[rgb for rgb, _ in step] for step in shots])
+    alpha = np.stack([[alpha for _, alpha in step] for step in shots])
+    axes = ("time", "camera", "y", "x", "channel")
+    write_chunk(path, {"rgb": Array(rgb, axes, "sRGB", ""), "alpha": Array(alpha, axes[:4], "1/255", "")}, {})
+
+
+def run_stage(frames: Path, cameras: Path, output: Path, start: int, stop: int) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "pipeline.stages.pointcloud", "--subject", "ball", "--sequence", "TURN"]
+    command += ["--start", str(start), "--stop", str(stop), "--cameras", cameras, "--frames", frames]
+    return subprocess.run([*command, "--threads", "2", "--output", output], capture_output=True, text=True, check=False)
+
+
+def test_stage_gives_the_same_for_any_span_length(tmp_path, cloud):
+    cameras = ring()
+    write_rig(tmp_path / "cameras.json", Rig(cameras))
+    outputs = {}
+    for start, stop in ((0, 2), (1, 2)):
+        frames, outputs[start] = tmp_path / f"frames{start}.zarr.zip", tmp_path / f"cloud{start}.zarr.zip"
+        write_frames(frames, cameras, (0.0, 0.01)[start:stop])
+        done = run_stage(frames, tmp_path / "cameras.json", outputs[start], start, stop)
+        assert done.returncode == 0, done.stderr
+    names = ("points", "normals", "colors", "offsets")
+    both, second = read_arrays(outputs[0], *names), read_arrays(outputs[1], *names)
+    offsets = both[3]
+    np.testing.assert_array_equal(both[0][: offsets[1]], cloud.points)
+    for whole, part in zip(both[:3], second[:3], strict=True):
+        np.testing.assert_array_equal(whole[offsets[1] :], part)
+    assert offsets.tolist()[-1] == len(both[0])
+
+
+def test_stage_names_the_step_and_camera_of_an_empty_alpha(tmp_path, scene):
+    rgb, alpha, cameras = scene
+    alpha = alpha.copy()
+    alpha[2] = 0
+    axes = ("time", "camera", "y", "x", "channel")
+    arrays = {"rgb": Array(rgb[None], axes, "sRGB", ""), "alpha": Array(alpha[None], axes[:4], "1/255", "")}
+    write_chunk(tmp_path / "frames.zarr.zip", arrays, {})
+    write_rig(tmp_path / "cameras.json", Rig(cameras))
+    done = run_stage(tmp_path / "frames.zarr.zip", tmp_path / "cameras.json", tmp_path / "cloud.zarr.zip", 4, 5)
+    assert done.returncode == 1
+    assert "time step 4: camera c2: the alpha is empty" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cameras.json", "frames.zarr.zip"]
+
+
+def test_silhouettes_without_common_volume_are_refused(scene):
+    rgb, alpha, cameras = scene
+    alpha = np.zeros_like(alpha)
+    alpha[::2, :20, :20] = 255
+    alpha[1::2, -20:, -20:] = 255
+    with pytest.raises(DataError, match="no common volume"):
+        depth_maps(rgb, alpha, cameras, 4, 7, 0.1)
