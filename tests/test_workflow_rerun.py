@@ -76,7 +76,7 @@ class Project:
     def snakemake(self, *arguments: str) -> str:
         """Run Snakemake in the copy; its output."""
         environment = {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
-        command = [str(TOOLS / "snakemake"), "--cores", "4", "--nolock", *arguments]
+        command = [str(TOOLS / "snakemake"), "--cores", "4", *arguments]
         result = subprocess.run(
             command,
             cwd=self.folder,

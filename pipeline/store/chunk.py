@@ -1,5 +1,6 @@
 """One chunk of arrays as one `.zarr.zip` file that is either whole or absent."""
 
+import glob
 import os
 import secrets
 from collections.abc import Iterator
@@ -45,9 +46,12 @@ class Array:
 def publish(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it becomes `path` at once, on any error it is deleted.
 
-    The temporary file keeps the final suffix (encoders look at it) and starts with a dot.
+    The temporary file keeps the final suffix (encoders look at it) and starts with a dot. What a killed writer of the
+    same file left behind is deleted first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for abandoned in path.parent.glob(f".*.partial.{glob.escape(path.name)}"):
+        abandoned.unlink(missing_ok=True)
     partial = path.with_name(f".{secrets.token_hex(4)}.partial.{path.name}")
     try:
         yield partial

@@ -1,0 +1,102 @@
+"""From videos to the report, for real and at the smallest size: killed at every stage, and cut into other spans."""
+
+import json
+import math
+import random
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.tiny_workflow import assert_equal, decode, joined, make_project, result_files, run, start
+
+pytestmark = pytest.mark.slow
+
+RESULTS = Path("results/901")
+LOGS = (
+    "calibrate.log",
+    "ingest/EXP-2-eyes/000000-000002.log",
+    "pointcloud/EXP-5-mouth/000000-000002.log",
+    "fit_identity.log",
+    "fit_sequence/EXP-2-eyes.log",
+    "mesh/EXP-2-eyes/000002-000003.log",
+    "rasterize/EXP-2-eyes/orbit/000000-000002.log",
+    "isolate/EXP-5-mouth/000000-000002.log",
+    "train.log",
+    "render/EXP-2-eyes/capture.log",
+    "evaluate.log",
+    "report.log",
+)
+
+
+def kill_tree(process: psutil.Process) -> None:
+    """kill -9 Snakemake and every process below it."""
+    family = [process, *process.children(recursive=True)]
+    for member in family:
+        member.kill()
+    psutil.wait_procs(family, timeout=10)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory, tiny_capture: Path) -> Path:
+    """A project whose run was killed once in every stage, each time at a random moment, and then went to its end."""
+    project = make_project(tmp_path_factory.mktemp("interrupted"), tiny_capture)
+    moments = random.Random(7)
+    for log in LOGS:
+        snakemake = start(project, "--cores", "2", "--config", "span=2")
+        path = project / RESULTS / "logs" / log
+        while not path.exists():
+            assert snakemake.poll() is None, (project / "snakemake.log").read_text()[-4000:]
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0, 4))
+        kill_tree(psutil.Process(snakemake.pid))
+        snakemake.wait()
+        for result in result_files(project / RESULTS):
+            decode(result)  # raises when it is not whole
+        path.unlink()
+    run(project, "--cores", "2", "--config", "span=2")
+    return project / RESULTS
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory, tiny_capture: Path) -> Path:
+    """The same project run in one go, with one span per sequence."""
+    project = make_project(tmp_path_factory.mktemp("plain"), tiny_capture)
+    run(project, "--cores", "2", "--config", "span=3")
+    assert "Nothing to be done" in run(project, "--cores", "2", "--config", "span=3")
+    return project / RESULTS
+
+
+def test_neither_kills_nor_the_length_of_spans_change_a_result(interrupted, plain):
+    first, second = joined(interrupted), joined(plain)
+    assert len(first) > 20
+    assert_equal(first, second)
+
+
+def test_nothing_that_a_killed_process_left_remains(interrupted):
+    assert not list(interrupted.rglob(".*partial*"))
+
+
+def test_metrics_are_complete_and_finite(plain):
+    metrics = json.loads((plain / "metrics.json").read_text())
+    assert metrics.keys() == {"heldout_both", "heldout_camera", "heldout_sequence"}
+    for methods in metrics.values():
+        assert methods.keys() == {"avatar", "nearest_frame", "mesh_colour"}
+        for figures in methods.values():
+            assert {"psnr_head", "ssim_head", "psnr", "ssim", "flip", "flicker", "pictures"} <= figures.keys()
+            assert all(math.isfinite(value) for value in figures.values())
+
+
+def test_films_hold_pictures_that_differ(plain):
+    for name in ("EXP-2-eyes/capture", "EXP-2-eyes/orbit", "EXP-5-mouth/capture"):
+        film = decode(plain / f"renders/{name}.mp4")
+        assert len(film) >= 12
+        assert film.std() > 5
+
+
+def test_report_is_one_page_with_its_pictures_inside(plain):
+    page = (plain / "report.html").read_text()
+    assert page.count("data:image/") > 5
+    assert "data:video/mp4" in page
+    assert (plain / "contact_sheet.png").stat().st_size > 10_000

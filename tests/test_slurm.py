@@ -1,0 +1,26 @@
+"""The tiny workflow on a real Slurm gives what it gives without one. `make test-slurm` sets the Slurm up."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_workflow import assert_equal, joined, make_project, run
+
+pytestmark = pytest.mark.slurm
+
+RUN = ("--config", "span=3", "--max-threads", "1")
+ON_THIS_NODE = (  # no accounting, no GPU, jobs of seconds; a cluster needs none of these
+    *("--workflow-profile", "profiles/slurm", "--jobs", "4", "--latency-wait", "5", "--retries", "0"),
+    *("--slurm-no-account", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"),
+    *("--set-resources", "train:gpu=0", "render_capture:gpu=0", "render_orbit:gpu=0"),
+    *("--default-resources", "mem_mb=1000", "runtime=30"),
+)
+
+
+def test_slurm_and_local_runs_give_equal_results(tmp_path: Path, tiny_capture: Path) -> None:
+    local = make_project(tmp_path / "local", tiny_capture)
+    cluster = make_project(tmp_path / "cluster", tiny_capture)
+    run(local, "--cores", "2", *RUN)
+    said = run(cluster, *ON_THIS_NODE, *RUN)
+    assert "has been submitted with SLURM jobid" in said
+    assert_equal(joined(local / "results/901"), joined(cluster / "results/901"))

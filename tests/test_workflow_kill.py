@@ -1,0 +1,51 @@
+"""kill -9 while a chunk is written: nothing half-written bears the final name, and the next write clears up."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.provenance import ROOT
+from pipeline.store.chunk import Array, publish, read_arrays, write_chunk
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from pipeline.store.chunk import Array, write_chunk
+noise = np.random.default_rng(0).integers(0, 255, (40, 500_000), dtype=np.uint8)
+print("ready", flush=True)
+for number in range(1000):
+    write_chunk(Path(sys.argv[1]), {"noise": Array(noise + number, ("time", "x"), "1", "")}, {})
+"""
+
+
+def test_killed_writer_leaves_a_whole_chunk_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr.zip"
+    moments = random.Random(3)
+    left_behind = 0
+    for _ in range(8):
+        with subprocess.Popen([sys.executable, "-c", WRITER, path], cwd=ROOT, stdout=subprocess.PIPE) as writer:
+            assert writer.stdout.readline() == b"ready\n"
+            time.sleep(moments.uniform(0.02, 0.4))
+            writer.kill()
+        left_behind += len(list(tmp_path.glob(".*")))
+        if path.exists():
+            (noise,) = read_arrays(path, "noise")
+            assert noise.shape == (40, 500_000)
+            assert len(np.unique(noise[0].astype(int) - noise[1])) > 1
+            path.unlink()
+    assert left_behind, "no kill hit a write; the test has lost its teeth"
+    write_chunk(path, {"noise": Array(np.zeros(3), ("x",), "1", "")}, {})
+    assert [file.name for file in tmp_path.iterdir()] == ["a.zarr.zip"]
+
+
+def test_publishing_leaves_other_files_partials_alone(tmp_path: Path) -> None:
+    other = tmp_path / ".0123.partial.b[1].json"
+    other.write_text("being written")
+    with publish(tmp_path / "a[1].json") as partial:
+        partial.write_text("whole")
+    assert other.exists()
