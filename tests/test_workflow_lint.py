@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import yaml
+
 from pipeline.provenance import ROOT
 
 TOOLS = Path(sys.executable).parent
@@ -30,6 +33,13 @@ def test_rules_are_formatted():
 
 def test_snakefile_is_short():
     assert len((ROOT / "Snakefile").read_text().splitlines()) < 40
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_conda_environments_hold_the_pins_of_the_lock(name):
+    lock = [line for line in (ROOT / "envs/requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    *_, of_pip = yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text())["dependencies"]
+    assert [pin for pin in of_pip["pip"] if not pin.startswith("-")] == lock
 
 
 def test_every_stage_is_run_by_a_rule():
