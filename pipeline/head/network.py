@@ -1,6 +1,7 @@
 """The two networks of a head prior: the local ensemble behind the identity's SDF and the backward deformation."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -41,8 +42,8 @@ class LocalEnsemble(nn.Module):
         self.config = config
         latent = config.glob + config.loc
         widths = [latent + config.coordinates] + [config.local_width] * config.local_layers + [1]
-        self.weights = nn.ParameterList(_uniform((config.types, o, i), i) for i, o in zip(widths, widths[1:]))
-        self.biases = nn.ParameterList(_uniform((config.types, o), i) for i, o in zip(widths, widths[1:]))
+        self.weights = nn.ParameterList(_uniform((config.types, o, i), i) for i, o in pairwise(widths))
+        self.biases = nn.ParameterList(_uniform((config.types, o), i) for i, o in pairwise(widths))
         types, sign = member_types(config)
         self.register_buffer("types", types, persistent=False)
         self.register_buffer("sign", sign, persistent=False)
@@ -151,7 +152,7 @@ class Deformation(nn.Module):
         self.last = nn.Linear(width, config.coordinates)
 
     def fold(self, z_id: Tensor, anchors: Tensor, z_exp: Tensor) -> tuple[Tensor, Tensor]:
-        """Biases (..., width) of the first and of the skip layer: z_id (..., D), anchors (..., A, 3), z_exp (..., E)."""
+        """Biases (..., width) of first and skip layer, of z_id (..., D), anchors (..., A, 3) and z_exp (..., E)."""
         summary = self.compressor(torch.cat([z_id, anchors.flatten(-2)], -1))
         lead = torch.broadcast_shapes(summary.shape[:-1], z_exp.shape[:-1])
         code = torch.cat([summary.expand(*lead, -1), z_exp.expand(*lead, -1)], -1)

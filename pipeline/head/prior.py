@@ -31,7 +31,7 @@ class CodeStatistics(nn.Module):
 
 
 class HeadPrior(nn.Module):
-    """Signed distance field of heads in MonoNPHM's form. All lengths are head units (0.25 m), x to the subject's left."""
+    """Signed distance field of heads in MonoNPHM's form. Lengths are head units (0.25 m)."""
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ def load_prior(path: Path) -> HeadPrior:
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get("config")
-            state = {name: file.get_tensor(name) for name in file.keys()}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise DataError(f"{path}: not a safetensors file ({error}); {WHERE_FROM}") from error
     if header is None:
