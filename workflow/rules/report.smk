@@ -40,6 +40,7 @@ rule report:
         targets=of_all("targets/{sequence}/{span}.zarr.zip"),
         renders=lambda wildcards: films(wildcards.subject, ".zarr.zip"),
         films=lambda wildcards: films(wildcards.subject, ".mp4"),
+        avatar="<results>/{subject}/avatar.safetensors",
         metrics="<results>/{subject}/metrics.json",
         comparison="<results>/{subject}/comparison.zarr.zip",
     output:
@@ -63,5 +64,6 @@ rule report:
     shell:
         "python -m pipeline.stages.report {params.job} --cameras {input.cameras:q} --rig {input.rig:q}"
         " --frames {input.frames:q} --clouds {input.clouds:q} --tracks {input.tracks:q} --buffers {input.buffers:q}"
-        " --targets {input.targets:q} --renders {input.renders:q} --films {input.films:q} --metrics {input.metrics:q}"
-        " --comparison {input.comparison:q} --output {output.page:q} --sheet {output.sheet:q} > {log:q} 2>&1"
+        " --targets {input.targets:q} --renders {input.renders:q} --films {input.films:q} --avatar {input.avatar:q}"
+        " --metrics {input.metrics:q} --comparison {input.comparison:q}"
+        " --output {output.page:q} --sheet {output.sheet:q} > {log:q} 2>&1"
