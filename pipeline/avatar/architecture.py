@@ -20,7 +20,7 @@ class Architecture(BaseModel):
     )
     patch: int = Field(2, ge=1, le=8, description="side of the squares that space-to-depth folds (backbone scratch)")
     channels: tuple[int, ...] = Field(
-        (64, 96, 128, 128), min_length=2, max_length=5, description="width of each U-Net level, finest first (scratch)"
+        (32, 64, 96, 128), min_length=2, max_length=5, description="width of each U-Net level, finest first (scratch)"
     )
     attention_levels: int = Field(2, ge=1, le=5, description="number of coarsest levels with attention (scratch)")
     layers: int = Field(1, ge=1, le=3, description="residual blocks per level (scratch)")

@@ -14,13 +14,12 @@ from pipeline.errors import DataError
 
 @dataclass
 class Backbone:
-    """Networks and what goes with them. `text` (1, L, W): the constant text condition; `trained_unet`: not frozen."""
+    """Networks and what goes with them. `text` (1, L, W): the constant text condition."""
 
     unet: UNet2DConditionModel
     controlnet: ControlNetModel
     autoencoder: SpaceToDepth | LatentAutoencoder
     text: nn.Parameter
-    trained_unet: bool
 
 
 class FoldedEmbedding(nn.Module):
@@ -49,7 +48,7 @@ def _scratch(architecture: Architecture, condition_channels: int) -> Backbone:
     down = tuple("CrossAttnDownBlock2D" if there else "DownBlock2D" for there in attention)
     up = tuple("CrossAttnUpBlock2D" if there else "UpBlock2D" for there in reversed(attention))
     shared = {
-        "in_channels": autoencoder.channels,
+        "in_channels": 2 * autoencoder.channels,  # noisy latents and the base they start from
         "down_block_types": down,
         "block_out_channels": architecture.channels,
         "layers_per_block": architecture.layers,
@@ -67,9 +66,9 @@ def _scratch(architecture: Architecture, condition_channels: int) -> Backbone:
         nn.init.dirac_(projection.weight)
     # The picture hardly depends on the noise, least of all in the first step: start blind to it.
     for network in (unet, controlnet):
-        nn.init.zeros_(network.conv_in.weight)
+        nn.init.zeros_(network.conv_in.weight[:, : autoencoder.channels])
     text = nn.Parameter(torch.zeros(1, 1, architecture.token_width))
-    return Backbone(unet, controlnet, autoencoder, text, trained_unet=True)
+    return Backbone(unet, controlnet, autoencoder, text)
 
 
 def _pretrained(architecture: Architecture, condition_channels: int) -> Backbone:
@@ -86,7 +85,7 @@ def _pretrained(architecture: Architecture, condition_channels: int) -> Backbone
         ) from error
     controlnet = ControlNetModel.from_unet(unet, conditioning_channels=condition_channels)
     text = nn.Parameter(text, requires_grad=False)
-    return Backbone(unet.requires_grad_(False), controlnet, LatentAutoencoder(vae), text, trained_unet=False)
+    return Backbone(unet.requires_grad_(False), controlnet, LatentAutoencoder(vae), text)
 
 
 @torch.no_grad()

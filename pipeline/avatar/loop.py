@@ -95,10 +95,11 @@ class Trainer:
         avatar = self.avatar
         buffers, target = self._cropped(*self.pictures.batch(self._indices()), generator)
         picture, tokens, colours = avatar.conditions(buffers)
-        latents = avatar.encode(to_unit(target.rgb), avatar.base(colours.detach(), buffers.mask))
+        base = avatar.base(colours.detach(), buffers.mask)
+        latents = avatar.encode(to_unit(target.rgb), base)
         noise = torch.randn(latents.shape, generator=generator)
         timesteps = draw_timesteps(len(latents), self.recipe.terminal_share, generator)
-        v = avatar(self.scheduler.add_noise(latents, noise, timesteps), timesteps, picture, tokens)
+        v = avatar(self.scheduler.add_noise(latents, noise, timesteps), timesteps, base, picture, tokens)
         error = (v - self.scheduler.get_velocity(latents, noise, timesteps)).square().mean(1)  # (B, h', w')
         trusted = F.avg_pool2d(target.trusted[:, None].float(), avatar.autoencoder.factor)[:, 0]
         loss = (error * trusted).sum() / trusted.sum()

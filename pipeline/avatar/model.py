@@ -28,8 +28,9 @@ class Avatar(nn.Module):
         self.planes = FeaturePlanes(architecture.plane_size, architecture.plane_features, spread=0.1)
         backbone = make_backbone(architecture, GEOMETRY_CHANNELS + self.planes.channels)
         self.unet, self.controlnet, self.text = backbone.unet, backbone.controlnet, backbone.text
-        self.autoencoder, self.trained_unet = backbone.autoencoder, backbone.trained_unet
-        self.latent_unit = RESIDUAL_UNIT if isinstance(self.autoencoder, SpaceToDepth) else 1.0
+        self.autoencoder = backbone.autoencoder
+        self.starts_from_texture = isinstance(self.autoencoder, SpaceToDepth)
+        self.latent_unit = RESIDUAL_UNIT if self.starts_from_texture else 1.0
         width = self.unet.config.cross_attention_dim
         add_expression_attention(self.unet, width)
         self.to_tokens = nn.Linear(code_size, architecture.expression_tokens * width)
@@ -59,9 +60,16 @@ class Avatar(nn.Module):
         return tokens.unflatten(1, (self.architecture.expression_tokens, -1))
 
     def forward(
-        self, latents: torch.Tensor, timesteps: torch.Tensor, picture: torch.Tensor, tokens: torch.Tensor
+        self,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor,
+        base: torch.Tensor,
+        picture: torch.Tensor,
+        tokens: torch.Tensor,
     ) -> torch.Tensor:
-        """v (B, C, h', w') for noisy latents (B, C, h', w'), timesteps (B,), condition (B, K, h, w), tokens."""
+        """v for noisy latents and base, both (B, C, h', w'), timesteps (B,), condition (B, K, h, w) and tokens."""
+        if self.starts_from_texture:  # as an inpainting network reads the picture it completes
+            latents = torch.cat([latents, base], dim=1)
         text = self.text.expand(len(latents), -1, -1)
         down, mid = self.controlnet(latents, timesteps, text, controlnet_cond=picture, return_dict=False)
         return self.unet(
@@ -92,7 +100,7 @@ class Avatar(nn.Module):
         Folding squares into channels is linear, so the small network is left with the difference to a picture that
         is already near. A pretrained model's latents are not linear and it knows faces: it makes the whole picture.
         """
-        if not isinstance(self.autoencoder, SpaceToDepth):
+        if not self.starts_from_texture:
             return colours.new_zeros(())
         return self.autoencoder.encode(1 + as_picture(colours - 1, mask))
 
@@ -108,5 +116,6 @@ class Avatar(nn.Module):
     def render(self, buffers: Buffers, noise: torch.Tensor, steps: int, eta: float) -> torch.Tensor:
         """Pictures (B, 3, h, w) in [-1, 1] by `steps` steps of diffusion from shared noise (see schedule.sample)."""
         picture, tokens, colours = self.conditions(buffers)
-        latents = sample(lambda x, t: self(x, t, picture, tokens), noise, len(picture), steps, eta)
-        return self.decode(latents, self.base(colours, buffers.mask))
+        base = self.base(colours, buffers.mask)
+        latents = sample(lambda x, t: self(x, t, base, picture, tokens), noise, len(picture), steps, eta)
+        return self.decode(latents, base)

@@ -22,9 +22,9 @@ class Recipe(BaseModel):
     weight_decay: float = Field(1e-2, ge=0, le=1, description="AdamW's weight decay")
     gradient_limit: float = Field(1.0, gt=0, le=1e3, description="largest norm of the gradient")
     terminal_share: float = Field(
-        0.6, ge=0, le=1, description="share of training pictures seen at the last timestep, which is pure noise"
+        0.85, ge=0, le=1, description="share of training pictures seen at the last timestep, which is pure noise"
     )
-    texture_weight: float = Field(0.5, ge=0, le=100, description="weight of the planes' own colour loss")
-    average_decay: float = Field(0.98, ge=0, lt=1, description="decay of the running average of the weights")
+    texture_weight: float = Field(16.0, ge=0, le=100, description="weight of the planes' own colour loss")
+    average_decay: float = Field(0.99, ge=0, lt=1, description="decay of the running average of the weights")
     save_every: int = Field(100, ge=1, le=1_000_000, description="steps between saved states")
     preview_every: int = Field(200, ge=1, le=1_000_000, description="steps between sample pictures")
