@@ -20,7 +20,6 @@ from skimage.measure import marching_cubes
 from benchmarks.truth_error import measure, truth_face, visible_samples
 from pipeline.capture.cameras import read_rig
 from pipeline.head import pose
-from pipeline.head.adam import adam
 from pipeline.head.clouds import Clouds
 from pipeline.head.fit import Smoothness, fit_identity, fit_sequence, key_frames
 from pipeline.head.prior import HeadPrior, load_prior
