@@ -1,49 +1,71 @@
 """Fit a capture's clouds as the stages do and measure the level sets against the truth face.
 
-    python benchmarks/fit.py --cameras F --clouds DIR --truth DIR --capture DIR [--prior F] [--adam]
+    python -m benchmarks.fit --cameras F --clouds DIR [--truth DIR --capture DIR --prior F]
 
 DIR of clouds holds {sequence}/{span}.zarr.zip. Prints one JSON line last: s_per_frame and identity_s (wall),
-face_median_mm (median over all frames of the median distance of the truth face to the mesh), its worst frame, and with
---adam the reference's seconds per frame to the same energy.
+face_median_mm (median over all frames of the median distance of the truth face to the mesh) and its worst frame; and
+lm_s and adam_s, what both solvers take for one frame from a cold start, with the distances they reach.
 """
 
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import trimesh
-from skimage.measure import marching_cubes
 
 from benchmarks.truth_error import measure, truth_face, visible_samples
-from pipeline.capture.cameras import read_rig
-from pipeline.head import pose
+from pipeline.capture.cameras import Rig, read_rig
+from pipeline.head.adam import adam
+from pipeline.head.alignment import first_pose
 from pipeline.head.clouds import Clouds
-from pipeline.head.fit import Smoothness, fit_identity, fit_sequence, key_frames
+from pipeline.head.fit import Smoothness, fit_identity, fit_sequence, key_frames, millimetres
 from pipeline.head.prior import HeadPrior, load_prior
-from pipeline.head.residuals import Heads
-from pipeline.head.solver import Schedule
+from pipeline.head.residuals import Heads, draw, linearise
+from pipeline.head.solver import Free, Schedule, levenberg
+from pipeline.meshing.cut import Plane
+from pipeline.meshing.head import mesh_head
 from pipeline.settings.fit_identity import FitIdentitySettings
 from pipeline.settings.fit_sequence import FitSequenceSettings
-
-GRID_MM = 2.5  # step of the grid whose level set is measured
+from pipeline.settings.mesh import MeshSettings
 
 
 def level_set(prior: HeadPrior, heads: Heads, step: int) -> trimesh.Trimesh:
-    """The fitted surface of one time step in world metres."""
-    low, high = np.array(prior.config.box_min), np.array(prior.config.box_max)
-    pitch = GRID_MM * prior.config.units_per_metre / 1e3
-    axes = [np.arange(a, b, pitch) for a, b in zip(low, high, strict=True)]
-    grid = torch.as_tensor(np.stack(np.meshgrid(*axes, indexing="ij"), -1), dtype=torch.float32)
+    """The fitted surface of one time step in world metres, meshed as the stage mesh does."""
+    settings = MeshSettings()
     with torch.no_grad():
         z_id = prior.z_id_from(torch.as_tensor(heads.identity, dtype=torch.float32))
         z_exp = prior.z_exp_from(torch.as_tensor(heads.expression[step], dtype=torch.float32))
-        field = prior.sdf(prior.warp(grid.reshape(-1, 3), z_id, z_exp), z_id).reshape(grid.shape[:3]).numpy()
-    vertices, faces, *_ = marching_cubes(field, 0.0, spacing=(pitch,) * 3)
-    world = pose.apply(np.linalg.inv(heads.head_from_world[step]), vertices + low)
-    return trimesh.Trimesh(world, faces, process=False)
+    neck = Plane(settings.neck_offset, settings.neck_tilt_degrees)
+    pose = heads.head_from_world[step]
+    mesh = mesh_head(prior, z_id, z_exp, pose, settings.voxel_mm, settings.lipschitz, neck)
+    return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+
+
+def against_adam(
+    prior: HeadPrior, rig: Rig, clouds: Clouds, identity: np.ndarray, schedule: Schedule, points: int
+) -> dict[str, float]:
+    """Seconds and mean distance in millimetres of both solvers for the middle frame, from a neutral face."""
+    cloud = clouds.frame(len(clouds) // 2)
+    start = first_pose(prior, rig, identity, *cloud, seed=0)
+    cold = Heads(identity, np.zeros((1, prior.config.expression_modes)), start[None])
+    samples = draw(*cloud, start, prior, points, seed=0)
+    schedule = replace(schedule, widest=20, steps=12)
+    solvers = {
+        "lm": lambda: levenberg(prior, cold, samples, schedule, Free())[0],
+        "adam": lambda: adam(prior, cold, samples, schedule, steps=200, rate=0.05),
+    }
+    result = {}
+    for name, solve in solvers.items():
+        began = time.perf_counter()
+        heads = solve()
+        result[f"{name}_s"] = time.perf_counter() - began
+        distance = np.median(millimetres(heads, linearise(prior, heads, samples, with_shared=False)))
+        result[f"{name}_residual_mm"] = float(distance)
+    return result
 
 
 def main() -> None:
@@ -55,7 +77,6 @@ def main() -> None:
     parser.add_argument("--capture", type=Path, default=Path("data/demo/901"))
     parser.add_argument("--truth", type=Path, default=Path("../shared/captures/truth/901"))
     parser.add_argument("--held-out", default="EXP-2-eyes", help="sequence that the identity does not see")
-    parser.add_argument("--adam", type=int, default=0, help="Adam steps of the reference, on the first sequence")
     options = parser.parse_args()
 
     prior, rig = load_prior(options.prior), read_rig(options.cameras)
@@ -75,12 +96,13 @@ def main() -> None:
         fitted, _ = fit_sequence(prior, heads.identity, rig, clouds, schedule, smoothness, many.points, many.seed)
         seconds += time.perf_counter() - began
         for step in range(len(clouds)):
-            surface = visible_samples(truth_face(options.truth, clouds.sequence, step), options.capture, n=20_000)
+            surface = visible_samples(truth_face(options.truth, clouds.sequence, step), options.capture, count=20_000)
             figures = measure(level_set(prior, fitted, step), surface)
             medians.append(figures["face_median_mm"])
             names.append(f"{clouds.sequence}:{step}")
             print(names[-1], f"{medians[-1]:.2f} mm", flush=True)
     worst = int(np.argmax(medians))
+    result |= against_adam(prior, rig, sequences[0], heads.identity, schedule, many.points)
     result |= {
         "s_per_frame": seconds / len(medians),
         "face_median_mm": float(np.median(medians)),

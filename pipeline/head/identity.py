@@ -42,13 +42,9 @@ def file_digest(path: Path) -> str:
 def write_identity(path: Path, identity: Identity) -> None:
     """Publish an identity."""
     tensors = {name: np.ascontiguousarray(getattr(identity, name), np.float32) for name in TENSORS}
-    metadata = {
-        "prior": identity.prior,
-        "key_frames": json.dumps(identity.key_frames),
-        "residual_mm": json.dumps(identity.residual_mm),
-    }
+    fit = {"prior": identity.prior, "key_frames": identity.key_frames, "residual_mm": identity.residual_mm}
     with publish(path) as partial:
-        save_file(tensors, partial, metadata)
+        save_file(tensors, partial, {"fit": json.dumps(fit)})  # one key: several come in random order
 
 
 def read_identity(path: Path) -> Identity:
@@ -56,12 +52,12 @@ def read_identity(path: Path) -> Identity:
     try:
         with safe_open(path, framework="np") as file:
             tensors = {name: file.get_tensor(name) for name in TENSORS}
-            metadata = file.metadata()
+            fit = json.loads(file.metadata()["fit"])
         return Identity(
             **tensors,
-            prior=metadata["prior"],
-            key_frames=tuple(json.loads(metadata["key_frames"])),
-            residual_mm=tuple(json.loads(metadata["residual_mm"])),
+            prior=fit["prior"],
+            key_frames=tuple(fit["key_frames"]),
+            residual_mm=tuple(fit["residual_mm"]),
         )
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not an identity ({error}); expected the output of the stage fit_identity") from error
