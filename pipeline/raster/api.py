@@ -65,15 +65,15 @@ def resolve(
     `triangle` (h, w) int, `barycentric` (h, w, 3), `vertices` (V, 3) world metres, `faces` (F, 3).
     """
     in_camera = vertices @ camera.camera_from_world[:3, :3].T + camera.camera_from_world[:3, 3]
-    a, b, c = (in_camera[faces[:, corner]] for corner in range(3))
-    outward = np.einsum("ij,ij->i", np.cross(b - a, c - a), a) < 0  # the camera stands at the origin
     hit = triangle != BACKGROUND
-    hit[hit] = outward[triangle[hit]]
+    corners = in_camera[faces[triangle[hit]]]  # (P, 3, 3)
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    outward = np.einsum("pk,pk->p", normal, corners[:, 0]) < 0  # the camera stands at the origin
+    depth = np.zeros(triangle.shape, np.float32)
+    depth[hit] = np.where(outward, np.einsum("pc,pc->p", barycentric[hit], corners[..., 2]), 0)
+    hit[hit] = outward
     triangle = np.where(hit, triangle, BACKGROUND).astype(np.int32)
-    barycentric = np.where(hit[..., None], barycentric, 0).astype(np.float32)
-    fragments = Fragments(triangle, barycentric, np.zeros(triangle.shape, np.float32))
-    depth = interpolate(fragments, faces, in_camera[:, 2:])[..., 0]
-    return Fragments(triangle, barycentric, depth)
+    return Fragments(triangle, np.where(hit[..., None], barycentric, 0).astype(np.float32), depth)
 
 
 def interpolate(fragments: Fragments, faces: np.ndarray, attributes: np.ndarray) -> np.ndarray:
