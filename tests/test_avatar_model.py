@@ -14,11 +14,11 @@ from pipeline.avatar.attention import add_expression_attention
 from pipeline.avatar.autoencoder import LatentAutoencoder, SpaceToDepth
 from pipeline.avatar.backbone import make_backbone
 from pipeline.avatar.checkpoint import read_avatar, trained_tensors, write_avatar
-from pipeline.avatar.condition import Buffers, as_picture, condition
+from pipeline.avatar.condition import Buffers, Units, as_picture, condition
 from pipeline.avatar.data import Pictures, Target, camera_places, crop, sequence_views, to_bytes, to_unit
 from pipeline.avatar.drawing import draw
 from pipeline.avatar.model import Avatar
-from pipeline.avatar.planes import LOWER, PAIRS, UPPER, FeaturePlanes
+from pipeline.avatar.planes import PAIRS, FeaturePlanes
 from pipeline.errors import DataError
 from pipeline.store.reel import open_reels
 
@@ -44,12 +44,11 @@ def stirred(avatar: Avatar) -> Avatar:
 
 
 def slow_lookup(planes: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Features at one point (5,), texel by texel."""
+    """Features at one point (5,) in [-1, 1], texel by texel."""
     found = []
-    for plane, (i, j) in zip(planes, PAIRS, strict=True):
+    for plane, pair in zip(planes, PAIRS, strict=True):
         size = plane.shape[-1]
-        unit = [(point[k] - LOWER[k]) / (UPPER[k] - LOWER[k]) for k in (i, j)]
-        column, row = (min(max(u * size - 0.5, 0), size - 1) for u in unit)
+        column, row = (min(max((point[k] + 1) / 2 * size - 0.5, 0), size - 1) for k in pair)
         x, y = min(int(column), size - 2), min(int(row), size - 2)
         a, b = column - x, row - y
         found.append(
@@ -62,10 +61,8 @@ def slow_lookup(planes: np.ndarray, point: np.ndarray) -> np.ndarray:
 @given(seed=st.integers(0, 10_000), reach=st.floats(0.5, 1.3))
 @settings(max_examples=30, deadline=None)
 def test_planes_agree_with_the_slow_lookup(seed, reach):
-    rng = np.random.default_rng(seed)
     planes = FeaturePlanes(size=6, features=3)
-    middle, half = (np.add(UPPER, LOWER) / 2, np.subtract(UPPER, LOWER) / 2)
-    points = middle + half * rng.uniform(-reach, reach, (5, 5))
+    points = np.random.default_rng(seed).uniform(-reach, reach, (5, 5))
     found = planes(torch.tensor(points, dtype=torch.float32)).detach().numpy()
     expected = [slow_lookup(planes.values.detach().numpy(), point) for point in points]
     np.testing.assert_allclose(found, expected, atol=2e-5)
@@ -73,24 +70,27 @@ def test_planes_agree_with_the_slow_lookup(seed, reach):
 
 def test_condition_has_its_channels_in_order_and_a_zero_background(pictures):
     buffers, _ = pictures[1]
-    planes = FeaturePlanes(8, 2)
-    picture, features = condition(buffers, planes, torch.tensor(0.9), torch.tensor(0.1))
+    planes, units = FeaturePlanes(8, 2), Units()
+    _, depth, x_can = pictures.statistics()
+    units.measure(depth, x_can)
+    picture, features = condition(buffers, units, planes)
     assert picture.shape == (1, 9 + 4 * 2, 16, 16)
     assert (picture.permute(0, 2, 3, 1)[~buffers.mask] == 0).all()
-    inside = picture.permute(0, 2, 3, 1)[buffers.mask]
-    torch.testing.assert_close(inside[:, 0], (buffers.depth[buffers.mask] - 0.9) / 0.1)
-    torch.testing.assert_close(inside[:, 1:3], buffers.x_can[buffers.mask][:, :2])  # x and y span [-1, 1]
-    torch.testing.assert_close(inside[:, 3], buffers.x_can[buffers.mask][:, 2] + 0.5)  # z spans [-1.5, 0.5]
+    inside, points = picture.permute(0, 2, 3, 1)[buffers.mask], buffers.x_can[buffers.mask]
+    middle, half = (depth.max() + depth.min()) / 2, (depth.max() - depth.min()) / 2
+    torch.testing.assert_close(inside[:, 0], (buffers.depth[buffers.mask] - middle) / half)
+    torch.testing.assert_close(inside[:, 1:3], points[:, :2])  # x and y span [-1, 1]
+    torch.testing.assert_close(inside[:, 3], points[:, 2] + 0.5)  # z spans [-1.5, 0.5]
     torch.testing.assert_close(inside[:, 4:7], buffers.normals[buffers.mask])
-    torch.testing.assert_close(inside[:, 7:9], buffers.x_can[buffers.mask][:, 3:] / 0.2)
+    torch.testing.assert_close(inside[:, 7:9], (points[:, 3:] - x_can[:, 3:].mean(0)) / (2 * x_can[:, 3:].std(0)))
     torch.testing.assert_close(inside[:, 9:], features)
 
 
 def test_a_crop_of_the_condition_is_the_condition_of_the_crop(pictures):
     buffers, _ = pictures[4]
-    planes, depth = FeaturePlanes(8, 2), (torch.tensor(0.9), torch.tensor(0.1))
-    whole, _ = condition(buffers, planes, *depth)
-    part, _ = condition(crop(buffers, 2, 4, 8, 10), planes, *depth)
+    planes, units = FeaturePlanes(8, 2), Units()
+    whole, _ = condition(buffers, units, planes)
+    part, _ = condition(crop(buffers, 2, 4, 8, 10), units, planes)
     assert torch.equal(part, whole[:, :, 2:10, 4:14])
 
 

@@ -14,6 +14,7 @@ from pipeline.errors import DataError
 from pipeline.store.chunk import publish
 
 Tensors = dict[str, torch.Tensor]
+NETWORKS = ("unet.", "controlnet.", "autoencoder.")
 
 
 def write_tensors(path: Path, tensors: Tensors, metadata: dict[str, object]) -> None:
@@ -35,7 +36,8 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, object]]:
 def trained_tensors(avatar: Avatar) -> Tensors:
     """What training makes: trainable parameters and the statistics of the data. Pretrained networks stay outside."""
     parameters = {name: p for name, p in avatar.named_parameters() if p.requires_grad}
-    return {**parameters, **{name: buffer for name, buffer in avatar.named_buffers() if "." not in name}}
+    statistics = {name: buffer for name, buffer in avatar.named_buffers() if not name.startswith(NETWORKS)}
+    return parameters | statistics
 
 
 def write_avatar(path: Path, avatar: Avatar, tensors: Tensors, steps: int) -> None:

@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
-from pipeline.avatar.planes import FeaturePlanes, unit_coordinates
+from pipeline.avatar.planes import FeaturePlanes
 
+# Bounds of x, y, z in x_can, head units (docs/formats.md).
+LOWER = (-1.0, -1.0, -1.5)
+UPPER = (1.0, 1.0, 0.5)
 GEOMETRY_CHANNELS = 9  # depth 1, canonical xyz 3, normals 3, hyper 2
 
 
@@ -24,15 +28,36 @@ class Buffers:
     z_exp: torch.Tensor
 
 
-def geometry_channels(buffers: Buffers, depth_middle: torch.Tensor, depth_scale: torch.Tensor) -> torch.Tensor:
-    """Depth, canonical xyz, normals and hyper coordinates of the masked pixels (P, 9), all about [-1, 1].
+class Units(nn.Module):
+    """Brings what the rasteriser says into about [-1, 1]; the statistics of the training data are saved as buffers.
 
-    `depth_middle`, `depth_scale` metres: depth becomes (depth - middle) / scale.
+    x, y, z of x_can by their bounds. The hyper coordinates by their spread in the data, since how much of their range
+    a head prior uses is its own matter (0.5 % in one that was measured). Depth by its range.
     """
-    inside = buffers.mask
-    unit = unit_coordinates(buffers.x_can[inside])
-    depth = (buffers.depth[inside] - depth_middle) / depth_scale
-    return torch.cat([depth[:, None], unit[:, :3], buffers.normals[inside], unit[:, 3:]], dim=1)
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("depth_middle", torch.zeros(()))
+        self.register_buffer("depth_scale", torch.ones(()))
+        self.register_buffer("hyper_middle", torch.zeros(2))
+        self.register_buffer("hyper_scale", torch.ones(2))
+
+    def measure(self, depth: torch.Tensor, x_can: torch.Tensor) -> None:
+        """Take the statistics of head pixels: depths (M,) in metres, x_can (M, 5)."""
+        self.depth_middle.copy_((depth.min() + depth.max()) / 2)
+        self.depth_scale.copy_(((depth.max() - depth.min()) / 2).clamp_min(1e-3))
+        self.hyper_middle.copy_(x_can[:, 3:].mean(0))
+        self.hyper_scale.copy_((2 * x_can[:, 3:].std(0)).clamp_min(1e-6))
+
+    def points(self, x_can: torch.Tensor) -> torch.Tensor:
+        """Canonical coordinates (P, 5) in units."""
+        lower, upper = x_can.new_tensor(LOWER), x_can.new_tensor(UPPER)
+        xyz = (x_can[:, :3] - lower) * (2 / (upper - lower)) - 1
+        return torch.cat([xyz, (x_can[:, 3:] - self.hyper_middle) / self.hyper_scale], dim=1)
+
+    def depth(self, depth: torch.Tensor) -> torch.Tensor:
+        """Depths (P,) in units."""
+        return (depth - self.depth_middle) / self.depth_scale
 
 
 def as_picture(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -42,10 +67,14 @@ def as_picture(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return picture.permute(0, 3, 1, 2)
 
 
-def condition(
-    buffers: Buffers, planes: FeaturePlanes, depth_middle: torch.Tensor, depth_scale: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ControlNet's condition (B, 9 + 4 F, h, w), background zero, and the masked pixels' features (P, 4 F)."""
-    features = planes(buffers.x_can[buffers.mask])
-    geometry = geometry_channels(buffers, depth_middle, depth_scale)
-    return as_picture(torch.cat([geometry, features], dim=1), buffers.mask), features
+def condition(buffers: Buffers, units: Units, planes: FeaturePlanes) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ControlNet's condition (B, 9 + 4 F, h, w), background zero, and the masked pixels' features (P, 4 F).
+
+    Channels: depth 1, canonical xyz 3, world normals 3, hyper 2, features.
+    """
+    inside = buffers.mask
+    points = units.points(buffers.x_can[inside])
+    features = planes(points)
+    depth = units.depth(buffers.depth[inside])[:, None]
+    values = torch.cat([depth, points[:, :3], buffers.normals[inside], points[:, 3:], features], dim=1)
+    return as_picture(values, inside), features

@@ -7,7 +7,7 @@ from pipeline.avatar.architecture import Architecture
 from pipeline.avatar.attention import add_expression_attention
 from pipeline.avatar.autoencoder import SpaceToDepth
 from pipeline.avatar.backbone import make_backbone
-from pipeline.avatar.condition import GEOMETRY_CHANNELS, Buffers, as_picture, condition
+from pipeline.avatar.condition import GEOMETRY_CHANNELS, Buffers, Units, as_picture, condition
 from pipeline.avatar.planes import FeaturePlanes
 from pipeline.avatar.schedule import sample
 from pipeline.errors import DataError
@@ -25,6 +25,7 @@ class Avatar(nn.Module):
     def __init__(self, architecture: Architecture, code_size: int):
         super().__init__()
         self.architecture, self.code_size = architecture, code_size
+        self.units = Units()
         self.planes = FeaturePlanes(architecture.plane_size, architecture.plane_features, spread=0.1)
         backbone = make_backbone(architecture, GEOMETRY_CHANNELS + self.planes.channels)
         self.unet, self.controlnet, self.text = backbone.unet, backbone.controlnet, backbone.text
@@ -37,22 +38,19 @@ class Avatar(nn.Module):
         self.texture = nn.Linear(self.planes.channels, 3)
         self.register_buffer("code_mean", torch.zeros(code_size))
         self.register_buffer("code_scale", torch.ones(()))
-        self.register_buffer("depth_middle", torch.zeros(()))
-        self.register_buffer("depth_scale", torch.ones(()))
 
-    def describe_data(self, codes: torch.Tensor, depths: torch.Tensor) -> None:
-        """Take the statistics of the training data: z_exp (N, E) and depths (M,) in metres of head pixels.
+    def describe_data(self, codes: torch.Tensor, depth: torch.Tensor, x_can: torch.Tensor) -> None:
+        """Take the statistics of the training data: z_exp (N, E), depths (M,) metres and x_can (M, 5) of head pixels.
 
         One scale for all of z_exp, so that its weak directions stay weak.
         """
         self.code_mean.copy_(codes.mean(0))
         self.code_scale.copy_((codes - self.code_mean).square().mean().sqrt().clamp_min(1e-6))
-        self.depth_middle.copy_((depths.min() + depths.max()) / 2)
-        self.depth_scale.copy_(((depths.max() - depths.min()) / 2).clamp_min(1e-3))
+        self.units.measure(depth, x_can)
 
     def texture_picture(self, buffers: Buffers) -> torch.Tensor:
         """What the planes alone say: (P, 3) colours in [-1, 1] of the masked pixels."""
-        return self.texture(self.planes(buffers.x_can[buffers.mask]))
+        return self.texture(self.planes(self.units.points(buffers.x_can[buffers.mask])))
 
     def expression(self, z_exp: torch.Tensor) -> torch.Tensor:
         """Codes (B, E) to tokens (B, expression_tokens, W)."""
@@ -91,7 +89,7 @@ class Avatar(nn.Module):
 
     def conditions(self, buffers: Buffers) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Condition picture (B, K, h, w), expression tokens, and the texture's colours (P, 3) at the masked pixels."""
-        picture, features = condition(buffers, self.planes, self.depth_middle, self.depth_scale)
+        picture, features = condition(buffers, self.units, self.planes)
         return picture, self.expression(buffers.z_exp), self.texture(features)
 
     def base(self, colours: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
