@@ -1,8 +1,10 @@
 """From videos to the report, for real and at the smallest size: killed at every stage, and cut into other spans."""
 
+import contextlib
 import json
 import math
 import random
+import re
 import time
 from pathlib import Path
 
@@ -13,49 +15,56 @@ from tests.tiny_workflow import assert_equal, decode, joined, make_project, resu
 
 pytestmark = pytest.mark.slow
 
+RUN = ("--cores", "2", "--max-threads", "1", "--config")  # at this size threads cost more than they bring
 RESULTS = Path("results/901")
-LOGS = (
-    "calibrate.log",
-    "ingest/EXP-2-eyes/000000-000002.log",
-    "pointcloud/EXP-5-mouth/000000-000002.log",
-    "fit_identity.log",
-    "fit_sequence/EXP-2-eyes.log",
-    "mesh/EXP-2-eyes/000002-000003.log",
-    "rasterize/EXP-2-eyes/orbit/000000-000002.log",
-    "isolate/EXP-5-mouth/000000-000002.log",
-    "train.log",
-    "render/EXP-2-eyes/capture.log",
-    "evaluate.log",
-    "report.log",
-)
+LAST_MOMENTS = {  # a log, which exists as soon as its job runs: about how many seconds the job takes
+    "calibrate.log": 0.6,
+    "ingest/EXP-2-eyes/000000-000002.log": 2,
+    "pointcloud/EXP-5-mouth/000000-000002.log": 3,
+    "fit_identity.log": 6,
+    "fit_sequence/EXP-2-eyes.log": 3,
+    "mesh/EXP-2-eyes/000002-000003.log": 2,
+    "rasterize/EXP-2-eyes/orbit/000000-000002.log": 0.6,
+    "isolate/EXP-5-mouth/000000-000002.log": 0.8,
+    "train.log": 10,
+    "render/EXP-2-eyes/capture.log": 4,
+    "evaluate.log": 4,
+    "report.log": 2,
+}
 
 
-def kill_tree(process: psutil.Process) -> None:
-    """kill -9 Snakemake and every process below it."""
+def kill_tree(process: psutil.Process) -> set[str]:
+    """kill -9 Snakemake and every process below it; the stages that were running."""
     family = [process, *process.children(recursive=True)]
+    commands = []
     for member in family:
-        member.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may end on its own just now
+            commands += member.cmdline()
+            member.kill()
     psutil.wait_procs(family, timeout=10)
+    return set(re.findall(r"pipeline\.stages\.(\w+)", " ".join(commands)))
 
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory, tiny_capture: Path) -> Path:
-    """A project whose run was killed once in every stage, each time at a random moment, and then went to its end."""
+    """A project whose run was killed twelve times, aimed at every stage in turn, and then went to its end."""
     project = make_project(tmp_path_factory.mktemp("interrupted"), tiny_capture)
     moments = random.Random(7)
-    for log in LOGS:
-        snakemake = start(project, "--cores", "2", "--config", "span=2")
+    killed: set[str] = set()
+    for log, seconds in LAST_MOMENTS.items():
+        snakemake = start(project, *RUN, "span=2")
         path = project / RESULTS / "logs" / log
         while not path.exists():
             assert snakemake.poll() is None, (project / "snakemake.log").read_text()[-4000:]
             time.sleep(0.02)
-        time.sleep(moments.uniform(0, 4))
-        kill_tree(psutil.Process(snakemake.pid))
+        time.sleep(moments.uniform(0, seconds))
+        killed |= kill_tree(psutil.Process(snakemake.pid))
         snakemake.wait()
         for result in result_files(project / RESULTS):
             decode(result)  # raises when it is not whole
         path.unlink()
-    run(project, "--cores", "2", "--config", "span=2")
+    assert len(killed) >= 8, f"only {sorted(killed)} were hit; the test has lost its teeth"
+    run(project, *RUN, "span=2")
     return project / RESULTS
 
 
@@ -63,8 +72,8 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory, tiny_capture: Path) ->
 def plain(tmp_path_factory: pytest.TempPathFactory, tiny_capture: Path) -> Path:
     """The same project run in one go, with one span per sequence."""
     project = make_project(tmp_path_factory.mktemp("plain"), tiny_capture)
-    run(project, "--cores", "2", "--config", "span=3")
-    assert "Nothing to be done" in run(project, "--cores", "2", "--config", "span=3")
+    run(project, *RUN, "span=3")
+    assert "Nothing to be done" in run(project, *RUN, "span=3")
     return project / RESULTS
 
 
