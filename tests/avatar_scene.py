@@ -10,7 +10,7 @@ CAMERAS = ["left", "front", "right"]
 SIZE = 16
 TINY = {"channels": [8, 8], "groups": 4, "heads": 2, "token_width": 8, "attention_levels": 1} | {
     "plane_size": 8,
-    "plane_features": 2,
+    "plane_features": 3,
 }
 
 

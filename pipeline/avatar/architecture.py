@@ -29,7 +29,7 @@ class Architecture(BaseModel):
     token_width: int = Field(64, ge=4, le=1024, description="width of the tokens that cross-attention reads (scratch)")
     expression_tokens: int = Field(4, ge=1, le=32, description="tokens made from z_exp")
     plane_size: int = Field(256, ge=4, le=1024, description="texels along each side of the feature planes")
-    plane_features: int = Field(8, ge=1, le=64, description="channels of each feature plane")
+    plane_features: int = Field(8, ge=3, le=64, description="channels of each feature plane; three are colours")
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> "Architecture":

@@ -30,12 +30,9 @@ class Trainer:
         self.scheduler = make_scheduler()
         self.step = 0
         trained = {name: p for name, p in avatar.named_parameters() if p.requires_grad}
-        of_texture = {name for name in trained if name.startswith(("planes.", "texture."))}
-        networks = [p for name, p in trained.items() if name not in of_texture]
-        texture = [p for name, p in trained.items() if name in of_texture]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": networks}, {"params": texture}], betas=(0.9, 0.99), weight_decay=recipe.weight_decay
-        )
+        networks = [p for name, p in trained.items() if not name.startswith("planes.")]
+        groups = [{"params": networks}, {"params": [avatar.planes.values]}]
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
         self.parameters = trained
         self.average = {name: tensor.detach().clone() for name, tensor in trained_tensors(avatar).items()}
 

@@ -35,7 +35,6 @@ class Avatar(nn.Module):
         width = self.unet.config.cross_attention_dim
         add_expression_attention(self.unet, width)
         self.to_tokens = nn.Linear(code_size, architecture.expression_tokens * width)
-        self.texture = nn.Linear(self.planes.channels, 3)
         self.register_buffer("code_mean", torch.zeros(code_size))
         self.register_buffer("code_scale", torch.ones(()))
 
@@ -50,7 +49,7 @@ class Avatar(nn.Module):
 
     def texture_picture(self, buffers: Buffers) -> torch.Tensor:
         """What the planes alone say: (P, 3) colours in [-1, 1] of the masked pixels."""
-        return self.texture(self.planes(self.units.points(buffers.x_can[buffers.mask])))
+        return self.planes.colours(self.planes(self.units.points(buffers.x_can[buffers.mask])))
 
     def expression(self, z_exp: torch.Tensor) -> torch.Tensor:
         """Codes (B, E) to tokens (B, expression_tokens, W)."""
@@ -90,7 +89,7 @@ class Avatar(nn.Module):
     def conditions(self, buffers: Buffers) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Condition picture (B, K, h, w), expression tokens, and the texture's colours (P, 3) at the masked pixels."""
         picture, features = condition(buffers, self.units, self.planes)
-        return picture, self.expression(buffers.z_exp), self.texture(features)
+        return picture, self.expression(buffers.z_exp), self.planes.colours(features)
 
     def base(self, colours: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """What diffusion starts from: latents of the mesh in the texture's colours (P, 3) over white.

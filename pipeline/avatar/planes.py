@@ -31,3 +31,8 @@ class FeaturePlanes(nn.Module):
         where = torch.stack([points[:, pair] for pair in PAIRS])[:, None]  # (4, 1, P, 2)
         found = F.grid_sample(self.values, where, mode="bilinear", padding_mode="border", align_corners=False)
         return found[:, :, 0].flatten(0, 1).T  # (4 F, P) -> (P, 4 F)
+
+    @staticmethod
+    def colours(features: torch.Tensor) -> torch.Tensor:
+        """Colours (P, 3) in about [-1, 1] in features (P, 4 F): each plane's first three channels, summed."""
+        return features.unflatten(1, (len(PAIRS), -1))[:, :, :3].sum(1)
