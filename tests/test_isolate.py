@@ -18,6 +18,7 @@ from pipeline.meshing.mesh import Mesh
 from pipeline.raster.buffers import draw, pack
 from pipeline.raster.embree import EmbreeRasterizer
 from pipeline.raster.isolate import Margin, head_weight, over_white
+from pipeline.raster.occlusion import Occluder, chromaticity, occluded
 from pipeline.raster.resample import coverage, crop_weights, resample
 from pipeline.store.chunk import Array, read_arrays, write_chunk
 
@@ -77,7 +78,7 @@ def ball(displacement: float = 0.0) -> Mesh:
 def weight_of(mesh: Mesh, camera: Camera = SOURCE) -> np.ndarray:
     """Head weight (h, w) of a mesh in a head space that is the world times 4."""
     drawn = {name: values[0] for name, values in draw(EmbreeRasterizer(), mesh, [camera]).items()}
-    return head_weight(drawn, camera, np.diag([4.0, 4, 4, 1]), NECK, MARGIN)
+    return head_weight(drawn, camera, np.diag([4.0, 4, 4, 1]), NECK, MARGIN)[0]
 
 
 def rows_of(metres: float) -> float:
@@ -113,11 +114,38 @@ def test_soft_edge_at_the_cut():
 
 def test_no_head_no_weight():
     empty = {"mask": np.zeros((80, 96), np.uint8), "depth": np.zeros((80, 96)), "x_can": np.zeros((80, 96, 5))}
-    assert not head_weight(empty, SOURCE, np.eye(4), NECK, MARGIN).any()
+    assert not head_weight(empty, SOURCE, np.eye(4), NECK, MARGIN)[0].any()
 
 
 def test_margin_needs_a_rise():
     assert MARGIN.at(np.array([-1, 0.04, 0.05, 0.06, 1])) == pytest.approx([0.004, 0.004, 0.008, 0.012, 0.012])
+
+
+COLLAR = Occluder(height=0.03, cell=0.04, tolerance=16)
+SKIN, SHIRT, HOLE = np.array([150.0, 110, 90]), np.array([60.0, 75, 115]), np.array([15.0, 15, 15])
+
+
+@given(st.floats(0.5, 1.3))
+def test_shadow_is_no_collar(light):
+    shadow = np.abs(chromaticity(SKIN * light) - chromaticity(SKIN)).max()
+    assert shadow < COLLAR.tolerance < np.abs(chromaticity(SHIRT) - chromaticity(SKIN)).max()
+    assert COLLAR.tolerance < np.abs(chromaticity(HOLE) - chromaticity(SKIN)).max()
+
+
+@pytest.mark.parametrize("strange", [SHIRT, HOLE])
+def test_collar_before_the_skin_of_one_camera(strange):
+    rng = np.random.default_rng(0)
+    colour = SKIN * rng.uniform(0.6, 1.2, (4, 20, 20, 1)) + rng.normal(0, 3, (4, 20, 20, 3))
+    colour[2, 14:] = strange
+    place = np.stack(np.broadcast_arrays(*np.meshgrid(np.arange(20), np.arange(20)), 0.0), -1) * 0.01
+    place = np.repeat(place[None], 4, 0)
+    asked = np.ones((4, 20, 20), bool)
+    asked[:, 18:] = False
+    hidden = occluded(colour, place, asked, COLLAR)
+    expected = np.zeros((4, 20, 20), bool)
+    expected[2, 13:18] = True  # and a rim
+    np.testing.assert_array_equal(hidden, expected)
+    assert not occluded(colour, place, np.zeros_like(asked), COLLAR).any()
 
 
 def test_over_white():

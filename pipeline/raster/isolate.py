@@ -8,6 +8,7 @@ from scipy.ndimage import distance_transform_edt
 
 from pipeline.capture.cameras import Camera, Rig
 from pipeline.meshing.cut import Plane
+from pipeline.raster.occlusion import Occluder, occluded
 from pipeline.raster.resample import crop_weights, resample
 
 
@@ -32,8 +33,8 @@ class Margin:
 
 def head_weight(
     buffers: dict[str, np.ndarray], camera: Camera, head_from_world: np.ndarray, neck: Plane, margin: Margin
-) -> np.ndarray:
-    """Share of each pixel (h, w) float32 in [0, 1] that may belong to the head; its alpha is still to be multiplied.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Share of each pixel (h, w) in [0, 1] that may belong to the head, and its canonical place (h, w, 3), head units.
 
     A pixel off the mesh is placed at the depth of the nearest pixel on it and takes that pixel's displacement to
     canonical space, so that a jaw that opens carries the cut along. It counts above the neck plane and near the mesh.
@@ -41,7 +42,7 @@ def head_weight(
     """
     mask = buffers["mask"] > 0
     if not mask.any():
-        return np.zeros(mask.shape, np.float32)
+        return np.zeros(mask.shape), np.zeros((*mask.shape, 3))
     distance, nearest = distance_transform_edt(~mask, return_indices=True)
     nearest = tuple(nearest)
     depth = buffers["depth"][nearest].astype(np.float64)
@@ -53,13 +54,13 @@ def head_weight(
     pixel = depth / camera.intrinsics[1, 1]  # metres
     above = np.clip(0.5 + height / pixel, 0, 1)
     near = np.clip(0.5 + margin.at(height) / pixel - distance, 0, 1)
-    return (above * near).astype(np.float32)
+    return above * near, canonical
 
 
 def over_white(colour: np.ndarray, alpha: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The target and its alpha, uint8 (h, w, 3) and (h, w).
+    """The target and its alpha, uint8 (..., 3) and (...,).
 
-    `colour` (h, w, 3) premultiplied sRGB in [0, 255], `alpha` (h, w) in [0, 1] and `weight` (h, w) in [0, 1].
+    `colour` (..., 3) premultiplied sRGB in [0, 255], `alpha` (...,) in [0, 1] and `weight` (...,) in [0, 1].
     """
     own = alpha * weight
     target = colour * weight[..., None] + 255 * (1 - own[..., None])
@@ -69,8 +70,8 @@ def over_white(colour: np.ndarray, alpha: np.ndarray, weight: np.ndarray) -> tup
 class Targets:
     """Makes the targets of one time step after the other for the crops `rig` of the capture's cameras `source`."""
 
-    def __init__(self, source: Rig, rig: Rig, neck: Plane, margin: Margin):
-        self.rig, self.neck, self.margin = rig, neck, margin
+    def __init__(self, source: Rig, rig: Rig, neck: Plane, margin: Margin, occluder: Occluder):
+        self.rig, self.neck, self.margin, self.occluder = rig, neck, margin, occluder
         self.sources = [source.index(camera.name) for camera in rig.cameras]
         self.weights = [
             crop_weights(source.cameras[index], camera) for index, camera in zip(self.sources, rig.cameras, strict=True)
@@ -80,13 +81,21 @@ class Targets:
         self, frames: zarr.Group, buffers: zarr.Group, index: int, head_from_world: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Targets (C, h, w, 3) and their alpha (C, h, w), uint8, of entry `index` of two chunks of one span."""
-        made = []
+        seen = np.stack([self._seen(frames, index, camera) for camera in range(len(self.sources))])  # (C, h, w, 3 + 1)
+        colour, alpha = seen[..., :3], seen[..., 3]
+        judged = []
         for camera, crop in enumerate(self.rig.cameras):
-            rgb = frames["rgb"][index, self.sources[camera]].astype(np.float32)
-            alpha = frames["alpha"][index, self.sources[camera]].astype(np.float32)[..., None] / 255
-            seen = resample(np.concatenate([rgb * alpha, alpha], -1), *self.weights[camera])
             here = {name: buffers[name][index, camera] for name in ("depth", "mask", "x_can")}
-            weight = head_weight(here, crop, head_from_world, self.neck, self.margin)
-            made.append(over_white(seen[..., :3], seen[..., 3], weight))
-        targets, alphas = zip(*made, strict=True)
-        return np.stack(targets), np.stack(alphas)
+            judged.append(head_weight(here, crop, head_from_world, self.neck, self.margin))
+        weight, place = (np.stack(part) for part in zip(*judged, strict=True))
+        metres_per_unit = 1 / np.cbrt(np.linalg.det(head_from_world[:3, :3]))
+        low = self.neck.height(place) * metres_per_unit < self.occluder.height
+        straight = colour / np.maximum(alpha, 1e-3)[..., None]
+        hidden = occluded(straight, place * metres_per_unit, low & (alpha * weight > 0.5), self.occluder)
+        return over_white(colour, alpha, np.where(hidden, 0, weight))
+
+    def _seen(self, frames: zarr.Group, index: int, camera: int) -> np.ndarray:
+        """Premultiplied colour and alpha (h, w, 3 + 1) of a camera of the rig."""
+        rgb = frames["rgb"][index, self.sources[camera]].astype(np.float32)
+        alpha = frames["alpha"][index, self.sources[camera]].astype(np.float32)[..., None] / 255
+        return resample(np.concatenate([rgb * alpha, alpha], -1), *self.weights[camera])

@@ -9,6 +9,7 @@ from pipeline.capture.cameras import read_rig
 from pipeline.errors import DataError
 from pipeline.meshing.cut import Plane
 from pipeline.raster.isolate import Margin, Targets
+from pipeline.raster.occlusion import Occluder
 from pipeline.settings.isolate import IsolateSettings
 from pipeline.store.chunk import Array, open_chunk, read_arrays, write_chunk
 
@@ -29,6 +30,7 @@ def main() -> None:
     source, rig = read_rig(arguments.cameras), read_rig(arguments.rig)
     (poses,) = read_arrays(arguments.track, "head_from_world")
     margin = Margin(settings.skin_margin, settings.hair_margin, settings.skin_height, settings.hair_height)
+    collar = Occluder(settings.collar_height, settings.collar_cell, settings.collar_tolerance)
     steps = range(arguments.start, arguments.stop)
     if len(poses) < arguments.stop:
         raise DataError(f"{arguments.track}: {len(poses)} steps; the span goes to step {arguments.stop}")
@@ -39,7 +41,7 @@ def main() -> None:
                 raise DataError(
                     f"{path}: {group[name].shape[:2]} steps and cameras; expected {len(steps)} and {rig.names}"
                 )
-        targets = Targets(source, rig, Plane(**buffers.attrs["neck"]), margin)
+        targets = Targets(source, rig, Plane(**buffers.attrs["neck"]), margin, collar)
         progress = cli.Progress(len(steps), "steps")
         made = []
         for index, step in enumerate(steps):
