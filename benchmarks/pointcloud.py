@@ -1,6 +1,6 @@
 """Accuracy and speed of the point clouds of a rendered capture, from its videos on. Last line: JSON.
 
-    python benchmarks/pointcloud.py --capture DIR --truth DIR --frames EXP-5-mouth:4 EXP-5-mouth:8 --processes 2
+    python -m benchmarks.pointcloud --capture DIR --truth DIR --frames EXP-5-mouth:4 EXP-5-mouth:8 --processes 2
 
 Figures are means over the frames, points_per_frame is the least: points within 30 mm of the true head. outlier_share
 is that of truth_error.py, outlier_share_of_truth what an exact scan of the head gets there (points of the true head's
@@ -55,6 +55,7 @@ def figures(cloud: Cloud, truth: Path, capture: Path, sequence: str, frame: int)
     head, face = truth_head(truth, sequence, frame), truth_face(truth, sequence, frame)
     surface = visible_samples(face, capture)
     result = measure(cloud.points, surface)
+    del result["points"]  # torso included
     result["outlier_share_of_truth"] = measure(exact_scan(head, capture), surface)["outlier_share"]
     near_face = np.isfinite(cKDTree(surface).query(cloud.points, distance_upper_bound=NEAR)[0])
     samples, _ = trimesh.sample.sample_surface(head, 400_000, seed=0)

@@ -1,6 +1,6 @@
 """How far a cloud or a mesh lies from the true face behind a rendered capture, in millimetres.
 
-    python benchmarks/truth_error.py GEOMETRY --capture DIR --truth DIR --sequence NAME --frame N [--mesh]
+    python -m benchmarks.truth_error GEOMETRY --capture DIR --truth DIR --sequence NAME --frame N [--mesh]
 
 GEOMETRY is an .npz with `points` (N, 3) or a .ply, .obj or .off file, world metres; with --mesh its surface counts,
 otherwise its vertices. Prints one JSON line. The true face is the narrow face area of ICT-FaceKit's topology where at

@@ -74,7 +74,8 @@ def write_workspace(
     model.write(folder / "sparse")
     names = [f"{camera.name}.png" for camera in cameras]
     for picture, name in zip(rgb, names, strict=True):
-        cv2.imwrite(str(folder / "images" / name), picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 0])
+        encoded = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 0])[1]
+        (folder / "images" / name).write_bytes(encoded)  # unlike cv2.imwrite, raises when the disk is full
     (folder / "stereo" / "fusion.cfg").write_text("\n".join(names) + "\n")
     sources = "\n".join(f"{name}\n__auto__, {len(names)}" for name in names)
     (folder / "stereo" / "patch-match.cfg").write_text(sources + "\n")

@@ -18,10 +18,10 @@ HULL_VOXEL = 3.6  # all lengths from here on in footprints: what one pixel cover
 PLANE_STEP = 3.2  # between planes of the sweep: about one pixel of disparity at 20 degrees
 COARSE_PASSES = ((1.8, 3), (0.7, 2))  # step, and how many either side
 FINE_PASSES = ((1.1, 3), (0.55, 2))
-EDGE = 2.7  # depth steps of this height survive smoothing
+EDGE = 4.0  # depth steps of this height survive smoothing; 2.7 costs 0.008 of completeness
 AGREEMENT = 2.7  # two views agree when their depths differ by less
 SWEEP_SCORE = 0.2  # matches of the sweep below it are noise
-ROUNDS = 2  # of guesses from other views at the coarsest level; a third changed completeness by less than 0.002
+ROUNDS = 2  # of guesses from other views at the coarsest level; one round costs 0.012 of completeness
 
 Passes = tuple[tuple[float, int], ...]
 Bounds = tuple[np.ndarray, np.ndarray]
