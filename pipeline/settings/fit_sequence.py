@@ -13,13 +13,13 @@ class FitSequenceSettings(BaseModel):
     widest_mm: float = Field(default=8, gt=0, description="width of the robust kernel at the start of a time step")
     narrowest_mm: float = Field(default=2.5, gt=0, description="width of the robust kernel at the end")
     worth: float = Field(
-        default=100, gt=0, description="independent measurements a frame's points amount to, against the code priors"
+        default=500, gt=0, description="independent measurements a frame's points amount to, against the code priors"
     )
     smooth_expression: float = Field(
-        default=1.0, gt=0, description="standard deviation of the second differences of expression weights in time"
+        default=0.6, gt=0, description="standard deviation of the second differences of expression weights in time"
     )
-    smooth_degrees: float = Field(default=0.5, gt=0, description="the same of rotations, degrees")
-    smooth_mm: float = Field(default=1.0, gt=0, description="the same of translations, millimetres")
+    smooth_degrees: float = Field(default=0.7, gt=0, description="the same of rotations, degrees")
+    smooth_mm: float = Field(default=1.5, gt=0, description="the same of translations, millimetres")
     sweeps: int = Field(default=2, ge=1, description="joint steps over the whole sequence")
     bad_mm: float = Field(
         default=5.0, gt=0, description="a time step whose median distance is above is named in the log"
