@@ -91,7 +91,7 @@ class Targets:
         metres_per_unit = 1 / np.cbrt(np.linalg.det(head_from_world[:3, :3]))
         low = self.neck.height(place) * metres_per_unit < self.occluder.height
         straight = colour / np.maximum(alpha, 1e-3)[..., None]
-        hidden = occluded(straight, place * metres_per_unit, low & (alpha * weight > 0.5), self.occluder)
+        hidden = occluded(straight, place * metres_per_unit, low & (alpha * weight > 0.02), self.occluder)
         return over_white(colour, alpha, np.where(hidden, 0, weight))
 
     def _seen(self, frames: zarr.Group, index: int, camera: int) -> np.ndarray:
