@@ -1,5 +1,7 @@
 """Settings of the stage that trains the head prior."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.head.config import PriorConfig
@@ -23,7 +25,7 @@ class PriorModel(BaseModel):
     compressed: int = Field(default=32, ge=1, le=256, description="width of the identity summary")
     warp_width: int = Field(default=128, ge=1, le=1024, description="width of the deformation network")
     warp_layers: int = Field(default=5, ge=2, le=12, description="hidden layers of the deformation network")
-    activation: str = Field(default="softplus", pattern="^(softplus|relu)$", description="softplus (beta 100) or relu")
+    activation: Literal["softplus", "relu"] = Field(default="softplus", description="softplus has beta 100")
 
     def config(self, identity_modes: int, expression_modes: int) -> PriorConfig:
         """The checkpoint's config for a face model with so many modes (hair included)."""
