@@ -15,10 +15,11 @@ from pipeline.avatar.autoencoder import LatentAutoencoder, SpaceToDepth
 from pipeline.avatar.backbone import make_backbone
 from pipeline.avatar.checkpoint import read_avatar, trained_tensors, write_avatar
 from pipeline.avatar.condition import Buffers, Units, as_picture, condition
-from pipeline.avatar.data import Pictures, Target, camera_places, crop, sequence_views, to_bytes, to_unit
+from pipeline.avatar.data import Pictures, Target, camera_places, crop, sequence_views, stack, to_bytes, to_unit
 from pipeline.avatar.drawing import draw
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.planes import PAIRS, FeaturePlanes
+from pipeline.avatar.schedule import shared_noise
 from pipeline.errors import DataError
 from pipeline.store.reel import open_reels
 
@@ -147,13 +148,22 @@ def test_encode_and_decode_are_inverse(pictures):
     assert torch.equal(to_bytes(again), target.rgb)
 
 
-def test_a_picture_does_not_depend_on_its_batch(pictures):
+def test_a_picture_does_not_depend_on_its_neighbours(pictures):
     avatar = stirred(tiny_avatar()).to(memory_format=torch.channels_last)
-    alone = torch.cat(list(draw(avatar, pictures, steps=4, eta=1.0, seed=0, batch=1)))
-    together = torch.cat(list(draw(avatar, pictures, steps=4, eta=1.0, seed=0, batch=4)))
-    assert alone.shape == (9, 16, 16, 3)
-    assert torch.equal(alone, together)
-    assert not torch.equal(alone[0], alone[8])
+    together = list(draw(avatar, pictures, steps=4, eta=1.0, seed=0))
+    for index in (0, 4, 8):
+        (alone,) = draw(avatar, Pictures([pictures.views[index]]), steps=4, eta=1.0, seed=0)
+        assert torch.equal(alone, together[index])
+    assert len(together) == 9
+    assert not torch.equal(together[0], together[8])
+
+
+def test_a_batch_is_the_same_as_its_pictures(pictures):
+    avatar = stirred(tiny_avatar())
+    noise = shared_noise(avatar.latent_shape(16, 16), 4, 0)
+    parts = [pictures[index][0] for index in range(4)]
+    alone = torch.cat([avatar.render(part, noise, 4, 1.0) for part in parts])
+    torch.testing.assert_close(avatar.render(stack(parts), noise, 4, 1.0), alone, atol=1e-4, rtol=0)
 
 
 def test_all_inputs_matter(pictures):

@@ -163,8 +163,8 @@ def test_render_makes_pictures_and_a_film_beside_the_real_video(tmp_path, scene,
 
 def test_render_twice_gives_the_same_pixels(tmp_path, scene, avatar_file, monkeypatch):
     drawn = []
-    for settings in ({"steps": 4, "eta": 1, "batch": 1}, {"steps": 4, "eta": 1, "batch": 5}):
-        more = ("--settings", json.dumps(settings))
+    for _ in range(2):
+        more = ("--settings", json.dumps({"steps": 4, "eta": 1}))
         call(monkeypatch, render, render_arguments(tmp_path, avatar_file, scene, *more))
         drawn.append(read_arrays(tmp_path / "r.zarr.zip", "rgb")[0])
     assert drawn[0].shape == (3, 3, 16, 16, 3)

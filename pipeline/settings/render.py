@@ -15,7 +15,6 @@ class RenderSettings(BaseModel):
     )
     eta: float = Field(0.0, ge=0, le=1, description="share of fresh noise per step: 0 is DDIM, 1 is DDPM")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the noise that all pictures share")
-    batch: int = Field(1, ge=1, le=64, description="pictures drawn at once; changes no pixel")
     frames_per_second: int = Field(24, ge=1, le=240, description="of the film")
     film_seconds: float = Field(3.0, ge=0, le=600, description="a shorter sequence is repeated up to this length")
     film_scale: int = Field(2, ge=1, le=8, description="film pixels per rendered pixel along each side")

@@ -65,8 +65,8 @@ def main() -> None:
                 f"{given.avatar} expects {avatar.code_size}"
             )
         progress, drawn = cli.Progress(len(pictures), "pictures"), []
-        for batch in draw(avatar, pictures, settings.steps, settings.eta, settings.seed, settings.batch):
-            drawn += list(batch.numpy())
+        for picture in draw(avatar, pictures, settings.steps, settings.eta, settings.seed):
+            drawn.append(picture.numpy())
             progress.update(len(drawn))
         rgb = np.stack(drawn).reshape(buffers.steps, len(cameras), *drawn[0].shape)  # (T, C, h, w, 3)
         shown = [rgb[:, 0]]
