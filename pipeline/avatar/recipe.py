@@ -10,15 +10,15 @@ class Recipe(BaseModel):
 
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the weights, the data order and the noise")
     texture_steps: int = Field(
-        150, ge=0, le=1_000_000, description="first steps, in which the planes alone learn the colours of the head"
+        400, ge=0, le=1_000_000, description="first steps, in which the planes alone learn the colours of the head"
     )
-    steps: int = Field(1000, ge=0, le=10_000_000, description="steps of the whole model after the texture steps")
-    batch: int = Field(4, ge=1, le=256, description="pictures per step")
-    crop_height: int = Field(144, ge=8, le=1024, description="height of the random crops in pixels")
-    crop_width: int = Field(96, ge=8, le=1024, description="width of the random crops in pixels")
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="highest learning rate of the networks")
+    steps: int = Field(1600, ge=0, le=10_000_000, description="steps of the whole model after the texture steps")
+    batch: int = Field(2, ge=1, le=256, description="pictures per step")
+    crop_height: int = Field(160, ge=8, le=1024, description="height of the random crops in pixels")
+    crop_width: int = Field(112, ge=8, le=1024, description="width of the random crops in pixels")
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="highest learning rate of the networks")
     plane_learning_rate: float = Field(1e-2, gt=0, le=1, description="highest learning rate of the feature planes")
-    warmup_steps: int = Field(20, ge=0, le=100_000, description="steps over which the networks' rate rises from 0")
+    warmup_steps: int = Field(50, ge=0, le=100_000, description="steps over which the networks' rate rises from 0")
     weight_decay: float = Field(1e-2, ge=0, le=1, description="AdamW's weight decay")
     gradient_limit: float = Field(1.0, gt=0, le=1e3, description="largest norm of the gradient")
     terminal_share: float = Field(
@@ -26,5 +26,5 @@ class Recipe(BaseModel):
     )
     texture_weight: float = Field(16.0, ge=0, le=100, description="weight of the planes' own colour loss")
     average_decay: float = Field(0.99, ge=0, lt=1, description="decay of the running average of the weights")
-    save_every: int = Field(100, ge=1, le=1_000_000, description="steps between saved states")
+    save_every: int = Field(200, ge=1, le=1_000_000, description="steps between saved states")
     preview_every: int = Field(200, ge=1, le=1_000_000, description="steps between sample pictures")
