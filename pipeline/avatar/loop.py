@@ -51,9 +51,7 @@ class Trainer:
         generator = self._generator(self.step)
         loss = self._texture_loss() if self.step < self.recipe.texture_steps else self._loss(generator)
         if not torch.isfinite(loss):
-            raise PipelineError(
-                f"the loss is {loss.item()} at step {self.step}; lower learning_rate or the steps' noise"
-            )
+            raise PipelineError(f"the loss is {loss.item()} at step {self.step}; try a lower learning_rate")
         for group, rate in zip(self.optimizer.param_groups, self._rates(), strict=True):
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
@@ -122,8 +120,8 @@ class Trainer:
     def _update_average(self) -> None:
         done = max(self.step - self.recipe.texture_steps, 0)
         decay = min(self.recipe.average_decay, (1 + done) / (AVERAGE_RAMP + done))
-        current = trained_tensors(self.avatar)
-        torch._foreach_lerp_([self.average[name] for name in current], list(current.values()), 1 - decay)
+        for name, tensor in trained_tensors(self.avatar).items():
+            self.average[name].lerp_(tensor, 1 - decay)
 
     def save(self, path: Path) -> None:
         """Publish everything that the next step needs."""

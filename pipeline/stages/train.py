@@ -62,22 +62,25 @@ def main() -> None:
     given = arguments()
     torch.set_flush_denormal(True)
     folder, stop = state_folder(given), []
+    state = folder / "state.safetensors"
     signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
     with open_reels(given.buffers) as buffers, open_reels(given.targets) as targets:
         pictures = Pictures(training_views(given, buffers, targets))
         torch.manual_seed(given.settings.seed)
         avatar = Avatar(given.settings.architecture, len(pictures.views[0].z_exp))
+        avatar.latent_shape(*pictures.views[0].buffers.shape("mask")[1:])  # refuses pictures that cannot be folded
         avatar.describe_data(*pictures.statistics())
         trainer = Trainer(avatar, pictures, given.settings)
         cli.log.info("%d pictures, %d trained numbers, state in %s", len(pictures), trainer.size, folder)
         trainer.run(
-            folder / "state.safetensors",
+            state,
             preview=lambda: write_preview(folder / f"step_{trainer.step:06d}.png", avatar, pictures),
             stopping=lambda: bool(stop),
         )
     if trainer.step < trainer.total:
         sys.exit(128 + signal.SIGTERM)
     write_avatar(given.output, avatar, trainer.average, trainer.step)
+    state.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
