@@ -110,7 +110,8 @@ def load_face_model(path: Path) -> FaceModel:
         return triangles_of(data["faces"][np.isin(material, [names.index(name) for name in wanted])])
 
     face, rest = part("M_Face"), _patches(part("M_BackHead"), len(neutral))
-    back = next((patch for patch in rest if _touches_rim(patch, face)), None)
+    neck = rim_edges(np.concatenate([face, *rest]))
+    back = next((patch for patch in rest if np.isin(neck, patch).any()), None)
     pockets = [patch for patch in rest if patch is not back]
     if back is None or not pockets:
         raise DataError(f"{path}: expected M_BackHead to hold the open back of the head and the mouth's inside")
@@ -142,13 +143,6 @@ def _patches(triangles: np.ndarray, count: int) -> list[np.ndarray]:
     graph = sparse.coo_matrix((np.ones(len(ends)), ends.T), shape=(count, count))
     label = connected_components(graph, directed=False)[1][triangles[:, 0]]
     return [triangles[label == value] for value in np.unique(label)]
-
-
-def _touches_rim(patch: np.ndarray, face: np.ndarray) -> bool:
-    """Whether the patch has edges that neither it nor the face closes: only the back of the head has."""
-    return len(np.setdiff1d(rim_edges(np.concatenate([patch, face])), np.intersect1d(patch, face))) > 0 and (
-        len(np.setdiff1d(rim_edges(patch), face)) > 0
-    )
 
 
 def _shared_loop(loops: list[np.ndarray], patch: np.ndarray) -> np.ndarray:
