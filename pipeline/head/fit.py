@@ -48,10 +48,7 @@ def fit_identity(
         except DataError as error:
             raise DataError(f"step {frame.step} of {frame.sequence}: {error}") from error
     heads = Heads(mean, np.zeros((len(frames), prior.config.expression_modes)), np.stack(poses))
-    together = join(samples)
-    # each frame by itself first: once the identity is shared, a frame far off in its pose is an outlier and stays so
-    heads, _ = levenberg(prior, heads, together, schedule.half(), Free())
-    heads, linear = levenberg(prior, heads, together, schedule, Free(identity=True, scale=free_scale))
+    heads, linear = levenberg(prior, heads, join(samples), schedule, Free(identity=True, scale=free_scale))
     return heads, millimetres(heads, linear)
 
 

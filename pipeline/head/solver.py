@@ -1,6 +1,6 @@
 """Robust Levenberg-Marquardt over heads: frames apart, frames with one shared identity, frames smooth in time."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -23,11 +23,6 @@ class Schedule:
     """
 
     WIDTH_IN_DEVIATIONS: ClassVar[float] = 2.5
-
-    def half(self) -> "Schedule":
-        """The first half of the way: half the steps, ending four times as wide."""
-        return replace(self, narrowest=min(4 * self.narrowest, self.widest), steps=(self.steps + 1) // 2)
-
     widest: float
     narrowest: float
     steps: int
