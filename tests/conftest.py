@@ -4,9 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.tiny_videos import decode_all, encode
+
+# Examples are timed on whatever else the machine is doing: a deadline would fail at random.
+hypothesis.settings.register_profile("project", deadline=None)
+hypothesis.settings.load_profile("project")
 
 DEMO = Path(__file__).parents[1] / "data" / "demo" / "901"
 TINY_CAMERAS = ("220700191", "222200037", "222200044", "222200048", "222200049")

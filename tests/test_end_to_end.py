@@ -5,6 +5,7 @@ import json
 import math
 import random
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -46,9 +47,15 @@ def kill_tree(process: psutil.Process) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory: pytest.TempPathFactory, tiny_capture: Path) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, tiny_capture: Path) -> Path:
+    """The project as it is now, not yet run; the runs are made in copies of it."""
+    return make_project(tmp_path_factory.mktemp("project"), tiny_capture)
+
+
+@pytest.fixture(scope="module")
+def interrupted(project: Path) -> Path:
     """A project whose run was killed twelve times, aimed at every stage in turn, and then went to its end."""
-    project = make_project(tmp_path_factory.mktemp("interrupted"), tiny_capture)
+    project = shutil.copytree(project, project.with_name("interrupted"))
     moments = random.Random(7)
     killed: set[str] = set()
     for log, seconds in LAST_MOMENTS.items():
@@ -69,9 +76,9 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory, tiny_capture: Path) ->
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, tiny_capture: Path) -> Path:
+def plain(project: Path) -> Path:
     """The same project run in one go, with one span per sequence."""
-    project = make_project(tmp_path_factory.mktemp("plain"), tiny_capture)
+    project = shutil.copytree(project, project.with_name("plain"))
     run(project, *RUN, "span=3")
     assert "Nothing to be done" in run(project, *RUN, "span=3")
     return project / RESULTS
