@@ -54,8 +54,8 @@ def cloud(
     z_id = prior.z_id_from(torch.as_tensor(identity, dtype=torch.float32))
     z_exp = prior.z_exp_from(torch.as_tensor(expression, dtype=torch.float32))
     low, high = np.array(prior.config.box_min), np.array(prior.config.box_max)
-    x = torch.as_tensor(rng.uniform(low, high, (6 * count, 3)), dtype=torch.float32)
-    for _ in range(8):
+    x = torch.as_tensor(rng.uniform(low, high, (2 * count, 3)), dtype=torch.float32)
+    for _ in range(6):
         x = x.detach().requires_grad_()
         sdf = prior.sdf(prior.warp(x, z_id, z_exp), z_id)
         (gradient,) = torch.autograd.grad(sdf.sum(), x)
