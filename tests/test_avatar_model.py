@@ -149,7 +149,7 @@ def test_encode_and_decode_are_inverse(pictures):
 
 
 def test_a_picture_does_not_depend_on_its_neighbours(pictures):
-    avatar = stirred(tiny_avatar()).to(memory_format=torch.channels_last)
+    avatar = stirred(tiny_avatar())
     together = list(draw(avatar, pictures, steps=4, eta=1.0, seed=0))
     for index in (0, 4, 8):
         (alone,) = draw(avatar, Pictures([pictures.views[index]]), steps=4, eta=1.0, seed=0)

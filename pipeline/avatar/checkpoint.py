@@ -59,4 +59,4 @@ def read_avatar(path: Path) -> Avatar:
                 tensor.copy_(tensors[name])
     except (KeyError, ValidationError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: does not describe an avatar of this version ({error})") from error
-    return avatar.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return avatar.eval().requires_grad_(False)

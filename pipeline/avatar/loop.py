@@ -26,7 +26,7 @@ class Trainer:
     """
 
     def __init__(self, avatar: Avatar, pictures: Pictures, recipe: Recipe):
-        self.avatar, self.pictures, self.recipe = avatar.to(memory_format=torch.channels_last), pictures, recipe
+        self.avatar, self.pictures, self.recipe = avatar, pictures, recipe
         self.scheduler = make_scheduler()
         self.step = 0
         trained = {name: p for name, p in avatar.named_parameters() if p.requires_grad}
