@@ -10,6 +10,7 @@ from pipeline.avatar.planes import FeaturePlanes
 # Bounds of x, y, z in x_can, head units (docs/formats.md).
 LOWER = (-1.0, -1.0, -1.5)
 UPPER = (1.0, 1.0, 0.5)
+LEAST_HYPER_SPREAD = 1e-3  # of bounds of 0.2: a hyper coordinate that a head prior hardly uses is not blown up
 GEOMETRY_CHANNELS = 9  # depth 1, canonical xyz 3, normals 3, hyper 2
 
 
@@ -47,7 +48,7 @@ class Units(nn.Module):
         self.depth_middle.copy_((depth.min() + depth.max()) / 2)
         self.depth_scale.copy_(((depth.max() - depth.min()) / 2).clamp_min(1e-3))
         self.hyper_middle.copy_(x_can[:, 3:].mean(0))
-        self.hyper_scale.copy_((2 * x_can[:, 3:].std(0)).clamp_min(1e-6))
+        self.hyper_scale.copy_((2 * x_can[:, 3:].std(0)).clamp_min(LEAST_HYPER_SPREAD))
 
     def points(self, x_can: torch.Tensor) -> torch.Tensor:
         """Canonical coordinates (P, 5) in units."""
