@@ -36,7 +36,6 @@ rule fit_identity:
         "<results>/{subject}/benchmarks/fit_identity.tsv"
     conda:
         "../../envs/cpu.yaml"
-    threads: 4
     resources:
         mem_mb=4000,
         runtime=60,
