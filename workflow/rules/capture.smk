@@ -3,10 +3,8 @@
 
 rule calibrate:
     input:
-        lambda wildcards: expand(
-            f"{PLAN.folder(wildcards.subject)}/calibration/{{name}}.json", name=["camera_params", "color_calibration"]
-        ),
-        lambda wildcards: videos(wildcards.subject, PLAN.sequences(wildcards.subject)[0]),
+        calibration,
+        plates,
     output:
         "<results>/{subject}/cameras.json",
     log:
@@ -27,8 +25,8 @@ rule calibrate:
 rule ingest:
     input:
         cameras="<results>/{subject}/cameras.json",
-        videos=lambda wildcards: videos(wildcards.subject, wildcards.sequence),
-        plates=lambda wildcards: plates(wildcards.subject),
+        videos=videos,
+        plates=plates,
     output:
         "<results>/{subject}/frames/{sequence}/{span}.zarr.zip",
     log:

@@ -121,13 +121,30 @@ def rig_file(wildcards):
     return f"{SETTINGS.results}/{wildcards.subject}/rigs/{name}.json"
 
 
-def videos(subject, sequence):
+def recorded(subject, paths, what):
+    """Files of a capture, or one line that names the first that is missing."""
+    for path in paths:
+        if not Path(path).is_file():
+            raise WorkflowError(f"{path}: no such file; expected {what} of subject {subject}")
+    return paths
+
+
+def calibration(wildcards):
+    """Poses, intrinsics and colours of the subject's cameras."""
+    folder = PLAN.folder(wildcards.subject) / "calibration"
+    paths = [f"{folder}/{name}.json" for name in ("camera_params", "color_calibration")]
+    return recorded(wildcards.subject, paths, "the calibration")
+
+
+def videos(wildcards):
     """The sequence's video of every calibrated camera."""
-    folder = PLAN.folder(subject) / "sequences" / sequence / "images"
-    return [f"{folder}/cam_{camera}.mp4" for camera in PLAN.cameras(subject)]
+    folder = PLAN.folder(wildcards.subject) / "sequences" / wildcards.sequence / "images"
+    paths = [f"{folder}/cam_{camera}.mp4" for camera in PLAN.cameras(wildcards.subject)]
+    return recorded(wildcards.subject, paths, f"a video of every calibrated camera in sequence {wildcards.sequence}")
 
 
-def plates(subject):
+def plates(wildcards):
     """The picture of the empty set of every calibrated camera."""
-    folder = PLAN.folder(subject) / "sequences/BACKGROUND"
-    return [f"{folder}/image_{camera}.jpg" for camera in PLAN.cameras(subject)]
+    folder = PLAN.folder(wildcards.subject) / "sequences/BACKGROUND"
+    paths = [f"{folder}/image_{camera}.jpg" for camera in PLAN.cameras(wildcards.subject)]
+    return recorded(wildcards.subject, paths, "a background plate of every calibrated camera")
