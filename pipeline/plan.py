@@ -107,6 +107,35 @@ class Plan:
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path}: no object with world_2_cam, a 4x4 matrix per camera") from error
 
+    def calibration(self, subject: str) -> list[Path]:
+        """Files with the poses, intrinsics and colours of a subject's cameras."""
+        return [
+            self.folder(subject) / "calibration" / f"{name}.json" for name in ("camera_params", "color_calibration")
+        ]
+
+    def videos(self, subject: str, sequence: str) -> list[Path]:
+        """A sequence's video of every calibrated camera."""
+        folder = self.folder(subject) / "sequences" / sequence / "images"
+        return [folder / f"cam_{camera}.mp4" for camera in self.cameras(subject)]
+
+    def plates(self, subject: str) -> list[Path]:
+        """A subject's background plate of every calibrated camera."""
+        folder = self.folder(subject) / "sequences/BACKGROUND"
+        return [folder / f"image_{camera}.jpg" for camera in self.cameras(subject)]
+
+    def check_captures(self) -> None:
+        """Raise ConfigError naming the first file that a capture lacks.
+
+        Snakemake itself would say "nothing to be done" of a new sequence that lacks a video, as long as old figures
+        and an old report lie there.
+        """
+        for subject in self.subjects():
+            _require_files(self.calibration(subject), f"the calibration of subject {subject}")
+            _require_files(self.plates(subject), f"a background plate of every calibrated camera of subject {subject}")
+            for sequence in self.sequences(subject):
+                what = f"a video of every calibrated camera of subject {subject} in sequence {sequence}"
+                _require_files(self.videos(subject, sequence), what)
+
     def check(self) -> None:
         """Raise ConfigError when the split names what no subject has, or leaves nothing to train on."""
         everything = sorted({recording.sequence for recording in self.recordings})
@@ -117,6 +146,12 @@ class Plan:
             require_known("split.cameras", self.held_out_cameras, self.cameras(subject), f" for subject {subject}")
             if not self.training(subject):
                 raise ConfigError(f"split.sequences: holds out all of subject {subject}; nothing is left to train on")
+
+
+def _require_files(paths: list[Path], what: str) -> None:
+    for path in paths:
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file; expected {what}")
 
 
 def require_known(key: str, names: list[str], allowed: list[str], where: str = "") -> None:

@@ -73,11 +73,11 @@ class Project:
         with (self.folder / "captures.tsv").open("a") as table:
             table.write(f"7\t{sequence}\tcapture\t{frames}\n")
 
-    def snakemake(self, *arguments: str) -> str:
-        """Run Snakemake in the copy; its output."""
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake in the copy, standard error within standard output."""
         environment = {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
         command = [str(TOOLS / "snakemake"), "--cores", "4", *arguments]
-        result = subprocess.run(
+        return subprocess.run(
             command,
             cwd=self.folder,
             env=environment,
@@ -86,6 +86,10 @@ class Project:
             stderr=subprocess.STDOUT,
             check=False,
         )
+
+    def snakemake(self, *arguments: str) -> str:
+        """Run Snakemake in the copy to a good end; its output."""
+        result = self.call(*arguments)
         assert result.returncode == 0, result.stdout
         return result.stdout
 
@@ -216,3 +220,21 @@ def test_a_replaced_video_reruns_its_sequence(project):
         f"results/7/frames/held/{span}.zarr.zip" for span in ("000000-000002", "000002-000003")
     }
     assert "train" not in schedule
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sequences/one/images/cam_left.mp4", "a video of every calibrated camera of subject 7 in sequence one"),
+        ("sequences/BACKGROUND/image_left.jpg", "a background plate of every calibrated camera of subject 7"),
+        ("calibration/color_calibration.json", "the calibration of subject 7"),
+    ],
+)
+def test_a_missing_file_of_the_capture_is_one_line(project, name, expected):
+    """Even where nothing would have to run: Snakemake alone would not mind."""
+    path = project.folder / "capture" / name
+    lost = path.rename(project.folder / "lost")
+    result = project.call()
+    lost.rename(path)
+    assert result.returncode == 1
+    assert result.stdout.count(f"capture/{name}: no such file; expected {expected}") == 1, result.stdout

@@ -14,6 +14,7 @@ from pipeline.errors import ConfigError
 try:
     SETTINGS = configuration.load(config)
     PLAN = SETTINGS.plan()
+    PLAN.check_captures()
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
@@ -121,30 +122,16 @@ def rig_file(wildcards):
     return f"{SETTINGS.results}/{wildcards.subject}/rigs/{name}.json"
 
 
-def recorded(subject, paths, what):
-    """Files of a capture, or one line that names the first that is missing."""
-    for path in paths:
-        if not Path(path).is_file():
-            raise WorkflowError(f"{path}: no such file; expected {what} of subject {subject}")
-    return paths
-
-
 def calibration(wildcards):
     """Poses, intrinsics and colours of the subject's cameras."""
-    folder = PLAN.folder(wildcards.subject) / "calibration"
-    paths = [f"{folder}/{name}.json" for name in ("camera_params", "color_calibration")]
-    return recorded(wildcards.subject, paths, "the calibration")
+    return PLAN.calibration(wildcards.subject)
 
 
 def videos(wildcards):
     """The sequence's video of every calibrated camera."""
-    folder = PLAN.folder(wildcards.subject) / "sequences" / wildcards.sequence / "images"
-    paths = [f"{folder}/cam_{camera}.mp4" for camera in PLAN.cameras(wildcards.subject)]
-    return recorded(wildcards.subject, paths, f"a video of every calibrated camera in sequence {wildcards.sequence}")
+    return PLAN.videos(wildcards.subject, wildcards.sequence)
 
 
 def plates(wildcards):
     """The picture of the empty set of every calibrated camera."""
-    folder = PLAN.folder(wildcards.subject) / "sequences/BACKGROUND"
-    paths = [f"{folder}/image_{camera}.jpg" for camera in PLAN.cameras(wildcards.subject)]
-    return recorded(wildcards.subject, paths, "a background plate of every calibrated camera")
+    return PLAN.plates(wildcards.subject)
