@@ -32,3 +32,6 @@ if ! command -v nvidia-smi >/dev/null; then # PyPI's own torch brings gigabytes 
         "$(grep '^torch==' envs/requirements.txt)"
 fi
 "${install[@]}" -r envs/requirements.txt
+# The project's own packages, so that `python benchmarks/pointcloud.py` finds them from anywhere.
+.venv/bin/python -c 'import os, site; print(os.getcwd(), file=open(f"{site.getsitepackages()[0]}/diffusion_avatars.pth", "w"))'
+.venv/bin/python -c 'import pymatting' # compiles its kernels once, before parallel jobs would each do it
