@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -17,6 +19,14 @@ DEMO = Path(__file__).parents[1] / "data" / "demo" / "901"
 TINY_CAMERAS = ("220700191", "222200037", "222200044", "222200048", "222200049")
 TINY_SEQUENCES = ("EXP-5-mouth", "EXP-2-eyes")
 TINY_FRAMES = 3
+
+
+@pytest.fixture(autouse=True)
+def ordinary_floats() -> Iterator[None]:
+    """Undo the flushing of denormal numbers that stages switch on, for the tests that come after."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
