@@ -106,9 +106,8 @@ def test_clip_leaves_a_cap_of_the_sphere(offset, tilt):
     assert cap.area == pytest.approx(2 * np.pi * (1 - distance), rel=0.01)
     rim = np.unique(cap.edges_sorted[trimesh.grouping.group_rows(cap.edges_sorted, require_count=1)])
     assert np.abs(plane.height(vertices[rim])).max() < 1e-12  # one straight edge, welded
-    assert (
-        np.einsum("ij,ij->i", np.cross(*np.diff(cap.triangles, axis=1).swapaxes(0, 1)), cap.triangles_center) >= 0
-    ).all()
+    outward = np.einsum("ij,ij->i", np.cross(*np.diff(cap.triangles, axis=1).swapaxes(0, 1)), cap.triangles_center)
+    assert outward.min() > -1e-12  # a plane through a vertex leaves slivers whose area is rounding
 
 
 def test_clip_interpolates_attributes_linearly():
