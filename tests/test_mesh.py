@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
@@ -96,18 +96,21 @@ def test_no_surface(value):
 
 @settings(max_examples=20, deadline=None)
 @given(st.floats(-0.8, 0.8), st.floats(-45, 45))
+@example(0.0, 0.0)  # the plane meets vertices
+@example(0.0, 2.2e-16)
+@example(1e-12, 0.0)
 def test_clip_leaves_a_cap_of_the_sphere(offset, tilt):
     ball, plane = trimesh.creation.icosphere(4), Plane(offset, tilt)
     vertices, faces = clip(np.asarray(ball.vertices), ball.faces, plane.height(np.asarray(ball.vertices)))
     vertices, faces = compact(vertices, faces)
-    assert plane.height(vertices).min() > -1e-12
+    assert plane.height(vertices).min() > -2e-9
     cap = trimesh.Trimesh(vertices, faces, process=False)
     distance = offset * np.cos(np.radians(tilt))  # of the plane from the middle
     assert cap.area == pytest.approx(2 * np.pi * (1 - distance), rel=0.01)
     rim = np.unique(cap.edges_sorted[trimesh.grouping.group_rows(cap.edges_sorted, require_count=1)])
-    assert np.abs(plane.height(vertices[rim])).max() < 1e-12  # one straight edge, welded
+    assert np.abs(plane.height(vertices[rim])).max() < 2e-9  # one straight edge, welded
     outward = np.einsum("ij,ij->i", np.cross(*np.diff(cap.triangles, axis=1).swapaxes(0, 1)), cap.triangles_center)
-    assert outward.min() > -1e-12  # a plane through a vertex leaves slivers whose area is rounding
+    assert outward.min() > 0
 
 
 def test_clip_interpolates_attributes_linearly():

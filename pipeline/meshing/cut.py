@@ -28,8 +28,9 @@ def clip(vertices: np.ndarray, faces: np.ndarray, height: np.ndarray) -> tuple[n
 
     `vertices` (V, K) any attributes, linear along edges; `faces` (F, 3); `height` (V,). Returns vertices (V + E, K)
     and faces: crossed triangles are split along a straight edge, whose new vertices neighbours share. Unused vertices
-    stay.
+    stay. A vertex that the cut meets to rounding lies on it, so that no sliver is left there.
     """
+    height = np.where(np.abs(height) > 1e-9 * np.abs(height).max(initial=0), height, 0)
     above = height > 0
     count = above[faces].sum(1)
     whole = faces[count == 3]
@@ -39,8 +40,9 @@ def clip(vertices: np.ndarray, faces: np.ndarray, height: np.ndarray) -> tuple[n
     unique, index = np.unique(edges, axis=0, return_inverse=True)
     a, b = unique[:, 0], unique[:, 1]
     share = (height[a] / (height[a] - height[b]))[:, None]
-    crossing = vertices[a] + share * (vertices[b] - vertices[a])
-    index = len(vertices) + index.reshape(-1)
+    crossing = (1 - share) * vertices[a] + share * vertices[b]
+    cut = np.where(height[a] == 0, a, np.where(height[b] == 0, b, len(vertices) + np.arange(len(unique))))
+    index = cut[index.reshape(-1)]
     one_1, one_2, two_1, two_2 = np.split(index, np.cumsum([len(one), len(one), len(two)]))
     pieces = [
         whole,
@@ -48,7 +50,9 @@ def clip(vertices: np.ndarray, faces: np.ndarray, height: np.ndarray) -> tuple[n
         np.stack([two_1, two[:, 1], two[:, 2]], 1),
         np.stack([two_1, two[:, 2], two_2], 1),
     ]
-    return np.concatenate([vertices, crossing]).astype(vertices.dtype), np.concatenate(pieces).astype(np.int32)
+    faces = np.concatenate(pieces).astype(np.int32)
+    flat = (faces == np.roll(faces, 1, axis=1)).any(1)  # two corners became one vertex on the cut
+    return np.concatenate([vertices, crossing]).astype(vertices.dtype), faces[~flat]
 
 
 def _rotated(faces: np.ndarray, above: np.ndarray, odd: bool) -> np.ndarray:
