@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_head import HELD_OUT_CAMERA, HELD_OUT_SEQUENCE, make_rig, see, write_ball, write_benchmark
+from synthetic_head import HELD_OUT_CAMERA, HELD_OUT_SEQUENCE, SEQUENCES, make_rig, see, write_ball, write_benchmark
 
 from pipeline.errors import DataError
 from pipeline.settings.report import ReportSettings
@@ -69,6 +69,7 @@ def files_of(root: Path) -> dict[str, list[Path] | Path]:
         "rig": root / "rigs" / "capture.json",
         "metrics": root / "metrics.json",
         "comparison": root / "comparison.zarr.zip",
+        "quality": [root / "quality" / f"{sequence}.json" for sequence in SEQUENCES],
     }
 
 
@@ -90,6 +91,12 @@ def ball(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *("--output", files["metrics"], "--comparison", files["comparison"]),
     )
     assert evaluated.returncode == 0, evaluated.stderr
+    for path in files["quality"]:
+        spans = {name: sorted(root.glob(f"{name}/{path.stem}/*.zarr.zip")) for name in ("clouds", "meshes")}
+        lists = [word for name, paths in spans.items() for word in (f"--{name}", *paths)]
+        one = ("--track", root / f"tracks/{path.stem}.zarr.zip", "--cameras", files["cameras"], "--output", path)
+        measured = run_stage("fit_quality", *lists, *one)
+        assert measured.returncode == 0, measured.stderr
     words = [
         w for name, value in files.items() for w in (f"--{name}", *(value if isinstance(value, list) else [value]))
     ]

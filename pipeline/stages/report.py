@@ -11,7 +11,7 @@ from pipeline.viewer.page import context, read_films, render
 from pipeline.viewer.records import rule_times, stage_settings
 from pipeline.viewer.sheets import contact_sheet, typical_shot
 
-LISTS = ("frames", "clouds", "tracks", "buffers", "targets", "renders", "films")
+LISTS = ("frames", "clouds", "tracks", "buffers", "targets", "renders", "quality", "films")
 FILES = ("cameras", "rig", "metrics", "comparison")
 
 

@@ -39,6 +39,11 @@ rule report:
         buffers=of_all("buffers/{sequence}/capture/{span}.zarr.zip"),
         targets=of_all("targets/{sequence}/{span}.zarr.zip"),
         renders=lambda wildcards: films(wildcards.subject, ".zarr.zip"),
+        quality=lambda wildcards: expand(
+            "<results>/{subject}/quality/{sequence}.json",
+            subject=wildcards.subject,
+            sequence=PLAN.sequences(wildcards.subject),
+        ),
         films=lambda wildcards: films(wildcards.subject, ".mp4") + driven_films(wildcards.subject),
         avatar="<results>/{subject}/avatar.safetensors",
         metrics="<results>/{subject}/metrics.json",
@@ -65,5 +70,5 @@ rule report:
         "python -m pipeline.stages.report {params.job} --cameras {input.cameras:q} --rig {input.rig:q}"
         " --frames {input.frames:q} --clouds {input.clouds:q} --tracks {input.tracks:q} --buffers {input.buffers:q}"
         " --targets {input.targets:q} --renders {input.renders:q} --films {input.films:q} --avatar {input.avatar:q}"
-        " --metrics {input.metrics:q} --comparison {input.comparison:q}"
+        " --quality {input.quality:q} --metrics {input.metrics:q} --comparison {input.comparison:q}"
         " --output {output.page:q} --sheet {output.sheet:q} > {log:q} 2>&1"
