@@ -10,11 +10,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.errors import DataError
-from pipeline.head.config import PriorConfig
+from pipeline.head.config import WHERE_FROM, PriorConfig
 from pipeline.head.network import AnchorNet, Deformation, LocalEnsemble
 
 CHUNK = 16384  # points evaluated at once without gradients: the activations stay in the caches
-WHERE_FROM = "the shipped one is pipeline/head/weights/head_prior.safetensors; `pipeline.stages.prior` trains it"
 
 
 class CodeStatistics(nn.Module):
