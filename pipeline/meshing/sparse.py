@@ -36,8 +36,8 @@ def extract(
     """
     low, extent = np.asarray(low, float), np.subtract(high, low)
     corner = torch.from_numpy(low).to(device)
-    active = _descend(field, corner, extent, voxel, lipschitz)
-    values = torch.full([FINEST * n + 1 for n in active.shape], torch.nan, device=device)
+    values = torch.full([FINEST * n + 1 for n in box_blocks(extent, voxel, FINEST)], torch.nan, device=device)
+    active = _descend(field, corner, extent, voxel, lipschitz, values)
     while True:
         _evaluate(field, corner, voxel, _corners(active) & values.isnan(), values)
         grown = _grown(active, values)
@@ -51,17 +51,21 @@ def box_blocks(extent: np.ndarray, voxel: float, size: int) -> list[int]:
     return np.maximum(np.ceil(extent / (voxel * size) - 1e-9), 1).astype(int).tolist()
 
 
-def _descend(field: Field, low: Tensor, extent: np.ndarray, voxel: float, lipschitz: float) -> Tensor:
-    """Blocks of FINEST voxels near the surface (X, Y, Z), bool, from all blocks of COARSEST voxels."""
+def _descend(field: Field, low: Tensor, extent: np.ndarray, voxel: float, lipschitz: float, values: Tensor) -> Tensor:
+    """Blocks of FINEST voxels near the surface (X, Y, Z), bool, from all blocks of COARSEST voxels.
+
+    The centres of the last blocks are grid points; what the field is there is kept in `values`.
+    """
     size = COARSEST
     active = torch.ones(box_blocks(extent, voxel, size), dtype=torch.bool, device=low.device)
     while True:
         index = active.nonzero()
-        centres = low + (index + 0.5) * (size * voxel)
+        centres = index * size + size // 2  # grid points
+        value = field((low + centres * voxel).float())
         slope = lipschitz if size > FINEST else min(lipschitz, SURE)
-        near = field(centres.float()).abs() <= slope * size * voxel * np.sqrt(3) / 2
-        active[tuple(index.T)] = near
+        active[tuple(index.T)] = value.abs() <= slope * size * voxel * np.sqrt(3) / 2
         if size == FINEST:
+            values[tuple(centres.T)] = value.to(values.dtype)
             return active
         size //= 2
         x, y, z = box_blocks(extent, voxel, size)
