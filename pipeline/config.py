@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import ConfigError
+from pipeline.head.config import WHERE_FROM
 from pipeline.plan import DRIVES, Plan, read_table, require_known
 from pipeline.settings.calibrate import CalibrateSettings
 from pipeline.settings.evaluate import EvaluateSettings
@@ -84,6 +85,12 @@ class Settings(Section):
     def stage(self, name: str) -> str:
         """A stage's settings as canonical JSON, for its command line and for Snakemake to compare."""
         return json.dumps(getattr(self, name).model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def check_prior(self) -> None:
+        """Raise ConfigError where `head_prior` names no file, unless it is the one that the workflow trains."""
+        trained = Path(self.results) / "head_prior.safetensors"
+        if self.head_prior and Path(self.head_prior) != trained and not Path(self.head_prior).is_file():
+            raise ConfigError(f"config: head_prior: no file {self.head_prior}; {WHERE_FROM}")
 
     def plan(self) -> Plan:
         """Read the capture table and check every name in the config against it. Raises ConfigError."""

@@ -54,6 +54,18 @@ def test_demo_config_is_valid_and_its_plan_is_the_demo():
     assert demo.spans("901", "902~FREE") == demo.spans("902", "FREE")
 
 
+def test_a_missing_head_prior_says_where_each_kind_comes_from(tmp_path):
+    path = tmp_path / "prior.safetensors"
+    chosen = config.load(changed("head_prior", str(path)))
+    with pytest.raises(
+        ConfigError, match=r"prior\.safetensors; one is shipped.*stages\.prior.*pipeline\.head\.convert"
+    ):
+        chosen.check_prior()
+    path.touch()
+    chosen.check_prior()
+    config.load(changed("head_prior", "results/head_prior.safetensors")).check_prior()  # a rule makes it
+
+
 def test_schema_file_is_the_models_schema():
     assert config.SCHEMA.read_text() == config.schema(), "run: python -m pipeline.config --write-schema"
 

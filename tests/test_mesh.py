@@ -19,32 +19,32 @@ from pipeline.head.prior import load_prior
 from pipeline.meshing.cut import Plane, clip, compact, largest_piece
 from pipeline.meshing.head import mesh_head
 from pipeline.meshing.mesh import Mesh, pack, read_meshes, vertex_normals
-from pipeline.meshing.sparse import COARSEST, extract
+from pipeline.meshing.sparse import FINEST, box_blocks, extract
 from pipeline.store.chunk import Array, read_attributes, write_chunk
 
 LOW, HIGH = np.array([-0.62, -0.5, -0.75]), np.array([0.62, 0.85, 0.5])
 PRIOR = Path(__file__).parents[1] / "pipeline" / "head" / "weights" / "head_prior.safetensors"
 
 
-def torus(points: np.ndarray) -> np.ndarray:
+def torus(points: torch.Tensor) -> torch.Tensor:
     """Signed distance of a torus in the xy plane."""
-    return np.hypot(np.hypot(points[:, 0], points[:, 1]) - 0.35, points[:, 2]) - 0.12
+    return torch.hypot(torch.hypot(points[:, 0], points[:, 1]) - 0.35, points[:, 2]) - 0.12
 
 
-def head(points: np.ndarray) -> np.ndarray:
+def head(points: torch.Tensor) -> torch.Tensor:
     """Not quite a distance: an ellipsoid with a thin ear and a neck that leaves the box."""
-    skull = 0.35 * (np.linalg.norm(points / [0.35, 0.45, 0.45], axis=1) - 1)
-    ear = np.linalg.norm((points - [0.37, 0, 0]) / [1, 2, 1], axis=1) - 0.025
-    neck = np.maximum(np.hypot(points[:, 0], points[:, 2] + 0.05) - 0.2, points[:, 1])
-    return np.minimum(np.minimum(skull, ear), neck)
+    skull = 0.35 * ((points / torch.tensor([0.35, 0.45, 0.45])).norm(dim=1) - 1)
+    ear = ((points - torch.tensor([0.37, 0, 0])) / torch.tensor([1, 2, 1])).norm(dim=1) - 0.025
+    neck = torch.maximum(torch.hypot(points[:, 0], points[:, 2] + 0.05) - 0.2, points[:, 1])
+    return torch.minimum(torch.minimum(skull, ear), neck)
 
 
 def dense(field, voxel: float) -> tuple[np.ndarray, np.ndarray]:
     """The same surface from every point of the grid."""
-    size = np.ceil((HIGH - LOW) / (voxel * COARSEST)).astype(int) * COARSEST + 1
+    size = [FINEST * n + 1 for n in box_blocks(HIGH - LOW, voxel, FINEST)]
     grid = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), -1).reshape(-1, 3)
-    values = field((LOW + grid * voxel).astype(np.float32)).astype(np.float32).reshape(size)
-    vertices, faces, _, _ = marching_cubes(values, 0.0, gradient_direction="descent")
+    values = field(torch.from_numpy((LOW + grid * voxel).astype(np.float32))).reshape(size)
+    vertices, faces, _, _ = marching_cubes(values.numpy(), 0.0, gradient_direction="descent")
     return LOW + vertices * voxel, faces
 
 
@@ -90,7 +90,7 @@ def test_closed_and_outward():
 
 @pytest.mark.parametrize("value", [1.0, -1.0])
 def test_no_surface(value):
-    vertices, faces = extract(lambda p: np.full(len(p), value, np.float32), LOW, HIGH, 0.05, 1.25)
+    vertices, faces = extract(lambda p: torch.full((len(p),), value), LOW, HIGH, 0.05, 1.25)
     assert len(vertices) == len(faces) == 0
 
 

@@ -5,6 +5,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Corner = tuple[float, float, float]
+WHERE_FROM = (
+    "one is shipped, pipeline/head/weights/head_prior.safetensors; another is trained by `pipeline.stages.prior`; "
+    "MonoNPHM's own is had from its authors, https://simongiebenhain.github.io/MonoNPHM, under their terms (research "
+    "only), and goes through `python -m pipeline.head.convert` first"
+)
 
 
 class PriorConfig(BaseModel):

@@ -10,11 +10,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.errors import DataError
-from pipeline.head.config import PriorConfig
+from pipeline.head.config import WHERE_FROM, PriorConfig
 from pipeline.head.network import AnchorNet, Deformation, LocalEnsemble
 
 CHUNK = 16384  # points evaluated at once without gradients: the activations stay in the caches
-WHERE_FROM = "the shipped one is pipeline/head/weights/head_prior.safetensors; `pipeline.stages.prior` trains it"
+GPU_CHUNK = 16 * CHUNK  # on a GPU, where a chunk has to fill the machine: 2 GB a layer at the release's widths
 
 
 class CodeStatistics(nn.Module):
@@ -84,8 +84,8 @@ class HeadPrior(nn.Module):
 
 
 def _in_chunks(function, points: Tensor) -> Tensor:
-    """function over points (B, P, C) in runs of CHUNK points where no gradient is recorded."""
-    step = max(1, CHUNK // max(1, len(points)))
+    """function over points (B, P, C) in runs of so many points where no gradient is recorded."""
+    step = max(1, (CHUNK if points.device.type == "cpu" else GPU_CHUNK) // max(1, len(points)))
     if torch.is_grad_enabled() or points.shape[1] <= step:
         return function(points)
     return torch.cat([function(part) for part in points.split(step, dim=1)], dim=1)

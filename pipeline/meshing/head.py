@@ -22,17 +22,17 @@ def mesh_head(
 ) -> Mesh:
     """Mesh one time step.
 
-    `z_id` (D,) and `z_exp` (E,) float32; `head_from_world` (4, 4) similarity. Raises DataError when the codes have no
-    surface above the neck.
+    `z_id` (D,) and `z_exp` (E,) float32, on the prior's device, where the field is evaluated; `head_from_world` (4, 4)
+    similarity. Raises DataError when the codes have no surface above the neck.
     """
 
-    def field(points: np.ndarray) -> np.ndarray:
-        return prior.sdf(prior.warp(torch.from_numpy(points), z_id, z_exp), z_id).numpy()
+    def field(points: torch.Tensor) -> torch.Tensor:
+        return prior.sdf(prior.warp(points, z_id, z_exp), z_id)
 
     box = prior.config.box_min, prior.config.box_max
     voxel = voxel_mm * 1e-3 * prior.config.units_per_metre
-    vertices, faces = extract(field, *box, voxel, lipschitz)
-    x_can = prior.warp(torch.from_numpy(vertices), z_id, z_exp).numpy()
+    vertices, faces = extract(field, *box, voxel, lipschitz, z_id.device)
+    x_can = prior.warp(torch.from_numpy(vertices).to(z_id.device), z_id, z_exp).cpu().numpy()
     height = neck.height(x_can)
     if not (height > 0).any():
         raise DataError("the fitted codes have no surface above the neck cut")

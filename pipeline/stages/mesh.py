@@ -19,7 +19,7 @@ def main() -> None:
     """Read prior, identity and track, mesh every time step, publish one chunk."""
     parser = cli.parser(__doc__, MeshSettings)
     cli.add_span(parser)
-    parser.add_argument("--prior", type=cli.existing_file, required=True, help="head prior, safetensors")
+    parser.add_argument("--prior", type=Path, required=True, help="head prior, safetensors")
     parser.add_argument("--identity", type=cli.existing_file, required=True, help="identity.safetensors")
     parser.add_argument("--track", type=cli.existing_file, required=True, help="tracks/{sequence}.zarr.zip")
     parser.add_argument("--output", type=Path, required=True, help="meshes/{sequence}/{span}.zarr.zip")

@@ -15,6 +15,7 @@ try:
     SETTINGS = configuration.load(config)
     PLAN = SETTINGS.plan()
     PLAN.check_captures()
+    SETTINGS.check_prior()
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 

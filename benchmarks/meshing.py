@@ -1,0 +1,162 @@
+"""Sparse against dense marching cubes of a head prior. Prints one JSON line last.
+
+    python -m benchmarks.meshing [--prior official] [--resolution 256] [--device cuda] [--dense-share 0.0625]
+
+`--prior official` has the sizes of MonoNPHM's release (benchmarks/headlike.py), `shipped` is this project's own; a path
+is welcome too. The resolution R asks for R^3 cubic voxels in the prior's box. dense_s, sparse_s: seconds from codes to
+triangles on `device` (on a CPU with as many threads as PyTorch takes, OMP_NUM_THREADS); ratio = dense_s / sparse_s;
+max_vertex_error_voxel: largest distance between the two surfaces' vertices at any resolution at which both were made
+whole, each in vertex_error_voxel; x_can_s: canonical coordinates of the vertices. With a `--dense-share` below 1 only
+so many of the dense grid's layers are evaluated, evenly spread, and their time is scaled up.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from skimage.measure import marching_cubes
+from torch import Tensor
+
+from benchmarks.headlike import OFFICIAL, head_like
+from pipeline.head.prior import HeadPrior, load_prior
+from pipeline.meshing.sparse import FINEST, box_blocks, extract
+from pipeline.settings.mesh import MeshSettings
+
+SHIPPED = Path(__file__).parents[1] / "pipeline" / "head" / "weights" / "head_prior.safetensors"
+
+
+@dataclass
+class Subject:
+    """One head: its prior, codes (D,) and (E,), and how many points were asked of it."""
+
+    prior: HeadPrior
+    z_id: Tensor
+    z_exp: Tensor
+    queries: int = 0
+
+    def field(self, points: Tensor) -> Tensor:
+        """Signed distances (P,) at posed points (P, 3)."""
+        self.queries += len(points)
+        return self.prior.sdf(self.prior.warp(points, self.z_id, self.z_exp), self.z_id)
+
+    def box(self, resolution: int) -> tuple[np.ndarray, np.ndarray, float]:
+        """Lower and upper corner (3,) of the box and the edge of a voxel, head units."""
+        low, high = np.array(self.prior.config.box_min), np.array(self.prior.config.box_max)
+        return low, high, float((high - low).prod() ** (1 / 3) / resolution)
+
+
+def subject(name: str, device: str) -> Subject:
+    """A head to mesh, on `device`: the mean codes of the official size, else one with the mouth open."""
+    prior = head_like(OFFICIAL, load_prior(SHIPPED)) if name == "official" else None
+    prior = prior or load_prior(SHIPPED if name == "shipped" else Path(name))
+    torch.manual_seed(0)
+    spread = 0.0 if name == "official" else 1.0
+    z_id = prior.z_id_from(0.7 * spread * torch.randn(prior.config.identity_modes))
+    z_exp = prior.z_exp_from(spread * torch.randn(prior.config.expression_modes))
+    return Subject(prior.to(device), z_id.to(device), z_exp.to(device))
+
+
+def timed(device: str, work: Callable[[], tuple]) -> tuple[float, tuple]:
+    """Seconds that work took on `device`, and its result."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    result = work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, result
+
+
+def sparse(head: Subject, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (V, 3) and faces (F, 3) as the mesh stage finds them."""
+    low, high, voxel = head.box(resolution)
+    return extract(head.field, low, high, voxel, MeshSettings().lipschitz, head.z_id.device)
+
+
+def dense_values(head: Subject, resolution: int, share: float) -> tuple[np.ndarray, float]:
+    """Signed distances on the grid's points (X', Y + 1, Z + 1), and how many times as many layers the grid has."""
+    low, high, voxel = head.box(resolution)
+    size = [FINEST * n + 1 for n in box_blocks(high - low, voxel, FINEST)]
+    device, start = head.z_id.device, torch.from_numpy(low)
+    count = max(1, round(share * size[0]))
+    layers = np.unique(((np.arange(count) + 0.5) * size[0] / count).astype(int))
+    y, z = torch.meshgrid(*(start[axis] + torch.arange(size[axis]) * voxel for axis in (1, 2)), indexing="ij")
+    values = np.empty([len(layers), *size[1:]], np.float32)
+    for row, layer in enumerate(layers):
+        points = torch.stack([torch.full_like(y, low[0] + layer * voxel), y, z], -1).reshape(-1, 3)
+        values[row] = head.field(points.float().to(device)).reshape(size[1:]).cpu().numpy()
+    return values, size[0] / len(layers)
+
+
+def dense(head: Subject, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and faces from every point of the grid."""
+    vertices, faces, _, _ = marching_cubes(dense_values(head, resolution, 1)[0], 0.0, gradient_direction="descent")
+    low, _, voxel = head.box(resolution)
+    return low + vertices * voxel, faces
+
+
+def vertex_error(one: np.ndarray, other: np.ndarray) -> float:
+    """Largest distance of a vertex (V, 3) of either surface to the nearest of the other."""
+    return max(cKDTree(a).query(b)[0].max() for a, b in ((one, other), (other, one)))
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Mesh one head both ways."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prior", default="official", help="official, shipped, or a file")
+    parser.add_argument("--resolution", "--size", type=int, default=256)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--dense-share", type=float, default=1.0, help="share of the dense grid that is timed")
+    parser.add_argument("--error-at", type=int, nargs="*", default=[64, 128], help="resolutions compared besides")
+    given = parser.parse_args()
+    head = subject(given.prior, given.device)
+    head.field(torch.zeros(1000, 3, device=given.device))  # warm up
+    error = {}
+    for resolution in given.error_at:
+        made = [make(head, resolution)[0] for make in (sparse, dense)]
+        error[resolution] = vertex_error(*made) / head.box(resolution)[2]
+        print(
+            f"{resolution}: {len(made[0])} vertices sparse, {len(made[1])} dense, {error[resolution]:.2g} voxel apart"
+        )
+
+    head.queries = 0
+    sparse_s, (vertices, faces) = timed(given.device, lambda: sparse(head, given.resolution))
+    sparse_queries, head.queries = head.queries, 0
+    posed = torch.from_numpy(vertices).to(given.device)
+    x_can_s, _ = timed(given.device, lambda: (head.prior.warp(posed, head.z_id, head.z_exp),))
+    if given.dense_share < 1:
+        dense_s, (_, scale) = timed(given.device, lambda: dense_values(head, given.resolution, given.dense_share))
+        print(f"dense: one layer in {scale:.1f} was evaluated; {dense_s:.1f} s and the queries are scaled by that")
+        dense_s, head.queries = dense_s * scale, round(head.queries * scale)
+    else:
+        dense_s, (whole, _) = timed(given.device, lambda: dense(head, given.resolution))
+        error[given.resolution] = vertex_error(vertices, whole) / head.box(given.resolution)[2]
+    figures = {
+        "prior": given.prior,
+        "device": given.device if given.device == "cpu" else torch.cuda.get_device_name(),
+        "threads": torch.get_num_threads(),
+        "resolution": given.resolution,
+        "voxel_mm": round(head.box(given.resolution)[2] * 1e3 / head.prior.config.units_per_metre, 3),
+        "dense_s": round(dense_s, 3),
+        "dense_share": given.dense_share,
+        "sparse_s": round(sparse_s, 3),
+        "ratio": round(dense_s / sparse_s, 2),
+        "max_vertex_error_voxel": float(f"{max(error.values()):.2g}") if error else None,
+        "vertex_error_voxel": {str(at): float(f"{value:.2g}") for at, value in sorted(error.items())},
+        "dense_queries": head.queries,
+        "sparse_queries": sparse_queries,
+        "x_can_s": round(x_can_s, 3),
+        "triangles": len(faces),
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

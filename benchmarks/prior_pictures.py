@@ -1,0 +1,102 @@
+"""Pictures of a head prior for its documentation: shaded meshes on three contact sheets.
+
+    python -m benchmarks.prior_pictures [--prior F] [--output docs/images] [--voxel-mm 2.5]
+
+prior_random.png: ten heads whose identity and expression are drawn from the prior's Gaussians, from the front and the
+side. prior_between.png: ten steps on the straight line between two such pairs of codes. prior_expressions.png: the
+mean head along the four widest directions of the expressions, from -2.5 to 2.5 standard deviations.
+"""
+
+import argparse
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipeline.capture.cameras import Camera
+from pipeline.head.prior import HeadPrior, load_prior
+from pipeline.meshing.cut import Plane
+from pipeline.meshing.head import mesh_head
+from pipeline.raster.buffers import draw
+from pipeline.raster.embree import EmbreeRasterizer
+from pipeline.settings.mesh import MeshSettings
+from pipeline.store.chunk import publish
+from pipeline.viewer.paths import look_at
+from pipeline.viewer.tiles import shaded
+
+PIXELS = 160  # width of a tile
+COUNT = 10
+DIRECTIONS = 4
+GREYS = 48  # colours kept: a sheet stays below 300 kB
+SUPERSAMPLING = 3
+
+
+def camera(yaw_degrees: float) -> Camera:
+    """A camera 1.2 m before the head, turned to its left by an angle, 35 cm high at the head."""
+    width, height = PIXELS * SUPERSAMPLING, PIXELS * 5 // 4 * SUPERSAMPLING
+    yaw, middle = np.radians(yaw_degrees), np.array([0, 0.025, -0.02])
+    eye = middle + 1.2 * np.array([np.sin(yaw), 0, np.cos(yaw)])
+    focal = height * 1.2 / 0.35
+    intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    return Camera("", width, height, intrinsics, look_at(eye, middle, np.array([0.0, 1, 0])), np.eye(3))
+
+
+def portraits(prior: HeadPrior, z_id: Tensor, z_exp: Tensor, voxel_mm: float, yaws: list[float]) -> list[np.ndarray]:
+    """A picture (h, w, 3) uint8 for each angle, of the head with codes (D,) and (E,)."""
+    settings, units = MeshSettings(), prior.config.units_per_metre
+    neck = Plane(settings.neck_offset, settings.neck_tilt_degrees)
+    head_from_world = np.diag([units, units, units, 1])
+    mesh = mesh_head(prior, z_id, z_exp, head_from_world, voxel_mm, settings.lipschitz, neck)
+    cameras = [camera(yaw) for yaw in yaws]
+    drawn = draw(EmbreeRasterizer(), mesh, cameras)
+    normals, mask = drawn["normals"].astype(np.float32), drawn["mask"]
+    large = [shaded(*view) for view in zip(cameras, normals, mask, strict=True)]
+    size = (PIXELS, PIXELS * 5 // 4)
+    return [np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX)) for picture in large]
+
+
+def sheet(rows: list[list[np.ndarray]], path: Path) -> None:
+    """Publish rows of pictures of one size as one PNG."""
+    whole = Image.fromarray(np.concatenate([np.concatenate(row, 1) for row in rows]))
+    data = io.BytesIO()
+    whole.quantize(GREYS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(data, "png", optimize=True)
+    with publish(path) as partial:
+        partial.write_bytes(data.getvalue())
+    print(f"{path}: {len(data.getvalue()) / 1e3:.0f} kB")
+
+
+def main() -> None:
+    """Draw the three sheets."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prior", type=Path, default=Path("pipeline/head/weights/head_prior.safetensors"))
+    parser.add_argument("--output", type=Path, default=Path("docs/images"))
+    parser.add_argument("--voxel-mm", type=float, default=2.5)
+    options = parser.parse_args()
+    prior = load_prior(options.prior)
+    generator = torch.Generator().manual_seed(1)
+    w_id = torch.randn(COUNT, prior.config.identity_modes, generator=generator)
+    w_exp = torch.randn(COUNT, prior.config.expression_modes, generator=generator)
+
+    def column(w_id: Tensor, w_exp: Tensor, yaws: list[float]) -> list[np.ndarray]:
+        return portraits(prior, prior.z_id_from(w_id), prior.z_exp_from(w_exp), options.voxel_mm, yaws)
+
+    columns = [column(*w, [0, 55]) for w in zip(w_id, w_exp, strict=True)]
+    sheet([list(row) for row in zip(*columns, strict=True)], options.output / "prior_random.png")
+
+    shares = torch.linspace(0, 1, COUNT)[:, None]
+    between = [(1 - shares) * w[0] + shares * w[1] for w in (w_id, w_exp)]
+    columns = [column(*w, [0, 55]) for w in zip(*between, strict=True)]
+    sheet([list(row) for row in zip(*columns, strict=True)], options.output / "prior_between.png")
+
+    rest = torch.zeros(prior.config.identity_modes)
+    along = torch.eye(prior.config.expression_modes)
+    sweep = np.linspace(-2.5, 2.5, COUNT)
+    rows = [[column(rest, float(s) * along[d], [15])[0] for s in sweep] for d in range(DIRECTIONS)]
+    sheet(rows, options.output / "prior_expressions.png")
+
+
+if __name__ == "__main__":
+    main()
