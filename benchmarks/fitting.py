@@ -1,6 +1,6 @@
 """Fit a capture as the stages do and measure the level sets against the truth face and the silhouettes.
 
-    python -m benchmarks.fitting --results DIR [--truth-points] [--robustness] [--truth DIR --capture DIR --prior F]
+    python -m benchmarks.fitting --results DIR [--every N] [--truth DIR --capture DIR --prior F]
 
 DIR is what the workflow wrote for the subject: cameras.json, clouds, frames. Prints one JSON line last:
 
@@ -10,8 +10,9 @@ lm_s_per_frame, adam_s_per_frame, ratio: one frame from a cold start with both s
 face_median_mm: median over frames of the median distance of the truth face to the mesh; and the worst frame.
 outside_percent, outside_mm: share of the meshes' pixels that lie outside the silhouettes, and how far at worst.
 
---truth-points fits the true surface where two cameras look at it instead of the clouds; --robustness adds the median
-face error of every fourth frame of the held-out sequence under 1 mm of noise, with 20 % of clutter, and with holes.
+Then, for identities and tracks of the held-out sequence fitted to something else, VARIANT_face_median_mm and
+VARIANT_outside_percent: without_free_space (clouds only), true_points (the true skin where two cameras look at it),
+noisy (1 mm), cluttered (a fifth of the points anywhere), holed (ten holes of 3 cm radius).
 """
 
 import argparse
@@ -149,97 +150,94 @@ def against_adam(fitter: Fitter, frame: Frame, identity: np.ndarray) -> dict[str
     }
 
 
+@dataclass(frozen=True)
 class Bench:
-    """A capture's steps, and the measurements of heads fitted to them."""
+    """A capture, its steps, and what is held out."""
 
-    def __init__(self, options: argparse.Namespace):
-        self.options = options
-        one, many = FitIdentitySettings(), FitSequenceSettings()
-        self.one, self.many = (settings.model_copy(update=self._update(settings)) for settings in (one, many))
-        self.prior, self.rig = load_prior(options.prior), read_rig(options.results / "cameras.json")
-        files = [sorted(options.results.glob(f"{name}/*/*.zarr.zip")) for name in ("clouds", "frames")]
-        self.sequences = by_sequence(*files)
-        if options.truth_points:
-            self.sequences = [Altered(clouds, self.true_points) for clouds in self.sequences]
-
-    def _update(self, settings: Any) -> dict[str, int]:
-        return {"free": 0} if self.options.no_free else {}
+    prior: HeadPrior
+    rig: Rig
+    sequences: list[Any]
+    capture: Path
+    truth: Path
+    held_out: str
+    every: int
 
     def true_points(self, frame: Frame) -> Frame:
         """The frame with points of the true skin instead of its cloud."""
-        head = truth_head(self.options.truth, frame.sequence, frame.step)
+        head = truth_head(self.truth, frame.sequence, frame.step)
         head.update_faces((head.faces < SKIN).all(1))
-        points, normals = visible_surface(head, self.options.capture, count=60_000)
+        points, normals = visible_surface(head, self.capture, count=60_000)
         return replace(frame, points=points, normals=normals)
 
-    def fitter(self, settings: FitIdentitySettings | FitSequenceSettings) -> Fitter:
-        """The fitter of a stage's settings."""
+    def fitter(self, settings: FitIdentitySettings | FitSequenceSettings, free: bool = True) -> Fitter:
+        """The fitter of a stage's settings, with or without free space."""
         schedule = Schedule(settings.widest_mm, settings.narrowest_mm, settings.steps, settings.worth)
-        return Fitter(self.prior, self.rig, schedule, settings.points, settings.free, settings.bad_mm, settings.seed)
+        count = settings.free if free else 0
+        return Fitter(self.prior, self.rig, schedule, settings.points, count, settings.bad_mm, settings.seed)
 
-    def identity(self, sequences: list[Any]) -> np.ndarray:
+    def identity(self, free: bool = True) -> np.ndarray:
         """Weights (I,) fitted to all sequences but the held-out one."""
-        training = [clouds for clouds in sequences if clouds.sequence != self.options.held_out]
-        heads, _, names = fit_identity(self.fitter(self.one), training, self.one.key_frames, self.one.free_scale)
+        settings = FitIdentitySettings()
+        training = [clouds for clouds in self.sequences if clouds.sequence != self.held_out]
+        fitter = self.fitter(settings, free)
+        heads, _, names = fit_identity(fitter, training, settings.key_frames, settings.free_scale)
         print("key frames", *names, flush=True)
         return heads.identity
 
-    def sequence(self, identity: np.ndarray, clouds: Any) -> Heads:
+    def track(self, identity: np.ndarray, clouds: Any, free: bool = True) -> Heads:
         """The track of one sequence."""
-        many = self.many
-        smoothness = Smoothness(many.smooth_expression, many.smooth_degrees, many.smooth_mm, many.sweeps)
-        return fit_sequence(self.fitter(many), identity, clouds, many.window, smoothness, map)[0]
+        settings = FitSequenceSettings()
+        deviations = settings.smooth_expression, settings.smooth_degrees, settings.smooth_mm
+        smoothness = Smoothness(*deviations, settings.sweeps)
+        return fit_sequence(self.fitter(settings, free), identity, clouds, settings.window, smoothness, map)[0]
 
-    def face_mm(self, mesh: Mesh, sequence: str, step: int) -> float:
-        """Median distance of the truth face to a mesh."""
-        truth = truth_face(self.options.truth, sequence, step)
-        surface = visible_samples(truth, self.options.capture, count=20_000)
-        return measure(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False), surface)["face_median_mm"]
+    def measured(self, heads: Heads, clouds: Any) -> list[tuple[str, float, float, float]]:
+        """Name, face error in millimetres, and what `outside` says of every so many time steps."""
+        rows = []
+        for step in range(0, len(clouds), self.every):
+            mesh = level_set(self.prior, heads, step)
+            surface = visible_samples(truth_face(self.truth, clouds.sequence, step), self.capture, count=20_000)
+            face = measure(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False), surface)["face_median_mm"]
+            rows.append((f"{clouds.sequence}:{step}", face, *outside(mesh, self.rig, clouds.frame(step).alpha)))
+            print("{} {:.2f} mm, {:.2f} % outside, {:.1f} mm".format(*rows[-1]), flush=True)
+        return rows
 
     def whole(self) -> dict[str, Any]:
-        """Everything that is measured on all frames."""
+        """What the stages reach, and in which time."""
         began = time.perf_counter()
-        identity = self.identity(self.sequences)
+        identity = self.identity()
         result: dict[str, Any] = {"identity_s": time.perf_counter() - began}
-        seconds, steps, medians, names, shares = 0.0, 0, [], [], []
+        seconds, rows = 0.0, []
         for clouds in self.sequences:
             began = time.perf_counter()
-            heads = self.sequence(identity, clouds)
+            heads = self.track(identity, clouds)
             seconds += time.perf_counter() - began
-            steps += len(clouds)
-            for step in range(0, len(clouds), self.options.every):
-                mesh = level_set(self.prior, heads, step)
-                medians.append(self.face_mm(mesh, clouds.sequence, step))
-                shares.append(outside(mesh, self.rig, clouds.frame(step).alpha))
-                names.append(f"{clouds.sequence}:{step}")
-                share, farthest = shares[-1]
-                print(f"{names[-1]} {medians[-1]:.2f} mm, {share:.2f} % outside, {farthest:.1f} mm", flush=True)
-        worst = int(np.argmax(medians))
+            rows += self.measured(heads, clouds)
+        names, faces, shares, farthest = zip(*rows, strict=True)
+        worst = int(np.argmax(faces))
         middle = self.sequences[0].frame(len(self.sequences[0]) // 2)
         return result | {
-            "s_per_frame": seconds / steps,
+            "s_per_frame": seconds / sum(map(len, self.sequences)),
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            "face_median_mm": float(np.median(medians)),
-            "face_median_worst_mm": medians[worst],
+            **against_adam(self.fitter(FitSequenceSettings()), middle, identity),
+            "frames": len(rows),
+            "face_median_mm": float(np.median(faces)),
+            "face_median_worst_mm": faces[worst],
             "worst": names[worst],
-            "frames": len(medians),
-            "outside_percent": float(np.mean([share for share, _ in shares])),
-            "outside_mm": max(farthest for _, farthest in shares),
-            **against_adam(self.fitter(self.many), middle, identity),
+            "outside_percent": float(np.mean(shares)),
+            "outside_mm": max(farthest),
         }
 
-    def robustness(self) -> dict[str, float]:
-        """Median face error of the held-out sequence where every cloud is spoilt in one way."""
-        result = {}
-        for change in (noisy, cluttered, holed):
-            spoilt = [Altered(clouds, change) for clouds in self.sequences]
-            held_out = next(clouds for clouds in spoilt if clouds.sequence == self.options.held_out)
-            heads = self.sequence(self.identity(spoilt), held_out)
-            steps = range(0, len(held_out), 4)
-            medians = [self.face_mm(level_set(self.prior, heads, t), held_out.sequence, t) for t in steps]
-            result[f"{change.__name__}_mm"] = float(np.median(medians))
-            print(change.__name__, medians, flush=True)
-        return result
+    def variant(self, name: str, change: Callable[[Frame], Frame] | None, free: bool = True) -> dict[str, float]:
+        """Face error and share outside of the held-out sequence where every frame is changed."""
+        bench = self if change is None else replace(self, sequences=[Altered(c, change) for c in self.sequences])
+        held_out = next(clouds for clouds in bench.sequences if clouds.sequence == self.held_out)
+        rows = bench.measured(bench.track(bench.identity(free), held_out, free), held_out)
+        _, faces, shares, _ = zip(*rows, strict=True)
+        return {
+            f"{name}_face_median_mm": float(np.median(faces)),
+            f"{name}_outside_percent": float(np.mean(shares)),
+        }
 
 
 def main() -> None:
@@ -251,15 +249,22 @@ def main() -> None:
     parser.add_argument("--truth", type=Path, default=Path("../shared/captures/truth/901"))
     parser.add_argument("--held-out", default="EXP-2-eyes", help="sequence that the identity does not see")
     parser.add_argument("--every", type=int, default=1, help="measure every so many frames; all are fitted")
-    parser.add_argument("--truth-points", action="store_true", help="points of the true surface instead of the clouds")
-    parser.add_argument("--robustness", action="store_true", help="spoilt clouds too")
-    parser.add_argument("--no-free", action="store_true", help="without the points outside the silhouettes")
     options = parser.parse_args()
     compute_alike()
-    bench = Bench(options)
+    files = [sorted(options.results.glob(f"{name}/*/*.zarr.zip")) for name in ("clouds", "frames")]
+    bench = Bench(
+        load_prior(options.prior),
+        read_rig(options.results / "cameras.json"),
+        by_sequence(*files),
+        options.capture,
+        options.truth,
+        options.held_out,
+        options.every,
+    )
     result = bench.whole()
-    if options.robustness:
-        result |= bench.robustness()
+    result |= bench.variant("without_free_space", None, free=False)
+    for change in (bench.true_points, noisy, cluttered, holed):
+        result |= bench.variant(change.__name__, change)
     print(json.dumps({key: round(value, 3) if isinstance(value, float) else value for key, value in result.items()}))
 
 

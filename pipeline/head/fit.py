@@ -120,7 +120,7 @@ def fit_identity(
     the key frames' names.
 
     Frames spread over time are tracked under the identity that meets the first of them; key frames are those of them
-    that differ most in expression. Raises DataError naming a frame whose cloud holds no head.
+    that differ most in expression, lost ones apart. Raises DataError naming a frame whose cloud holds no head.
     """
     frames = candidates(sequences, CANDIDATES * key_frames)
     first = frames[0][0].frame(frames[0][1])
@@ -131,9 +131,8 @@ def fit_identity(
         raise first.named(error) from error
     quick = replace(fitter, schedule=replace(fitter.schedule, steps=-(-fitter.schedule.steps // 2)))
     tracked = list(follow(quick, guess.identity, (clouds.frame(step) for clouds, step in frames), guess))
-    good = [i for i, one in enumerate(tracked) if one.median_mm <= fitter.bad_mm]
-    if not good:
-        raise DataError(f"no head found within {fitter.bad_mm} mm in any of {len(frames)} frames")
+    limit = max(fitter.bad_mm, float(np.median([one.median_mm for one in tracked])))
+    good = [i for i, one in enumerate(tracked) if one.median_mm <= limit]
     chosen = [good[i] for i in spread(np.concatenate([tracked[i].heads.expression for i in good]), key_frames)]
     heads, samples = _together([tracked[i] for i in chosen]), join([tracked[i].samples for i in chosen])
     heads, linear = levenberg(fitter.prior, heads, samples, fitter.schedule, Free(identity=True, scale=free_scale))
