@@ -63,7 +63,7 @@ rule fit_sequence:
     conda:
         "../../envs/cpu.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=6000,
         runtime=120,
     params:
         job=job(
