@@ -50,7 +50,13 @@ def camera_centres(capture: Path) -> np.ndarray:
 
 
 def visible_samples(face: trimesh.Trimesh, capture: Path, count: int = 200_000) -> np.ndarray:
-    """Points (M, 3) spread evenly over the part of the face that two cameras look at within 75 degrees.
+    """The points of `visible_surface`."""
+    return visible_surface(face, capture, count)[0]
+
+
+def visible_surface(face: trimesh.Trimesh, capture: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points and unit normals (M, 3) spread evenly over the part of a surface that two cameras look at within 75
+    degrees.
 
     Drawn with a fixed seed; occlusion is not looked at.
     """
@@ -63,7 +69,7 @@ def visible_samples(face: trimesh.Trimesh, capture: Path, count: int = 200_000) 
     for centre in camera_centres(capture):
         ray = centre - points
         lookers += np.einsum("nd,nd->n", ray, face.face_normals[triangle]) > FACING * np.linalg.norm(ray, axis=1)
-    return points[lookers >= 2]
+    return points[lookers >= 2], face.face_normals[triangle][lookers >= 2]
 
 
 def measure(geometry: np.ndarray | trimesh.Trimesh, surface: np.ndarray) -> dict[str, Any]:

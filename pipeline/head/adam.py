@@ -4,7 +4,7 @@ import torch
 
 from pipeline.head import pose
 from pipeline.head.prior import HeadPrior
-from pipeline.head.residuals import Heads, Samples, linearise
+from pipeline.head.residuals import Heads, Samples, in_box, linearise
 from pipeline.head.solver import Schedule
 
 
@@ -27,11 +27,15 @@ def adam(prior: HeadPrior, heads: Heads, samples: Samples, schedule: Schedule, s
         width = max(schedule.narrowest, schedule.widest * shrink**step) * units_per_mm
         if step % 10 == 0:
             now = _heads(heads, expression, motion)
-            agreement = torch.as_tensor(linearise(prior, now, samples, False).agreement, dtype=like.dtype)
+            linear = linearise(prior, now, samples, False)
+            agreement = torch.as_tensor(linear.agreement, dtype=like.dtype)
+            known = torch.as_tensor(in_box(prior, pose.apply(now.head_from_world, samples.points)))
         x = start @ torch.linalg.matrix_exp(_cross(motion[:, :3])).mT + motion[:, None, 3:]
         residual = prior.sdf(prior.warp(x, z_id, prior.z_exp_from(expression)), z_id)
+        free = (known * residual.clamp(max=0))[:, linear.surface :]
+        residual = torch.cat([residual[:, : linear.surface], free], 1)
         cost = agreement * residual**2 / (1 + (residual / width) ** 2)
-        scale = schedule.worth / residual.shape[1] / (width / schedule.WIDTH_IN_DEVIATIONS) ** 2
+        scale = schedule.worth / linear.surface / (width / schedule.WIDTH_IN_DEVIATIONS) ** 2
         loss = scale * cost.sum() + expression.square().sum()
         optimizer.zero_grad()
         loss.backward()

@@ -1,60 +1,148 @@
 """Fitting the head prior to clouds: one identity on key frames, then expression and pose through a sequence."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
 from pipeline.capture.cameras import Rig
 from pipeline.errors import DataError
 from pipeline.head import pose
-from pipeline.head.alignment import first_pose
-from pipeline.head.clouds import Clouds
+from pipeline.head.alignment import first_head
+from pipeline.head.clouds import Clouds, Frame
+from pipeline.head.free_space import free_points
 from pipeline.head.prior import HeadPrior
 from pipeline.head.residuals import Heads, Linearised, Samples, draw, join, linearise
 from pipeline.head.solver import Free, Point, Schedule, levenberg, normal_equations, smooth_step
+from pipeline.head.workers import Map
+
+CANDIDATES = 3  # times as many frames are tracked as become key frames
 
 
 @dataclass(frozen=True)
-class KeyFrame:
-    """One time step of one sequence with its cloud: `points`, `normals` (N, 3), world metres."""
+class Fitter:
+    """What does not change from frame to frame: `points` of a cloud and `free` points outside its silhouettes count;
+    a frame whose median distance exceeds `bad_mm` is lost; `seed` is that of the draws."""
 
-    sequence: str
-    step: int
-    points: np.ndarray
-    normals: np.ndarray
+    prior: HeadPrior
+    rig: Rig
+    schedule: Schedule
+    points: int
+    free: int
+    bad_mm: float
+    seed: int
+
+    def samples(self, frame: Frame, heads: Heads) -> Samples:
+        """What a frame is fitted to, drawn round a guess of its head."""
+        seed = self.seed + frame.step
+        surface = draw(frame.points, frame.normals, heads.head_from_world[0], self.prior, self.points, seed)
+        return surface.with_free(free_points(self.prior, self.rig, frame.alpha, heads, self.free, seed)[None])
 
 
-def key_frames(sequences: list[Clouds], count: int) -> list[KeyFrame]:
-    """`count` time steps spread evenly over all sequences laid end to end (fewer when there are fewer steps)."""
-    steps = [(clouds, step) for clouds in sequences for step in range(len(clouds))]
-    chosen = np.unique(np.linspace(0, len(steps) - 1, min(count, len(steps))).round().astype(int))
-    return [KeyFrame(clouds.sequence, step, *clouds.frame(step)) for clouds, step in (steps[i] for i in chosen)]
+@dataclass(frozen=True)
+class Tracked:
+    """A fitted frame: its head, what it was fitted to, and the median point-to-surface distance in millimetres."""
 
-
-def fit_identity(
-    prior: HeadPrior, rig: Rig, frames: list[KeyFrame], schedule: Schedule, points: int, free_scale: bool, seed: int
-) -> tuple[Heads, np.ndarray]:
-    """The heads (one identity, a pose and an expression per key frame) and their residuals (F, points) in millimetres.
-
-    Raises DataError naming a key frame whose cloud holds no head.
-    """
-    mean = np.zeros(prior.config.identity_modes)
-    poses: list[np.ndarray] = []
-    samples: list[Samples] = []
-    for index, frame in enumerate(frames):
-        try:
-            poses.append(first_pose(prior, rig, mean, frame.points, frame.normals, seed + index))
-            samples.append(draw(frame.points, frame.normals, poses[-1], prior, points, seed + index))
-        except DataError as error:
-            raise DataError(f"step {frame.step} of {frame.sequence}: {error}") from error
-    heads = Heads(mean, np.zeros((len(frames), prior.config.expression_modes)), np.stack(poses))
-    heads, linear = levenberg(prior, heads, join(samples), schedule, Free(identity=True, scale=free_scale))
-    return heads, millimetres(heads, linear)
+    heads: Heads
+    samples: Samples
+    median_mm: float
 
 
 def millimetres(heads: Heads, linear: Linearised) -> np.ndarray:
     """Unsigned distances (F, P) in millimetres."""
-    return np.abs(linear.residual) * 1e3 / pose.scale_of(heads.head_from_world)[:, None]
+    return np.abs(linear.distance) * 1e3 / pose.scale_of(heads.head_from_world)[:, None]
+
+
+def follow(
+    fitter: Fitter, identity: np.ndarray, frames: Iterable[Frame], before: Heads | None = None
+) -> Iterator[Tracked]:
+    """Expression and pose of frames in order under an identity (I,), each from the one before.
+
+    The first frame starts from `before`; where there is none, it is sought from where the cameras stand, and so is a
+    frame that is lost. Raises DataError naming a frame whose cloud holds no head.
+    """
+    for frame in frames:
+        try:
+            tracked = None if before is None else _fit(fitter, frame, before, fitter.schedule)
+            if tracked is None or tracked.median_mm > fitter.bad_mm:
+                anew = _fit_anew(fitter, frame, identity)
+                tracked = min(tracked or anew, anew, key=lambda one: one.median_mm)
+        except DataError as error:
+            raise frame.named(error) from error
+        before = tracked.heads
+        yield tracked
+
+
+def seek(fitter: Fitter, frame: Frame, identity: np.ndarray) -> Heads:
+    """The head of a frame, with an identity of its own, sought from identity weights (I,)."""
+    seed = fitter.seed + frame.step
+    return first_head(fitter.prior, fitter.rig, identity, frame.points, frame.normals, seed)
+
+
+def _fit_anew(fitter: Fitter, frame: Frame, identity: np.ndarray) -> Tracked:
+    schedule = replace(fitter.schedule, widest=4 * fitter.schedule.widest, steps=2 * fitter.schedule.steps)
+    found = seek(fitter, frame, identity)
+    return _fit(fitter, frame, Heads(identity, np.zeros_like(found.expression), found.head_from_world), schedule)
+
+
+def _fit(fitter: Fitter, frame: Frame, start: Heads, schedule: Schedule) -> Tracked:
+    samples = fitter.samples(frame, start)
+    heads, linear = levenberg(fitter.prior, start, samples, schedule, Free())
+    return Tracked(heads, samples, float(np.median(millimetres(heads, linear))))
+
+
+def candidates(sequences: list[Clouds], count: int) -> list[tuple[Clouds, int]]:
+    """`count` steps spread evenly over all sequences laid end to end (fewer when there are fewer steps)."""
+    steps = [(clouds, step) for clouds in sequences for step in range(len(clouds))]
+    chosen = np.unique(np.linspace(0, len(steps) - 1, min(count, len(steps))).round().astype(int))
+    return [steps[i] for i in chosen]
+
+
+def spread(expression: np.ndarray, count: int) -> np.ndarray:
+    """Rows of (N, J), sorted: the one nearest to the mean face, then time and again the one farthest from all chosen.
+
+    Gonzalez 1985, Clustering to minimize the maximum intercluster distance.
+    """
+    chosen = [int(np.argmin((expression**2).sum(-1)))]
+    nearest = np.full(len(expression), np.inf)
+    while len(chosen) < min(count, len(expression)):
+        nearest = np.minimum(nearest, ((expression - expression[chosen[-1]]) ** 2).sum(-1))
+        chosen.append(int(np.argmax(nearest)))
+    return np.sort(chosen)
+
+
+def fit_identity(
+    fitter: Fitter, sequences: list[Clouds], key_frames: int, free_scale: bool
+) -> tuple[Heads, np.ndarray, list[str]]:
+    """The heads (one identity, a pose and an expression per key frame), their residuals (F, points) in millimetres and
+    the key frames' names.
+
+    Frames spread over time are tracked under the identity that meets the first of them; key frames are those of them
+    that differ most in expression, lost ones apart. Raises DataError naming a frame whose cloud holds no head.
+    """
+    frames = candidates(sequences, CANDIDATES * key_frames)
+    first = frames[0][0].frame(frames[0][1])
+    mean = np.zeros(fitter.prior.config.identity_modes)
+    try:
+        guess = seek(fitter, first, mean)
+    except DataError as error:
+        raise first.named(error) from error
+    quick = replace(fitter, schedule=replace(fitter.schedule, steps=-(-fitter.schedule.steps // 2)))
+    tracked = list(follow(quick, guess.identity, (clouds.frame(step) for clouds, step in frames), guess))
+    limit = max(fitter.bad_mm, float(np.median([one.median_mm for one in tracked])))
+    good = [i for i, one in enumerate(tracked) if one.median_mm <= limit]
+    chosen = [good[i] for i in spread(np.concatenate([tracked[i].heads.expression for i in good]), key_frames)]
+    heads, samples = _together([tracked[i] for i in chosen]), join([tracked[i].samples for i in chosen])
+    heads, linear = levenberg(fitter.prior, heads, samples, fitter.schedule, Free(identity=True, scale=free_scale))
+    return heads, millimetres(heads, linear), [f"{frames[i][0].sequence}:{frames[i][1]}" for i in chosen]
+
+
+def _together(tracked: list[Tracked]) -> Heads:
+    """The heads of several frames of one identity as one batch."""
+    parts = [(one.heads.expression, one.heads.head_from_world) for one in tracked]
+    return Heads(tracked[0].heads.identity, *(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -80,63 +168,53 @@ class Smoothness:
 
 
 def fit_sequence(
-    prior: HeadPrior,
-    identity: np.ndarray,
-    rig: Rig,
-    clouds: Clouds,
-    schedule: Schedule,
-    smoothness: Smoothness,
-    points: int,
-    seed: int,
+    fitter: Fitter, identity: np.ndarray, clouds: Clouds, window: int, smoothness: Smoothness, run: Map
 ) -> tuple[Heads, np.ndarray]:
     """Heads of every time step of one sequence and the median point-to-surface distance (T,) in millimetres.
 
-    `identity` (I,) weights. Each frame starts from the one before; then joint steps over all frames make the track
-    smooth. Raises DataError naming a step whose cloud holds no head.
+    `identity` (I,) weights. Windows of `window` steps are tracked independently, as `run` maps them; then joint steps
+    over all frames make the track smooth across them too. Raises DataError naming a step whose cloud holds no head.
     """
-    tracked: list[Heads] = []
-    samples: list[Samples] = []
-    expression = np.zeros((1, prior.config.expression_modes))
-    for step in range(len(clouds)):
-        cloud = clouds.frame(step)
-        try:
-            if step == 0:
-                heads = Heads(identity, expression, first_pose(prior, rig, identity, *cloud, seed)[None])
-            samples.append(draw(*cloud, heads.head_from_world[0], prior, points, seed + step))
-        except DataError as error:
-            raise DataError(f"step {step} of {clouds.sequence}: {error}") from error
-        widest = schedule if step else replace(schedule, widest=4 * schedule.widest, steps=2 * schedule.steps)
-        heads, _ = levenberg(prior, heads, samples[-1], widest, Free())
-        tracked.append(heads)
-    whole = Heads(
-        identity,
-        np.concatenate([heads.expression for heads in tracked]),
-        np.concatenate([heads.head_from_world for heads in tracked]),
-    )
-    return smooth(prior, whole, samples, schedule, smoothness)
-
-
-def smooth(
-    prior: HeadPrior, heads: Heads, samples: list[Samples], schedule: Schedule, smoothness: Smoothness
-) -> tuple[Heads, np.ndarray]:
-    """Joint Gauss-Newton steps over a sequence under second differences; heads and median distances (T,) in mm."""
+    edges = [*range(0, len(clouds), window), len(clouds)]
+    windows = [range(*edge) for edge in pairwise(edges)]
+    tracked = list(run(partial(_follow_window, fitter, identity, clouds), windows))
+    samples = [join([one.samples for one in part]) for part in tracked]
+    heads = _together([one for part in tracked for one in part])
     scale = float(pose.scale_of(heads.head_from_world)[0])
-    width = np.array([schedule.narrowest * scale / 1e3])
     stiffness = smoothness.stiffness(heads.expression.shape[1], scale)
+
+    def parts() -> list[tuple[Heads, Samples]]:
+        return [(heads.frames(slice(w.start, w.stop)), part) for w, part in zip(windows, samples, strict=True)]
+
     for _ in range(smoothness.sweeps):
-        blocks = [
-            normal_equations(
-                Point(heads.frames([t]), linearise(prior, heads.frames([t]), samples[t], False)),
-                width,
-                schedule.worth,
-                Free(),
-            )
-            for t in range(len(samples))
-        ]
-        matrix, right = (np.concatenate([block[i] for block in blocks]) for i in range(2))
-        heads = heads.moved(smooth_step(matrix, right, heads, stiffness), None)
-    medians = [
-        np.median(millimetres(heads.frames([t]), linearise(prior, heads.frames([t]), samples[t], False)))
-        for t in range(len(samples))
+        blocks = zip(*run(partial(_equations, fitter), parts()), strict=True)
+        heads = heads.moved(smooth_step(*(np.concatenate(block) for block in blocks), heads, stiffness), None)
+    return heads, np.concatenate(list(run(partial(_medians, fitter.prior), parts())))
+
+
+def _follow_window(fitter: Fitter, identity: np.ndarray, clouds: Clouds, steps: range) -> list[Tracked]:
+    return list(follow(fitter, identity, (clouds.frame(step) for step in steps)))
+
+
+def _frame_by_frame(heads: Heads, samples: Samples) -> Iterator[tuple[Heads, Samples]]:
+    """One frame at a time: its derivatives take megabytes."""
+    return ((heads.frames([t]), samples.frames([t])) for t in range(len(samples.points)))
+
+
+def _equations(fitter: Fitter, part: tuple[Heads, Samples]) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Newton matrices (T, n, n) and right sides (T, n) of a window's frames at the narrowest robust width."""
+    blocks = []
+    for heads, samples in _frame_by_frame(*part):
+        width = np.array([fitter.schedule.narrowest * float(pose.scale_of(heads.head_from_world)[0]) / 1e3])
+        point = Point(heads, linearise(fitter.prior, heads, samples, False))
+        blocks.append(normal_equations(point, width, fitter.schedule.worth, Free())[:2])
+    matrix, right = zip(*blocks, strict=True)
+    return np.concatenate(matrix), np.concatenate(right)
+
+
+def _medians(prior: HeadPrior, part: tuple[Heads, Samples]) -> list[float]:
+    """Median distances (T,) of a window's frames in millimetres."""
+    return [
+        float(np.median(millimetres(heads, linearise(prior, heads, samples, False))))
+        for heads, samples in _frame_by_frame(*part)
     ]
-    return heads, np.array(medians)

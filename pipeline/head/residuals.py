@@ -15,7 +15,8 @@ CELL = 0.02  # head units (5 mm): points are drawn evenly over cells of this siz
 
 @dataclass(frozen=True)
 class Samples:
-    """As many points of each frame's cloud: `points` and outward unit `normals` (F, P, 3) float64, world metres."""
+    """As many points of each frame, float64, world metres: `points` (F, P + Q, 3), of which the first P lie on the
+    surface with outward unit `normals` (F, P, 3) and the last Q in free space."""
 
     points: np.ndarray
     normals: np.ndarray
@@ -23,6 +24,10 @@ class Samples:
     def frames(self, chosen: np.ndarray | slice) -> "Samples":
         """The samples of some frames."""
         return Samples(self.points[chosen], self.normals[chosen])
+
+    def with_free(self, points: np.ndarray) -> "Samples":
+        """The same with points (F, Q, 3) in free space."""
+        return Samples(np.concatenate([self.points, points], 1), self.normals)
 
 
 @dataclass(frozen=True)
@@ -50,17 +55,24 @@ class Heads:
 
 @dataclass(frozen=True)
 class Linearised:
-    """The residuals of F x P samples at some heads.
+    """The residuals of F x S samples (S = P + Q) at some heads, of which the first `surface` = P lie on the surface.
 
-    `residual` (F, P) signed distance, head units; `agreement` (F, P) in [0, 1]: near zero where the point lies outside
-    the prior's box or its normal contradicts the surface; `frame` (F, P, 6 + J) derivatives by pose motion and
-    expression weights; `shared` (F, P, I + 1) by identity weights and log scale, or None if not asked for.
+    `residual` (F, S) head units: the signed distance, of points in free space zero where they are not inside;
+    `agreement` (F, S) in [0, 1]: near zero where a surface point lies outside the prior's box or its normal contradicts
+    the surface; `frame` (F, S, 6 + J) derivatives by pose motion and expression weights; `shared` (F, S, I + 1) by
+    identity weights and log scale, or None if not asked for.
     """
 
     residual: np.ndarray
     agreement: np.ndarray
     frame: np.ndarray
     shared: np.ndarray | None
+    surface: int
+
+    @property
+    def distance(self) -> np.ndarray:
+        """(F, P) signed distances of the surface points, head units."""
+        return self.residual[:, : self.surface]
 
 
 def draw(
@@ -70,9 +82,8 @@ def draw(
 
     Drawn again where there are fewer. Raises DataError when the box holds none.
     """
-    low, high = np.array(prior.config.box_min), np.array(prior.config.box_max)
     in_head = pose.apply(head_from_world, points)
-    inside = np.flatnonzero(((in_head > low) & (in_head < high)).all(-1))
+    inside = np.flatnonzero(in_box(prior, in_head))
     if not len(inside):
         raise DataError(f"none of {len(points)} cloud points lies near the head")
     _, cell, members = np.unique(
@@ -114,8 +125,25 @@ def linearise(prior: HeadPrior, heads: Heads, samples: Samples, with_shared: boo
     if with_shared:
         by_scale = (gradient * x).sum(-1, keepdims=True)
         shared = np.concatenate([by_identity, by_scale], -1).reshape(frames, count, -1)
-    agreement = _agreement(prior, heads, samples, x.reshape(frames, count, 3), gradient.reshape(frames, count, 3))
-    return Linearised(residual.reshape(frames, count), agreement, frame, shared)
+    residual, x, gradient = (a.reshape(frames, count, *a.shape[1:]) for a in (residual, x, gradient))
+    surface = samples.normals.shape[1]
+    inside = in_box(prior, x)
+    counts = np.ones((frames, count))
+    counts[:, surface:] = (inside & (residual < 0))[:, surface:]
+    agreement = np.ones((frames, count))
+    agreement[:, :surface] = inside[:, :surface] * _agreement(heads, samples, gradient[:, :surface])
+    return Linearised(
+        counts * residual,
+        agreement,
+        counts[..., None] * frame,
+        None if shared is None else counts[..., None] * shared,
+        surface,
+    )
+
+
+def in_box(prior: HeadPrior, x: np.ndarray) -> np.ndarray:
+    """Whether points (..., 3), head units, lie in the space that the prior knows; (...,) bool."""
+    return ((x > np.array(prior.config.box_min)) & (x < np.array(prior.config.box_max))).all(-1)
 
 
 def _gradients(
@@ -136,11 +164,9 @@ def _gradients(
     return tuple(tensor.double().numpy() for tensor in result)
 
 
-def _agreement(prior: HeadPrior, heads: Heads, samples: Samples, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """(F, P) in [0, 1]: the cosine between cloud normal and surface normal, zero outside the box."""
+def _agreement(heads: Heads, samples: Samples, gradient: np.ndarray) -> np.ndarray:
+    """(F, P) in [0, 1]: how well the cloud's normals agree with the surface's."""
     unit = heads.head_from_world[:, :3, :3] / pose.scale_of(heads.head_from_world)[:, None, None]
     normals = samples.normals @ np.swapaxes(unit, -1, -2)
     cosine = (normals * gradient).sum(-1) / np.maximum(np.linalg.norm(gradient, axis=-1), 1e-9)
-    low, high = np.array(prior.config.box_min), np.array(prior.config.box_max)
-    inside = ((x > low) & (x < high)).all(-1)
-    return np.clip(cosine, 0, 1) ** 2 * inside
+    return np.clip(cosine, 0, 1) ** 2

@@ -1,6 +1,6 @@
 """Robust Levenberg-Marquardt over heads: frames apart, frames with one shared identity, frames smooth in time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -58,7 +58,7 @@ class Point:
 
     def data_scale(self, width: np.ndarray, worth: float) -> np.ndarray:
         """(F,) factor that turns summed squared head units into negative log likelihood (times two)."""
-        return worth / self.linear.residual.shape[1] / (width / Schedule.WIDTH_IN_DEVIATIONS) ** 2
+        return worth / self.linear.surface / (width / Schedule.WIDTH_IN_DEVIATIONS) ** 2
 
     def energy(self, width: np.ndarray, worth: float) -> np.ndarray:
         """(F,) robust data term and expression prior; the weights of points come from `self`'s own normals.
@@ -73,7 +73,7 @@ class Point:
 
 def narrower(linear: Linearised, width: np.ndarray, schedule: Schedule, units_per_mm: float) -> np.ndarray:
     """The next robust widths (F,), head units."""
-    spread = Schedule.WIDTH_IN_DEVIATIONS * MAD * np.median(np.abs(linear.residual), axis=-1)
+    spread = Schedule.WIDTH_IN_DEVIATIONS * MAD * np.median(np.abs(linear.distance), axis=-1)
     return np.clip(np.minimum(spread, width * schedule.shrink), schedule.narrowest * units_per_mm, width)
 
 
@@ -181,8 +181,8 @@ def _chosen(tried: Point, best: Point, better: np.ndarray, together: bool) -> Po
         pick(tried.heads.head_from_world, best.heads.head_from_world),
     )
     names = ("residual", "agreement", "frame")
-    linear = Linearised(*(pick(getattr(tried.linear, name), getattr(best.linear, name)) for name in names), None)
-    return Point(heads, linear)
+    linear = {name: pick(getattr(tried.linear, name), getattr(best.linear, name)) for name in names}
+    return Point(heads, replace(best.linear, **linear))
 
 
 def smooth_step(matrix: np.ndarray, right: np.ndarray, heads: Heads, stiffness: np.ndarray) -> np.ndarray:

@@ -8,8 +8,9 @@ class FitIdentitySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    key_frames: int = Field(default=8, ge=1, le=64, description="time steps spread over the training sequences")
+    key_frames: int = Field(default=8, ge=1, le=64, description="time steps of the training sequences that differ most")
     points: int = Field(default=1200, ge=50, description="cloud points per key frame")
+    free: int = Field(default=600, ge=0, description="points outside the silhouettes per key frame")
     steps: int = Field(default=14, ge=1, description="Levenberg-Marquardt steps")
     widest_mm: float = Field(default=20, gt=0, description="width of the robust kernel at the start")
     narrowest_mm: float = Field(default=2.5, gt=0, description="width of the robust kernel at the end")
@@ -17,4 +18,5 @@ class FitIdentitySettings(BaseModel):
         default=100, gt=0, description="independent measurements a frame's points amount to, against the code priors"
     )
     free_scale: bool = Field(default=False, description="fit the scale too, for captures that are not metric")
+    bad_mm: float = Field(default=2.5, gt=0, description="a time step whose median distance is above is no key frame")
     seed: int = Field(default=0, ge=0, description="seed of the draw of points")

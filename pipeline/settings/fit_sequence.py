@@ -9,6 +9,8 @@ class FitSequenceSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     points: int = Field(default=2000, ge=50, description="cloud points per time step")
+    free: int = Field(default=1000, ge=0, description="points outside the silhouettes per time step")
+    window: int = Field(default=32, ge=1, description="time steps tracked one after another; windows run in parallel")
     steps: int = Field(default=7, ge=1, description="Levenberg-Marquardt steps per time step")
     widest_mm: float = Field(default=8, gt=0, description="width of the robust kernel at the start of a time step")
     narrowest_mm: float = Field(default=2.5, gt=0, description="width of the robust kernel at the end")
@@ -22,6 +24,6 @@ class FitSequenceSettings(BaseModel):
     smooth_mm: float = Field(default=1.5, gt=0, description="the same of translations, millimetres")
     sweeps: int = Field(default=2, ge=1, description="joint steps over the whole sequence")
     bad_mm: float = Field(
-        default=5.0, gt=0, description="a time step whose median distance is above is named in the log"
+        default=2.5, gt=0, description="a time step whose median distance is above has failed, and is named"
     )
     seed: int = Field(default=0, ge=0, description="seed of the draw of points")

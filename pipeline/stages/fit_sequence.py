@@ -9,51 +9,57 @@ from pipeline import cli
 from pipeline.capture.cameras import read_rig
 from pipeline.errors import DataError
 from pipeline.head.clouds import Clouds
-from pipeline.head.fit import Smoothness, fit_sequence
+from pipeline.head.fit import Fitter, Smoothness, fit_sequence
 from pipeline.head.identity import file_digest, read_identity
 from pipeline.head.prior import load_prior
 from pipeline.head.solver import Schedule
+from pipeline.head.workers import compute_alike, workers
 from pipeline.settings.fit_sequence import FitSequenceSettings
 from pipeline.store.chunk import Array, write_chunk
 
 
 def main() -> None:
-    """Read identity and clouds, fit, publish the track."""
+    """Read identity, clouds and silhouettes, fit, publish the track."""
     parser = cli.parser(__doc__, FitSequenceSettings)
     parser.add_argument("--prior", type=Path, required=True, help="head prior, safetensors")
     parser.add_argument("--identity", type=Path, required=True, help="identity.safetensors")
     parser.add_argument("--cameras", type=Path, required=True, help="cameras.json")
     parser.add_argument("--clouds", type=Path, nargs="+", required=True, help="all spans of the sequence")
+    parser.add_argument("--frames", type=Path, nargs="+", required=True, help="the same of the frames, for their alpha")
     parser.add_argument("--subject", required=True)
     parser.add_argument("--sequence", required=True)
+    parser.add_argument("--threads", type=int, default=1, help="windows tracked at once")
     parser.add_argument("--output", type=Path, required=True, help="tracks/{sequence}.zarr.zip")
     arguments = parser.parse_args()
     settings = arguments.settings
-    # the products are small: two threads took 30 times the CPU time of one on a busy machine (1.4 s and 0.05 s a step)
-    torch.set_num_threads(1)
+    compute_alike()
 
-    prior, identity, clouds = load_prior(arguments.prior), read_identity(arguments.identity), Clouds(arguments.clouds)
+    prior, identity = load_prior(arguments.prior), read_identity(arguments.identity)
+    clouds = Clouds(arguments.clouds, arguments.frames)
     if identity.prior != file_digest(arguments.prior):
         raise DataError(
             f"{arguments.identity}: fitted with another head prior than {arguments.prior}; rerun fit_identity"
         )
     if clouds.sequence != arguments.sequence:
         raise DataError(f"{arguments.clouds[0]}: clouds of {clouds.sequence}; expected {arguments.sequence}")
-    heads, distance_mm = fit_sequence(
+    fitter = Fitter(
         prior,
-        identity.w_id.astype(float),
         read_rig(arguments.cameras),
-        clouds,
         Schedule(settings.widest_mm, settings.narrowest_mm, settings.steps, settings.worth),
-        Smoothness(settings.smooth_expression, settings.smooth_degrees, settings.smooth_mm, settings.sweeps),
         settings.points,
+        settings.free,
+        settings.bad_mm,
         settings.seed,
     )
+    smoothness = Smoothness(settings.smooth_expression, settings.smooth_degrees, settings.smooth_mm, settings.sweeps)
+    with workers(arguments.threads) as run:
+        heads, distance_mm = fit_sequence(fitter, identity.w_id.astype(float), clouds, settings.window, smoothness, run)
     cli.log.info(
         "%s: median distance %.2f mm, worst step %.2f mm", clouds.sequence, np.median(distance_mm), distance_mm.max()
     )
-    for step in np.flatnonzero(distance_mm > settings.bad_mm):
-        cli.log.warning("%s: step %d is fitted badly: %.1f mm", clouds.sequence, step, distance_mm[step])
+    failed = np.flatnonzero(distance_mm > settings.bad_mm).tolist()
+    for step in failed:
+        cli.log.warning("%s: step %d has failed: median distance %.1f mm", clouds.sequence, step, distance_mm[step])
 
     with torch.no_grad():
         z_exp = prior.z_exp_from(torch.as_tensor(heads.expression, dtype=torch.float32)).numpy()
@@ -74,7 +80,7 @@ def main() -> None:
                 "median distance of the step's cloud to the fitted surface",
             ),
         },
-        {**cli.record("fit_sequence", arguments), "start": 0, "stop": len(clouds)},
+        {**cli.record("fit_sequence", arguments), "start": 0, "stop": len(clouds), "failed": failed},
     )
 
 

@@ -28,6 +28,7 @@ rule fit_identity:
         prior=HEAD_PRIOR,
         cameras="<results>/{subject}/cameras.json",
         clouds=of_training("clouds/{sequence}/{span}.zarr.zip"),
+        frames=of_training("frames/{sequence}/{span}.zarr.zip"),
     output:
         "<results>/{subject}/identity.safetensors",
     log:
@@ -43,7 +44,7 @@ rule fit_identity:
         job=job("fit_identity"),
     shell:
         "python -m pipeline.stages.fit_identity {params.job} --prior {input.prior:q} --cameras {input.cameras:q}"
-        " --clouds {input.clouds:q} --output {output:q} > {log:q} 2>&1"
+        " --clouds {input.clouds:q} --frames {input.frames:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule fit_sequence:
@@ -52,6 +53,7 @@ rule fit_sequence:
         identity="<results>/{subject}/identity.safetensors",
         cameras="<results>/{subject}/cameras.json",
         clouds=of_sequence("clouds/{sequence}/{span}.zarr.zip"),
+        frames=of_sequence("frames/{sequence}/{span}.zarr.zip"),
     output:
         "<results>/{subject}/tracks/{sequence}.zarr.zip",
     log:
@@ -63,7 +65,7 @@ rule fit_sequence:
     conda:
         "../../envs/cpu.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=6000,
         runtime=120,
     params:
         job=job(
@@ -73,7 +75,8 @@ rule fit_sequence:
         ),
     shell:
         "python -m pipeline.stages.fit_sequence {params.job} --prior {input.prior:q} --identity {input.identity:q}"
-        " --cameras {input.cameras:q} --clouds {input.clouds:q} --output {output:q} > {log:q} 2>&1"
+        " --cameras {input.cameras:q} --clouds {input.clouds:q} --frames {input.frames:q} --threads {threads}"
+        " --output {output:q} > {log:q} 2>&1"
 
 
 rule mesh:

@@ -1,0 +1,272 @@
+"""Fit a capture as the stages do and measure the level sets against the truth face and the silhouettes.
+
+    python -m benchmarks.fitting --results DIR [--every N] [--truth DIR --capture DIR --prior F]
+
+DIR is what the workflow wrote for the subject: cameras.json, clouds, frames. Prints one JSON line last:
+
+identity_s, s_per_frame: wall time of the identity, and of a sequence's time step, smoothing included; peak_mb memory.
+lm_s_per_frame, adam_s_per_frame, ratio: one frame from a cold start with both solvers, Adam with the fewest steps
+    (50, 100, 200, 400) that bring its median distance to that of Levenberg-Marquardt, and the distances.
+face_median_mm: median over frames of the median distance of the truth face to the mesh; and the worst frame.
+outside_percent, outside_mm: share of the meshes' pixels that lie outside the silhouettes, and how far at worst.
+
+Then, for identities and tracks of the held-out sequence fitted to something else, VARIANT_face_median_mm and
+VARIANT_outside_percent: without_free_space (clouds only), true_points (the true skin where two cameras look at it),
+noisy (1 mm), cluttered (a fifth of the points anywhere), holed (ten holes of 3 cm radius).
+"""
+
+import argparse
+import json
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import trimesh
+from scipy.spatial.transform import Rotation
+
+from benchmarks.truth_error import measure, truth_face, truth_head, visible_samples, visible_surface
+from pipeline.capture.cameras import Rig, read_rig
+from pipeline.head.adam import adam
+from pipeline.head.alignment import first_head
+from pipeline.head.clouds import Clouds, Frame, by_sequence
+from pipeline.head.fit import Fitter, Smoothness, fit_identity, fit_sequence, millimetres
+from pipeline.head.prior import HeadPrior, load_prior
+from pipeline.head.residuals import Heads, linearise
+from pipeline.head.solver import Free, Schedule, levenberg
+from pipeline.head.workers import compute_alike
+from pipeline.meshing.cut import Plane
+from pipeline.meshing.head import mesh_head
+from pipeline.meshing.mesh import Mesh
+from pipeline.raster.api import available_rasterizer
+from pipeline.settings.fit_identity import FitIdentitySettings
+from pipeline.settings.fit_sequence import FitSequenceSettings
+from pipeline.settings.mesh import MeshSettings
+
+SKIN = 11248  # the vertices before this one are face, head and neck; then come mouth, eyes and teeth
+ADAM_STEPS = (50, 100, 200, 400)
+
+
+@dataclass(frozen=True)
+class Altered:
+    """Clouds whose frames are changed when they are read."""
+
+    clouds: Clouds
+    change: Callable[[Frame], Frame]
+
+    @property
+    def sequence(self) -> str:
+        """The sequence's name."""
+        return self.clouds.sequence
+
+    def __len__(self) -> int:
+        return len(self.clouds)
+
+    def frame(self, step: int) -> Frame:
+        """A changed time step."""
+        return self.change(self.clouds.frame(step))
+
+
+def noisy(frame: Frame) -> Frame:
+    """Every coordinate of every point 1 mm off (standard deviation)."""
+    rng = np.random.default_rng(frame.step)
+    return replace(frame, points=frame.points + rng.normal(0, 1e-3, frame.points.shape))
+
+
+def cluttered(frame: Frame) -> Frame:
+    """A fifth of the points anywhere in the cloud's bounding box, with any normal."""
+    rng = np.random.default_rng(frame.step)
+    stray = rng.random(len(frame.points)) < 0.2
+    points, normals = frame.points.copy(), frame.normals.copy()
+    points[stray] = rng.uniform(points.min(0), points.max(0), (stray.sum(), 3))
+    normals[stray] = Rotation.random(stray.sum(), random_state=frame.step).apply([0, 0, 1.0])
+    return replace(frame, points=points, normals=normals)
+
+
+def holed(frame: Frame) -> Frame:
+    """Without what lies within 3 cm of ten random points of the cloud."""
+    rng = np.random.default_rng(frame.step)
+    middles = frame.points[rng.choice(len(frame.points), 10)]
+    kept = (np.linalg.norm(frame.points[:, None] - middles, axis=-1) > 0.03).all(1)
+    return replace(frame, points=frame.points[kept], normals=frame.normals[kept])
+
+
+def level_set(prior: HeadPrior, heads: Heads, step: int) -> Mesh:
+    """The fitted surface of one time step in world metres, meshed as the stage mesh does."""
+    settings = MeshSettings()
+    with torch.no_grad():
+        z_id = prior.z_id_from(torch.as_tensor(heads.identity, dtype=torch.float32))
+        z_exp = prior.z_exp_from(torch.as_tensor(heads.expression[step], dtype=torch.float32))
+    neck = Plane(settings.neck_offset, settings.neck_tilt_degrees)
+    return mesh_head(prior, z_id, z_exp, heads.head_from_world[step], settings.voxel_mm, settings.lipschitz, neck)
+
+
+def outside(mesh: Mesh, rig: Rig, alpha: np.ndarray) -> tuple[float, float]:
+    """Share in percent of a mesh's pixels, over all cameras, where `alpha` (C, H, W) is background, and the farthest
+    of them from the silhouette in millimetres."""
+    drawn = available_rasterizer().rasterize(mesh.vertices, mesh.faces, rig.cameras)
+    pixels = np.zeros(2)
+    farthest = 0.0
+    for fragments, cover, camera in zip(drawn, alpha, rig.cameras, strict=True):
+        away = cv2.distanceTransform((cover < 128).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        stray = fragments.hit & (away > 0)
+        pixels += stray.sum(), fragments.hit.sum()
+        metres = away * fragments.depth / camera.intrinsics[0, 0]
+        farthest = max(farthest, float((metres * stray).max()))
+    return float(100 * pixels[0] / pixels[1]), 1e3 * farthest
+
+
+def against_adam(fitter: Fitter, frame: Frame, identity: np.ndarray) -> dict[str, float]:
+    """Seconds and median distance in millimetres of both solvers for a frame, from a neutral face."""
+    prior = fitter.prior
+    found = first_head(prior, fitter.rig, identity, frame.points, frame.normals, seed=0)
+    cold = Heads(identity, np.zeros_like(found.expression), found.head_from_world)
+    samples = fitter.samples(frame, cold)
+    schedule = replace(fitter.schedule, widest=20, steps=12)
+
+    def timed(solve: Callable[[], Heads]) -> tuple[float, float]:
+        began = time.perf_counter()
+        heads = solve()
+        seconds = time.perf_counter() - began
+        return seconds, float(np.median(millimetres(heads, linearise(prior, heads, samples, with_shared=False))))
+
+    lm_s, lm_mm = timed(lambda: levenberg(prior, cold, samples, schedule, Free())[0])
+    for steps in ADAM_STEPS:
+        adam_s, adam_mm = timed(lambda steps=steps: adam(prior, cold, samples, schedule, steps, rate=0.05))
+        if adam_mm <= lm_mm:
+            break
+    return {
+        "lm_s_per_frame": lm_s,
+        "adam_s_per_frame": adam_s,
+        "ratio": adam_s / lm_s,
+        "lm_mm": lm_mm,
+        "adam_mm": adam_mm,
+        "adam_steps": steps,
+    }
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A capture, its steps, and what is held out."""
+
+    prior: HeadPrior
+    rig: Rig
+    sequences: list[Any]
+    capture: Path
+    truth: Path
+    held_out: str
+    every: int
+
+    def true_points(self, frame: Frame) -> Frame:
+        """The frame with points of the true skin instead of its cloud."""
+        head = truth_head(self.truth, frame.sequence, frame.step)
+        head.update_faces((head.faces < SKIN).all(1))
+        points, normals = visible_surface(head, self.capture, count=60_000)
+        return replace(frame, points=points, normals=normals)
+
+    def fitter(self, settings: FitIdentitySettings | FitSequenceSettings, free: bool = True) -> Fitter:
+        """The fitter of a stage's settings, with or without free space."""
+        schedule = Schedule(settings.widest_mm, settings.narrowest_mm, settings.steps, settings.worth)
+        count = settings.free if free else 0
+        return Fitter(self.prior, self.rig, schedule, settings.points, count, settings.bad_mm, settings.seed)
+
+    def identity(self, free: bool = True) -> np.ndarray:
+        """Weights (I,) fitted to all sequences but the held-out one."""
+        settings = FitIdentitySettings()
+        training = [clouds for clouds in self.sequences if clouds.sequence != self.held_out]
+        fitter = self.fitter(settings, free)
+        heads, _, names = fit_identity(fitter, training, settings.key_frames, settings.free_scale)
+        print("key frames", *names, flush=True)
+        return heads.identity
+
+    def track(self, identity: np.ndarray, clouds: Any, free: bool = True) -> Heads:
+        """The track of one sequence."""
+        settings = FitSequenceSettings()
+        deviations = settings.smooth_expression, settings.smooth_degrees, settings.smooth_mm
+        smoothness = Smoothness(*deviations, settings.sweeps)
+        return fit_sequence(self.fitter(settings, free), identity, clouds, settings.window, smoothness, map)[0]
+
+    def measured(self, heads: Heads, clouds: Any) -> list[tuple[str, float, float, float]]:
+        """Name, face error in millimetres, and what `outside` says of every so many time steps."""
+        rows = []
+        for step in range(0, len(clouds), self.every):
+            mesh = level_set(self.prior, heads, step)
+            surface = visible_samples(truth_face(self.truth, clouds.sequence, step), self.capture, count=20_000)
+            face = measure(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False), surface)["face_median_mm"]
+            rows.append((f"{clouds.sequence}:{step}", face, *outside(mesh, self.rig, clouds.frame(step).alpha)))
+            print("{} {:.2f} mm, {:.2f} % outside, {:.1f} mm".format(*rows[-1]), flush=True)
+        return rows
+
+    def whole(self) -> dict[str, Any]:
+        """What the stages reach, and in which time."""
+        began = time.perf_counter()
+        identity = self.identity()
+        result: dict[str, Any] = {"identity_s": time.perf_counter() - began}
+        seconds, rows = 0.0, []
+        for clouds in self.sequences:
+            began = time.perf_counter()
+            heads = self.track(identity, clouds)
+            seconds += time.perf_counter() - began
+            rows += self.measured(heads, clouds)
+        names, faces, shares, farthest = zip(*rows, strict=True)
+        worst = int(np.argmax(faces))
+        middle = self.sequences[0].frame(len(self.sequences[0]) // 2)
+        return result | {
+            "s_per_frame": seconds / sum(map(len, self.sequences)),
+            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            **against_adam(self.fitter(FitSequenceSettings()), middle, identity),
+            "frames": len(rows),
+            "face_median_mm": float(np.median(faces)),
+            "face_median_worst_mm": faces[worst],
+            "worst": names[worst],
+            "outside_percent": float(np.mean(shares)),
+            "outside_mm": max(farthest),
+        }
+
+    def variant(self, name: str, change: Callable[[Frame], Frame] | None, free: bool = True) -> dict[str, float]:
+        """Face error and share outside of the held-out sequence where every frame is changed."""
+        bench = self if change is None else replace(self, sequences=[Altered(c, change) for c in self.sequences])
+        held_out = next(clouds for clouds in bench.sequences if clouds.sequence == self.held_out)
+        rows = bench.measured(bench.track(bench.identity(free), held_out, free), held_out)
+        _, faces, shares, _ = zip(*rows, strict=True)
+        return {
+            f"{name}_face_median_mm": float(np.median(faces)),
+            f"{name}_outside_percent": float(np.mean(shares)),
+        }
+
+
+def main() -> None:
+    """Fit every sequence of the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prior", type=Path, default=Path("pipeline/head/weights/head_prior.safetensors"))
+    parser.add_argument("--results", type=Path, default=Path("results/901"))
+    parser.add_argument("--capture", type=Path, default=Path("data/demo/901"))
+    parser.add_argument("--truth", type=Path, default=Path("../shared/captures/truth/901"))
+    parser.add_argument("--held-out", default="EXP-2-eyes", help="sequence that the identity does not see")
+    parser.add_argument("--every", type=int, default=1, help="measure every so many frames; all are fitted")
+    options = parser.parse_args()
+    compute_alike()
+    files = [sorted(options.results.glob(f"{name}/*/*.zarr.zip")) for name in ("clouds", "frames")]
+    bench = Bench(
+        load_prior(options.prior),
+        read_rig(options.results / "cameras.json"),
+        by_sequence(*files),
+        options.capture,
+        options.truth,
+        options.held_out,
+        options.every,
+    )
+    result = bench.whole()
+    result |= bench.variant("without_free_space", None, free=False)
+    for change in (bench.true_points, noisy, cluttered, holed):
+        result |= bench.variant(change.__name__, change)
+    print(json.dumps({key: round(value, 3) if isinstance(value, float) else value for key, value in result.items()}))
+
+
+if __name__ == "__main__":
+    main()

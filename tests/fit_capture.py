@@ -1,0 +1,50 @@
+"""Chunks of known heads for the tests of the fitting stages: clouds, and pictures of nothing but silhouettes."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.capture.cameras import Rig
+from pipeline.head.clouds import Frame
+from pipeline.head.prior import HeadPrior
+from pipeline.head.residuals import Heads
+from pipeline.meshing.cut import Plane
+from pipeline.meshing.head import mesh_head
+from pipeline.meshing.mesh import Mesh
+from pipeline.raster.embree import EmbreeRasterizer
+from pipeline.store.chunk import Array, write_chunk
+
+
+def head_mesh(prior: HeadPrior, heads: Heads, step: int, voxel_mm: float = 6) -> Mesh:
+    """The surface of one of several heads, down to the end of the prior's box."""
+    z_id = prior.z_id_from(torch.as_tensor(heads.identity, dtype=torch.float32))
+    z_exp = prior.z_exp_from(torch.as_tensor(heads.expression[step], dtype=torch.float32))
+    return mesh_head(prior, z_id, z_exp, heads.head_from_world[step], voxel_mm, 1.5, Plane(-2, 0))
+
+
+def silhouettes(rig: Rig, mesh: Mesh) -> np.ndarray:
+    """alpha (C, H, W) uint8 of a mesh before an upright rig, with a body: everything below the head is person too."""
+    drawn = EmbreeRasterizer().rasterize(mesh.vertices, mesh.faces, rig.cameras)
+    return np.stack([255 * np.maximum.accumulate(fragments.hit, axis=0) for fragments in drawn]).astype(np.uint8)
+
+
+def write_spans(folder: Path, frames: list[Frame]) -> tuple[Path, Path]:
+    """Frames of one sequence that follow each other as a chunk of clouds and a chunk of frames; their paths."""
+    points, normals = (np.concatenate([getattr(f, name) for f in frames]) for name in ("points", "normals"))
+    offsets = np.concatenate([[0], np.cumsum([len(frame.points) for frame in frames])])
+    start, stop = frames[0].step, frames[-1].step + 1
+    attributes = {"stage": "test", "subject": "s", "sequence": frames[0].sequence, "start": start, "stop": stop}
+    paths = tuple(folder / name / f"{start:06d}-{stop:06d}.zarr.zip" for name in ("clouds", "frames"))
+    write_chunk(
+        paths[0],
+        {
+            "points": Array(points.astype(np.float32), ("point", "xyz"), "m", "world"),
+            "normals": Array(normals.astype(np.float32), ("point", "xyz"), "1", "world"),
+            "offsets": Array(offsets, ("boundary",), "1", "rows"),
+        },
+        attributes,
+    )
+    alpha = np.stack([frame.alpha for frame in frames])
+    write_chunk(paths[1], {"alpha": Array(alpha, ("time", "camera", "row", "column"), "1", "head 255")}, attributes)
+    return paths
