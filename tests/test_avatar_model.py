@@ -21,6 +21,7 @@ from pipeline.avatar.model import Avatar
 from pipeline.avatar.planes import PAIRS, FeaturePlanes
 from pipeline.avatar.schedule import shared_noise
 from pipeline.errors import DataError
+from pipeline.store.chunk import Array, write_chunk
 from pipeline.store.reel import open_reels
 
 
@@ -244,6 +245,45 @@ def test_pixels_beyond_the_end_of_the_cameras_picture_are_not_trusted():
     assert target.trusted[:, :, 12:].all()
     mask[:, :, :5] = False  # the same picture with a mesh that ends there is a silhouette
     assert Target.from_pictures(target.rgb, alpha, mask).trusted.all()
+
+
+@given(top=st.integers(0, 20), left=st.integers(0, 20), height=st.integers(1, 20), width=st.integers(1, 20))
+@settings(max_examples=20, deadline=None)
+def test_a_crop_read_from_the_file_is_the_crop_of_the_whole_picture(large_pictures, top, left, height, width):
+    whole = [crop(part, top, left, height, width) for part in large_pictures[0]]
+    large_pictures.fit_in_memory = False
+    parts = large_pictures.cropped(0, top, left, height, width)
+    for part, expected in zip(parts, whole, strict=True):
+        for name, values in vars(expected).items():
+            assert torch.equal(getattr(part, name), values), name
+
+
+@pytest.fixture(scope="module")
+def large_pictures(tmp_path_factory):
+    """One view of 40x40 whose mesh and alpha disagree here and there."""
+    folder, noise = tmp_path_factory.mktemp("large"), np.random.default_rng(0)
+    record = {"subject": "s", "sequence": "S", "start": 0, "stop": 1, "cameras": ["a"]}
+    patches = noise.random((2, 5, 5)) < 0.8
+    mask, alpha = (np.kron(patch, np.ones((8, 8)))[None, None].astype(np.uint8) * 255 for patch in patches)
+    axes = ("time", "camera", "row", "column", "channel")
+    values = {
+        "buffers": {
+            "depth": noise.random(mask.shape, np.float32),
+            "normals": noise.random((*mask.shape, 3)).astype(np.float16),
+            "x_can": noise.random((*mask.shape, 5), np.float32),
+            "mask": mask,
+        },
+        "targets": {"rgb": noise.integers(0, 256, (*mask.shape, 3), np.uint8), "alpha": alpha},
+    }
+    for kind, arrays in values.items():
+        write_chunk(
+            folder / f"{kind}.zarr.zip", {n: Array(a, axes[: a.ndim], "", "") for n, a in arrays.items()}, record
+        )
+    write_chunk(folder / "t.zarr.zip", {"z_exp": Array(np.zeros((1, 4), np.float32), ("time", "code"), "", "")}, record)
+    with open_reels([folder / "buffers.zarr.zip"]) as buffers, open_reels([folder / "targets.zarr.zip"]) as targets:
+        pictures = Pictures(sequence_views(buffers["S"], targets["S"], folder / "t.zarr.zip", [0]))
+        assert 0.05 < pictures[0][1].trusted.float().mean() < 0.95
+        yield pictures
 
 
 def test_views_that_do_not_fit_together_are_refused(tmp_path):
