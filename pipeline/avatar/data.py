@@ -101,6 +101,11 @@ def stack(parts: list[Part]) -> Part:
     return type(parts[0])(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
+def moved(parts: tuple[Part, ...], device: torch.device) -> list[Part]:
+    """The same on another device."""
+    return [type(part)(**{name: tensor.to(device) for name, tensor in vars(part).items()}) for part in parts]
+
+
 class Pictures:
     """Reads views one by one. What is read stays in memory when all views fit there."""
 
@@ -120,10 +125,20 @@ class Pictures:
             self._cache[index] = found
         return found
 
+    def name(self, index: int) -> str:
+        """What a view is called in messages."""
+        view = self.views[index]
+        camera = list(camera_places(view.buffers))[view.camera]
+        return f"sequence {view.buffers.sequence}, step {view.step}, camera {camera}"
+
+    def sides(self, index: int) -> tuple[int, int]:
+        """Height and width of a view in pixels."""
+        return self.views[index].buffers.shape("mask")[1:]
+
     @cached_property
     def fit_in_memory(self) -> bool:
         """Whether all views together are small enough to be kept."""
-        return len(self.views) * math.prod(self.views[0].buffers.shape("mask")[1:]) * BYTES_PER_PIXEL <= CACHE_BYTES
+        return len(self) * math.prod(self.sides(0)) * BYTES_PER_PIXEL <= CACHE_BYTES
 
     def cropped(self, index: int, top: int, left: int, height: int, width: int) -> tuple[Buffers, Target]:
         """The same as a `crop` of a whole view; where views are not kept, only that part is read from the file."""

@@ -30,6 +30,17 @@ def draw_timesteps(count: int, terminal_share: float, generator: torch.Generator
     return torch.where(terminal, TRAINING_TIMESTEPS - 1, uniform)
 
 
+def snr_weights(timesteps: torch.Tensor, limit: float) -> torch.Tensor:
+    """Weights (B,) of the squared error of v at timesteps (B,): min(SNR + 1, limit) / (SNR + 1).
+
+    Min-SNR (Hang et al. 2023) for v, with SNR + 1 for SNR, since SNR is zero at the last timestep, which must count.
+    The squared error of v is SNR + 1 times that of the picture: a limit of 1 weighs all errors of the picture alike,
+    an infinite one all errors of v.
+    """
+    pictures_share = 1 - make_scheduler().alphas_cumprod.to(timesteps.device)[timesteps]  # 1 / (SNR + 1)
+    return (limit * pictures_share).clamp_max(1)
+
+
 def shared_noise(shape: tuple[int, int, int], count: int, seed: int) -> torch.Tensor:
     """(count, channels, height, width) standard normal numbers that depend on the seed and the shape only."""
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
