@@ -95,7 +95,8 @@ def test_a_crop_of_the_condition_is_the_condition_of_the_crop(pictures):
     assert torch.equal(part, whole[:, :, 2:10, 4:14])
 
 
-def test_expression_attention_changes_nothing_at_first_and_something_later():
+@pytest.mark.parametrize("kind", ["shared", "separate"])
+def test_expression_attention_changes_nothing_at_first_and_something_later(kind):
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
         in_channels=4,
@@ -111,9 +112,8 @@ def test_expression_attention_changes_nothing_at_first_and_something_later():
     x, t, text, tokens = torch.randn(2, 4, 8, 8), torch.tensor([3, 900]), torch.randn(2, 3, 8), torch.randn(2, 4, 8)
     with torch.no_grad():
         before = unet(x, t, text).sample
-        assert (
-            add_expression_attention(unet, 8) == 2 * 1 + 2 * 2
-        )  # down: 1 per level; up: 2 per level; none in the middle
+        # Down: 1 per level; up: 2 per level; none in the middle.
+        assert add_expression_attention(unet, kind) == 2 * 1 + 2 * 2
         after = unet(x, t, text, cross_attention_kwargs={"ip_hidden_states": tokens}).sample
         assert torch.equal(before, after)
         for name, parameter in unet.named_parameters():
@@ -193,9 +193,9 @@ def test_a_file_that_is_no_avatar_is_named(tmp_path):
 
 
 def test_a_missing_pretrained_model_is_named(tmp_path):
-    architecture = Architecture(backbone="pretrained", pretrained=str(tmp_path / "nowhere"))
+    architecture = Architecture(backbone="pretrained", base="none", pretrained=str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="nowhere"):
-        make_backbone(architecture, 73)
+        make_backbone(architecture, 73, None)
 
 
 def test_latent_autoencoder_at_tiny_size():

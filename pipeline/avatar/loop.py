@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from pipeline.avatar.checkpoint import Tensors, read_tensors, trained_tensors, write_tensors
 from pipeline.avatar.condition import Buffers
-from pipeline.avatar.data import Pictures, Target, crop, to_unit
+from pipeline.avatar.data import Pictures, Target, crop, enlarge, to_unit
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.recipe import Recipe
 from pipeline.avatar.schedule import draw_timesteps, make_scheduler
@@ -32,8 +32,9 @@ class Trainer:
         trained = {name: p for name, p in avatar.named_parameters() if p.requires_grad}
         networks = [p for name, p in trained.items() if not name.startswith("planes.")]
         groups = [{"params": networks}, {"params": [avatar.planes.values]}]
-        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, recipe.beta2), weight_decay=recipe.weight_decay)
         self.parameters = trained
+        self.limited = [p for name, p in trained.items() if recipe.limited == "all" or name.startswith("controlnet.")]
         self.average = {name: tensor.detach().clone() for name, tensor in trained_tensors(avatar).items()}
 
     @property
@@ -56,7 +57,7 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.gradient_limit)
+        torch.nn.utils.clip_grad_norm_(self.limited, self.recipe.gradient_limit)
         self.optimizer.step()
         self._update_average()
         self.step += 1
@@ -98,21 +99,28 @@ class Trainer:
         error = (v - self.scheduler.get_velocity(latents, noise, timesteps)).square().mean(1)  # (B, h', w')
         trusted = F.avg_pool2d(target.trusted[:, None].float(), avatar.autoencoder.factor)[:, 0]
         loss = (error * trusted).sum() / trusted.sum()
+        if not self.recipe.texture_weight:
+            return loss
         return loss + self.recipe.texture_weight * self._colour_error(colours, buffers, target)
 
     def _cropped(self, buffers: Buffers, target: Target, generator: torch.Generator) -> tuple[Buffers, Target]:
         factor, sides = self.avatar.autoencoder.factor, target.head.shape[1:]
         limits = (self.recipe.crop_height, self.recipe.crop_width)
         size = [min(limit, side) // factor * factor for limit, side in zip(limits, sides, strict=True)]
+        share = self.recipe.crop_share
+        if share < 1:
+            share += (1 - share) * float(torch.rand((), generator=generator))
+        window = [max(round(share * side), 1) for side in size]
         corner = [
-            int(torch.randint(side - cut + 1, (), generator=generator)) for side, cut in zip(sides, size, strict=True)
+            int(torch.randint(side - cut + 1, (), generator=generator)) for side, cut in zip(sides, window, strict=True)
         ]
-        return crop(buffers, *corner, *size), crop(target, *corner, *size)
+        return tuple(enlarge(crop(part, *corner, *window), *size) for part in (buffers, target))
 
     def _rates(self) -> tuple[float, float]:
-        """Learning rates of networks and planes: a linear rise for the networks, then one falling cosine for both."""
+        """Learning rates of networks and planes: a linear rise for the networks, then one fall for both."""
         done = max(self.step - self.recipe.texture_steps, 0)
         fall = 0.5 * (1 + math.cos(math.pi * done / max(self.recipe.steps, 1)))
+        fall = fall if self.recipe.rate_decay == "cosine" else 1.0
         rise = min(1.0, (done + 1) / (self.recipe.warmup_steps + 1))
         return self.recipe.learning_rate * fall * rise, self.recipe.plane_learning_rate * fall
 
