@@ -93,7 +93,7 @@ def crop(pictures: Part, top: int, left: int, height: int, width: int) -> Part:
 
 
 def enlarge(pictures: Part, height: int, width: int) -> Part:
-    """Pictures of another size: colours bilinearly, all else from the nearest pixel, so that geometry is never mixed."""
+    """Pictures of another size: colours bilinearly, the rest from the nearest pixel, so that no geometry is mixed."""
     size = {name: tensor.shape[1:3] for name, tensor in vars(pictures).items() if tensor.ndim > 2}
     if set(size.values()) == {(height, width)}:
         return pictures

@@ -15,7 +15,7 @@ def _pair(pair: tuple[int, int]) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def sphere(points: torch.Tensor) -> torch.Tensor:
-    """Longitude and latitude in [-1, 1], (P, 2), of points (P, 5) seen from the origin; the seam is at the back (-z)."""
+    """Longitude and latitude (P, 2) in [-1, 1] of points (P, 5) seen from the origin; the seam is at the back (-z)."""
     x, y, z = points[:, :3].unbind(1)
     return torch.stack([torch.atan2(x, z) / math.pi, torch.atan2(y, torch.hypot(x, z)) * 2 / math.pi], dim=1)
 

@@ -24,12 +24,12 @@ def load_pretrained(source: str, text: torch.Tensor | None = None) -> Pretrained
     """
     try:
         prediction = DDIMScheduler.load_config(source, subfolder="scheduler").get("prediction_type", "epsilon")
-        unet = UNet2DConditionModel.from_pretrained(source, subfolder="unet")
-        vae = AutoencoderKL.from_pretrained(source, subfolder="vae")
+        unet = UNet2DConditionModel.from_pretrained(source, subfolder="unet", use_safetensors=True)
+        vae = AutoencoderKL.from_pretrained(source, subfolder="vae", use_safetensors=True)
         text = _empty_prompt(source) if text is None else text
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{source}: no pretrained model to load ({error}); expected a hub id or a folder with the subfolders "
+            f"{source}: no pretrained model to load ({str(error).splitlines()[0]}); expected a hub id or a folder with the subfolders "
             "scheduler, unet, vae, tokenizer and text_encoder in diffusers' format"
         ) from error
     if prediction != "v_prediction":
@@ -45,6 +45,6 @@ def _empty_prompt(source: str) -> torch.Tensor:
     from transformers import CLIPTextModel, CLIPTokenizer  # takes seconds, and no other stage or backbone needs it
 
     tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
-    encoder = CLIPTextModel.from_pretrained(source, subfolder="text_encoder").eval()
+    encoder = CLIPTextModel.from_pretrained(source, subfolder="text_encoder", use_safetensors=True).eval()
     ids = tokenizer("", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt").input_ids
     return encoder(ids)[0]
