@@ -28,9 +28,10 @@ def load_pretrained(source: str, text: torch.Tensor | None = None) -> Pretrained
         vae = AutoencoderKL.from_pretrained(source, subfolder="vae", use_safetensors=True)
         text = _empty_prompt(source) if text is None else text
     except (OSError, ValueError) as error:
+        reason, *_ = str(error).splitlines()
         raise DataError(
-            f"{source}: no pretrained model to load ({str(error).splitlines()[0]}); expected a hub id or a folder with the subfolders "
-            "scheduler, unet, vae, tokenizer and text_encoder in diffusers' format"
+            f"{source}: no pretrained model to load ({reason}); expected a hub id or a folder with the "
+            "subfolders scheduler, unet, vae, tokenizer and text_encoder in diffusers' format"
         ) from error
     if prediction != "v_prediction":
         raise DataError(
