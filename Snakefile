@@ -13,6 +13,7 @@ include: "workflow/rules/geometry.smk"
 include: "workflow/rules/buffers.smk"
 include: "workflow/rules/avatar.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/ablations.smk"
 
 
 localrules:

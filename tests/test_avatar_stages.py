@@ -78,6 +78,21 @@ def test_training_learns(scene, reels):
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[50:55])  # the networks
 
 
+def test_crops_of_a_random_share_are_enlarged_to_the_crop(scene, reels):
+    trainer = tiny_trainer(scene, *reels, crop_share=0.5)
+    whole = trainer.pictures.batch([0, 1])
+    cut = [trainer._cropped(*whole, torch.Generator().manual_seed(seed)) for seed in range(8)]
+    assert {part.shape[1:3] for pair in cut for part in (pair[0].mask, pair[1].rgb)} == {(12, 12)}
+    # An enlarged picture repeats columns: the fewer different ones, the smaller the window was.
+    kinds = {len(torch.unique(pair[0].x_can[0, 6], dim=0)) for pair in cut}
+    assert len(kinds) > 1
+    (plain, _), (again, _) = (
+        tiny_trainer(scene, *reels)._cropped(*whole, torch.Generator().manual_seed(5)) for _ in range(2)
+    )
+    assert torch.equal(plain.x_can, again.x_can)
+    assert plain.x_can[0, 6].unique(dim=0).shape[0] > 6
+
+
 def test_a_loss_that_is_not_finite_stops(scene, reels):
     trainer = tiny_trainer(scene, *reels, texture_steps=0, steps=2)
     with torch.no_grad():
