@@ -20,13 +20,13 @@ from pipeline.avatar.data import (
     Target,
     camera_places,
     crop,
-    enlarge,
     sequence_views,
     stack,
     to_bytes,
     to_unit,
 )
 from pipeline.avatar.drawing import draw
+from pipeline.avatar.enlarge import enlarge
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.planes import PAIRS, FeaturePlanes
 from pipeline.avatar.schedule import shared_noise

@@ -29,11 +29,11 @@ class View:
     z_exp: np.ndarray
 
 
-def camera_places(buffers: Reel) -> dict[str, int]:
-    """Places on the camera axis by camera name."""
-    names = buffers.attributes.get("cameras")
-    if names is None or len(names) != buffers.shape("mask")[0]:
-        raise DataError(f"{buffers.paths[0]}: cameras are {names}; expected {buffers.shape('mask')[0]} names")
+def camera_places(reel: Reel, array: str = "mask") -> dict[str, int]:
+    """Places on the camera axis of an array by camera name."""
+    names = reel.attributes.get("cameras")
+    if names is None or len(names) != reel.shape(array)[0]:
+        raise DataError(f"{reel.paths[0]}: cameras are {names}; expected {reel.shape(array)[0]} names")
     return {name: place for place, name in enumerate(names)}
 
 
@@ -90,26 +90,6 @@ def crop(pictures: Part, top: int, left: int, height: int, width: int) -> Part:
     window = (slice(None), slice(top, top + height), slice(left, left + width))
     cut = {name: tensor[window] if tensor.ndim > 2 else tensor for name, tensor in vars(pictures).items()}
     return type(pictures)(**cut)
-
-
-def enlarge(pictures: Part, height: int, width: int) -> Part:
-    """Pictures of another size: colours bilinearly, the rest from the nearest pixel, so that no geometry is mixed."""
-    size = {name: tensor.shape[1:3] for name, tensor in vars(pictures).items() if tensor.ndim > 2}
-    if set(size.values()) == {(height, width)}:
-        return pictures
-    parts = {}
-    for name, tensor in vars(pictures).items():
-        if name == "rgb":
-            smooth = F.interpolate(tensor.permute(0, 3, 1, 2).float(), (height, width), mode="bilinear")
-            tensor = smooth.permute(0, 2, 3, 1).round().to(torch.uint8)
-        elif name in size:
-            row, column = (
-                ((torch.arange(new) + 0.5) * old / new).long()
-                for new, old in zip((height, width), size[name], strict=True)
-            )
-            tensor = tensor[:, row][:, :, column]
-        parts[name] = tensor
-    return type(pictures)(**parts)
 
 
 def stack(parts: list[Part]) -> Part:

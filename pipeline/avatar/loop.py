@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 from pipeline.avatar.checkpoint import Tensors, read_tensors, trained_tensors, write_tensors
 from pipeline.avatar.condition import Buffers
-from pipeline.avatar.data import Pictures, Target, crop, enlarge, to_unit
+from pipeline.avatar.data import Pictures, Target, crop, to_unit
+from pipeline.avatar.enlarge import enlarge
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.recipe import Recipe
 from pipeline.avatar.schedule import draw_timesteps, make_scheduler
