@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import ConfigError
-from pipeline.plan import Plan, read_table, require_known
+from pipeline.plan import DRIVES, Plan, read_table, require_known
 from pipeline.presets import ABLATIONS, PRESETS, laid_over
 from pipeline.settings.ablations import AblationsSettings
 from pipeline.settings.calibrate import CalibrateSettings
@@ -26,6 +26,7 @@ from pipeline.settings.prior import PriorSettings
 from pipeline.settings.rasterize import RasterizeSettings
 from pipeline.settings.render import RenderSettings
 from pipeline.settings.report import ReportSettings
+from pipeline.settings.retarget import RetargetSettings
 from pipeline.settings.rig import RigSettings
 from pipeline.settings.train import TrainSettings
 
@@ -50,6 +51,7 @@ class Films(Section):
 
     cameras: list[str] = Field([], description="training cameras that the held-out sequences are rendered from too")
     orbits: list[str] = Field([], description="sequences that also drive the head on a path round it")
+    drivers: list[str] = Field([], description="sequences of other people that drive the head, as subject~sequence")
 
 
 class Settings(Section):
@@ -65,6 +67,7 @@ class Settings(Section):
     head_prior: str | None = Field(None, description="weights of a head prior; none means the one that is shipped")
     ict_facekit: str | None = Field(None, description="ict_facekit.npz, only needed to train a head prior anew")
     span: int = Field(8, ge=1, le=100_000, description="time steps per chunk; no result depends on it")
+    avatars: list[str] = Field([], description="subjects that get an avatar; none named means all")
     split: Split
     films: Films = Films()
     calibrate: CalibrateSettings = CalibrateSettings()
@@ -73,6 +76,7 @@ class Settings(Section):
     fit_identity: FitIdentitySettings = FitIdentitySettings()
     fit_sequence: FitSequenceSettings = FitSequenceSettings()
     mesh: MeshSettings = MeshSettings()
+    retarget: RetargetSettings = RetargetSettings()
     rig: RigSettings = RigSettings()
     rasterize: RasterizeSettings = RasterizeSettings()
     isolate: IsolateSettings = IsolateSettings()
@@ -103,6 +107,9 @@ class Settings(Section):
         split = self.split
         plan = Plan(read_table(Path(self.captures)), self.ingest.stride, self.span, split.cameras, split.sequences)
         plan.check()
+        require_known("avatars", self.avatars, plan.subjects())
+        drivers = [f"{recording.subject}{DRIVES}{recording.sequence}" for recording in plan.recordings]
+        require_known("films.drivers", self.films.drivers, drivers)
         require_known("films.orbits", self.films.orbits, [recording.sequence for recording in plan.recordings])
         for subject in plan.subjects():
             require_known("films.cameras", self.films.cameras, plan.cameras(subject), f" for subject {subject}")

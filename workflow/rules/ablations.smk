@@ -7,7 +7,7 @@ localrules:
 
 rule ablations:
     input:
-        expand("<results>/{subject}/ablations.md", subject=PLAN.subjects()),
+        expand("<results>/{subject}/ablations.md", subject=AVATARS),
 
 
 use rule train as ablation_train with:

@@ -25,6 +25,7 @@ def shipped(path):
 
 
 HEAD_PRIOR = SETTINGS.head_prior or shipped("pipeline/head/weights/head_prior.safetensors")
+AVATARS = SETTINGS.avatars or PLAN.subjects()
 HELD_OUT_CAMERAS = ",".join(PLAN.held_out_cameras)
 HELD_OUT_SEQUENCES = ",".join(PLAN.held_out_sequences)
 
@@ -38,6 +39,8 @@ pathvars:
 wildcard_constraints:
     subject=r"[^/]+",
     sequence=r"[^/]+",
+    driver=r"[^/~]+",
+    motion=r"[^/~]+",
     rig=r"capture|orbit",
     ablation="|".join(configuration.ABLATIONS),
     span=r"\d{6}-\d{6}",
@@ -46,7 +49,8 @@ wildcard_constraints:
 def job(stage, **options):
     """Arguments of a stage: its settings, the digest of its code, and options that may be functions of wildcards.
 
-    A rule with the wildcard {ablation} gets that variant's settings. One string, because Snakemake compares params as an unordered set of values without their names.
+    A rule with the wildcard {ablation} gets that variant's settings. One string, because Snakemake compares params
+    as an unordered set of values without their names.
     """
 
     def arguments(wildcards):
@@ -114,6 +118,12 @@ def films(subject, suffix, rigs=("capture", "orbit"), folder="renders"):
     ]
 
 
+def driven_films(subject):
+    """Films of a subject's head driven by others."""
+    drivers = [name for name in SETTINGS.films.drivers if PLAN.actor(subject, name)[0] != subject]
+    return [f"{SETTINGS.results}/{subject}/renders/{name}/capture.mp4" for name in drivers]
+
+
 def film_cameras(wildcards):
     """Cameras that a sequence is rendered from: the held-out ones, for held-out sequences those of the films too."""
     more = SETTINGS.films.cameras if wildcards.sequence in PLAN.held_out_sequences else []
@@ -124,6 +134,12 @@ def rig_file(wildcards):
     """The still rig of the capture, or the orbit that belongs to a sequence."""
     name = "capture" if wildcards.rig == "capture" else f"orbit/{wildcards.sequence}"
     return f"{SETTINGS.results}/{wildcards.subject}/rigs/{name}.json"
+
+
+def real_pictures(wildcards):
+    """What really happened in a sequence: the isolated heads of whoever plays it."""
+    actor, sequence = PLAN.actor(wildcards.subject, wildcards.sequence)
+    return chunks("targets/{sequence}/{span}.zarr.zip", actor, [sequence])
 
 
 def calibration(wildcards):
