@@ -39,9 +39,9 @@ PRESETS: dict[str, Values] = {
                 "plane_size": 512,
                 "plane_features": 16,
                 "plane_spread": 1.0,
-                # For the ablations without the pretrained model: a U-Net of its size.
+                # For the ablations without the pretrained model: a U-Net with about as many weights.
                 "patch": 8,
-                "channels": (320, 640, 1280, 1280),
+                "channels": (288, 576, 1152, 1152),
                 "attention_levels": 3,
                 "layers": 2,
                 "heads": 8,

@@ -265,3 +265,13 @@ def test_buffers_of_another_code_matter(model, pictures):
     buffers = pictures[4][0]
     other = Buffers(**vars(buffers) | {"z_exp": buffers.z_exp + 1})
     assert not torch.equal(*(avatar.render(part, noise, 1, 0.0) for part in (buffers, other)))
+
+
+@pytest.mark.parametrize("name", ["no_diffusion", "no_prior"])
+def test_without_the_pretrained_model_the_paper_trains_a_unet_of_its_size(name):
+    architecture = load(DEMO | {"preset": "paper"}).ablated(name).train.architecture
+    with torch.device("meta"):
+        avatar = Avatar(architecture, CODE_SIZE)
+    assert all(parameter.requires_grad for parameter in avatar.parameters())
+    assert count(avatar.unet) == pytest.approx(865_910_724 + expected_expression_size("shared"), rel=0.05)
+    assert avatar.latent_shape(512, 512)[1:] == (64, 64)
