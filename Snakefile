@@ -10,9 +10,11 @@ configfile: "config.yaml"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/capture.smk"
 include: "workflow/rules/geometry.smk"
+include: "workflow/rules/driving.smk"
 include: "workflow/rules/buffers.smk"
 include: "workflow/rules/avatar.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/ablations.smk"
 
 
 localrules:
@@ -22,4 +24,4 @@ localrules:
 rule all:
     default_target: True
     input:
-        expand("<results>/{subject}/report.html", subject=PLAN.subjects()),
+        expand("<results>/{subject}/report.html", subject=AVATARS),

@@ -6,12 +6,14 @@ Only the Snakefile imports this; a stage imports its own settings, so that its c
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import ConfigError
-from pipeline.plan import Plan, read_table, require_known
+from pipeline.plan import DRIVES, Plan, read_table, require_known
+from pipeline.presets import ABLATIONS, PRESETS, laid_over
+from pipeline.settings.ablations import AblationsSettings
 from pipeline.settings.calibrate import CalibrateSettings
 from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.settings.fit_identity import FitIdentitySettings
@@ -24,6 +26,7 @@ from pipeline.settings.prior import PriorSettings
 from pipeline.settings.rasterize import RasterizeSettings
 from pipeline.settings.render import RenderSettings
 from pipeline.settings.report import ReportSettings
+from pipeline.settings.retarget import RetargetSettings
 from pipeline.settings.rig import RigSettings
 from pipeline.settings.train import TrainSettings
 
@@ -48,16 +51,23 @@ class Films(Section):
 
     cameras: list[str] = Field([], description="training cameras that the held-out sequences are rendered from too")
     orbits: list[str] = Field([], description="sequences that also drive the head on a path round it")
+    drivers: list[str] = Field([], description="sequences of other people that drive the head, as subject~sequence")
 
 
 class Settings(Section):
     """config.yaml: where the captures are, what is held out, and one section of settings per stage."""
 
+    preset: Literal["demo", "paper"] = Field(
+        "demo",
+        description="values that the sections below start from; what stands in a section itself wins (the defaults "
+        "shown are the demo's; pipeline/presets.py lists the paper's)",
+    )
     captures: str = Field(description="table of the recordings: subject, sequence, folder, frames")
     results: str = Field("results", min_length=1, description="folder that everything is written under")
     head_prior: str | None = Field(None, description="weights of a head prior; none means the one that is shipped")
     ict_facekit: str | None = Field(None, description="ict_facekit.npz, only needed to train a head prior anew")
     span: int = Field(8, ge=1, le=100_000, description="time steps per chunk; no result depends on it")
+    avatars: list[str] = Field([], description="subjects that get an avatar; none named means all")
     split: Split
     films: Films = Films()
     calibrate: CalibrateSettings = CalibrateSettings()
@@ -66,6 +76,7 @@ class Settings(Section):
     fit_identity: FitIdentitySettings = FitIdentitySettings()
     fit_sequence: FitSequenceSettings = FitSequenceSettings()
     mesh: MeshSettings = MeshSettings()
+    retarget: RetargetSettings = RetargetSettings()
     rig: RigSettings = RigSettings()
     rasterize: RasterizeSettings = RasterizeSettings()
     isolate: IsolateSettings = IsolateSettings()
@@ -74,16 +85,31 @@ class Settings(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     report: ReportSettings = ReportSettings()
     prior: PriorSettings = PriorSettings()
+    ablations: AblationsSettings = AblationsSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_preset(cls, values: Any) -> Any:
+        name = values.get("preset", "demo") if isinstance(values, dict) else None
+        known = isinstance(name, str) and name in PRESETS  # if not, the check of the fields says so
+        return laid_over(PRESETS[name], values) if known else values
 
     def stage(self, name: str) -> str:
         """A stage's settings as canonical JSON, for its command line and for Snakemake to compare."""
         return json.dumps(getattr(self, name).model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def ablated(self, name: str) -> "Settings":
+        """The same settings with one part of the method left out or replaced."""
+        return Settings.model_validate(laid_over(self.model_dump(), ABLATIONS[name]))
 
     def plan(self) -> Plan:
         """Read the capture table and check every name in the config against it. Raises ConfigError."""
         split = self.split
         plan = Plan(read_table(Path(self.captures)), self.ingest.stride, self.span, split.cameras, split.sequences)
         plan.check()
+        require_known("avatars", self.avatars, plan.subjects())
+        drivers = [f"{recording.subject}{DRIVES}{recording.sequence}" for recording in plan.recordings]
+        require_known("films.drivers", self.films.drivers, drivers)
         require_known("films.orbits", self.films.orbits, [recording.sequence for recording in plan.recordings])
         for subject in plan.subjects():
             require_known("films.cameras", self.films.cameras, plan.cameras(subject), f" for subject {subject}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import ConfigError
 
+DRIVES = "~"  # between driver and sequence, in the name of a sequence that drives another head
 COLUMNS = ("subject", "sequence", "folder", "frames")
 
 
@@ -45,7 +46,7 @@ def _recording(row: dict[str, str], where: str) -> Recording:
         if not row[column]:
             raise ConfigError(f"{where}, column {column}: empty; expected a value")
     for column in ("subject", "sequence"):
-        if "/" in row[column] or row[column].startswith("."):
+        if "/" in row[column] or DRIVES in row[column] or row[column].startswith("."):
             raise ConfigError(f"{where}, column {column}: {row[column]!r} cannot be the name of a folder")
     if not row["frames"].isascii() or not row["frames"].isdigit() or int(row["frames"]) < 1:
         raise ConfigError(f"{where}, column frames: {row['frames']!r}; expected a whole number of at least 1")
@@ -85,9 +86,15 @@ class Plan:
         """The sequences of a subject that training sees."""
         return [sequence for sequence in self.sequences(subject) if sequence not in self.held_out_sequences]
 
+    def actor(self, subject: str, sequence: str) -> tuple[str, str]:
+        """Who plays a sequence, and its name there: the driver of `driver~sequence`, else the subject."""
+        driver, _, motion = sequence.rpartition(DRIVES)
+        return driver or subject, motion
+
     def frames(self, subject: str, sequence: str) -> int:
         """Frames of the videos, as the table says."""
-        return next(r.frames for r in self.recordings if (r.subject, r.sequence) == (subject, sequence))
+        played = self.actor(subject, sequence)
+        return next(r.frames for r in self.recordings if (r.subject, r.sequence) == played)
 
     def steps(self, subject: str, sequence: str) -> int:
         """Time steps of a sequence: frames 0, stride, 2 stride, ..."""

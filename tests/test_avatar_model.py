@@ -15,8 +15,18 @@ from pipeline.avatar.autoencoder import LatentAutoencoder, SpaceToDepth
 from pipeline.avatar.backbone import make_backbone
 from pipeline.avatar.checkpoint import read_avatar, trained_tensors, write_avatar
 from pipeline.avatar.condition import Buffers, Units, as_picture, condition
-from pipeline.avatar.data import Pictures, Target, camera_places, crop, sequence_views, stack, to_bytes, to_unit
+from pipeline.avatar.data import (
+    Pictures,
+    Target,
+    camera_places,
+    crop,
+    sequence_views,
+    stack,
+    to_bytes,
+    to_unit,
+)
 from pipeline.avatar.drawing import draw
+from pipeline.avatar.enlarge import enlarge
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.planes import PAIRS, FeaturePlanes
 from pipeline.avatar.schedule import shared_noise
@@ -96,7 +106,8 @@ def test_a_crop_of_the_condition_is_the_condition_of_the_crop(pictures):
     assert torch.equal(part, whole[:, :, 2:10, 4:14])
 
 
-def test_expression_attention_changes_nothing_at_first_and_something_later():
+@pytest.mark.parametrize("kind", ["shared", "separate"])
+def test_expression_attention_changes_nothing_at_first_and_something_later(kind):
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
         in_channels=4,
@@ -112,9 +123,8 @@ def test_expression_attention_changes_nothing_at_first_and_something_later():
     x, t, text, tokens = torch.randn(2, 4, 8, 8), torch.tensor([3, 900]), torch.randn(2, 3, 8), torch.randn(2, 4, 8)
     with torch.no_grad():
         before = unet(x, t, text).sample
-        assert (
-            add_expression_attention(unet, 8) == 2 * 1 + 2 * 2
-        )  # down: 1 per level; up: 2 per level; none in the middle
+        # Down: 1 per level; up: 2 per level; none in the middle.
+        assert add_expression_attention(unet, kind) == 2 * 1 + 2 * 2
         after = unet(x, t, text, cross_attention_kwargs={"ip_hidden_states": tokens}).sample
         assert torch.equal(before, after)
         for name, parameter in unet.named_parameters():
@@ -124,6 +134,28 @@ def test_expression_attention_changes_nothing_at_first_and_something_later():
         other = unet(x, t, text, cross_attention_kwargs={"ip_hidden_states": -tokens}).sample
     assert not torch.equal(after, moved)
     assert not torch.equal(moved, other)
+
+
+@given(height=st.integers(2, 30), width=st.integers(2, 30), seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_enlarged_geometry_is_the_nearest_pixels_and_colours_are_bilinear(height, width, seed):
+    generator = torch.Generator().manual_seed(seed)
+    old = torch.randint(2, 20, (2,), generator=generator).tolist()
+    rgb = torch.randint(256, (2, *old, 3), generator=generator, dtype=torch.uint8)
+    head = torch.rand(2, *old, generator=generator) > 0.5
+    target = enlarge(Target(rgb, head, ~head), height, width)
+    assert target.rgb.shape == (2, height, width, 3)
+    assert target.rgb.dtype == torch.uint8
+    for i, j in ((0, 0), (height - 1, width // 2), (height // 2, width - 1)):
+        y, x = (min(max((k + 0.5) * size / new, 0), size) for k, size, new in ((i, old[0], height), (j, old[1], width)))
+        assert torch.equal(target.head[:, i, j], head[:, int(y), int(x)])
+        assert torch.equal(target.trusted[:, i, j], ~head[:, int(y), int(x)])
+        y, x = (min(max(at - 0.5, 0), size - 1) for at, size in ((y, old[0]), (x, old[1])))
+        a, b = min(int(y), old[0] - 2), min(int(x), old[1] - 2)
+        square, dy, dx = rgb[:, a : a + 2, b : b + 2].double(), y - a, x - b
+        rows = (1 - dx) * square[:, :, 0] + dx * square[:, :, 1]
+        expected = (1 - dy) * rows[:, 0] + dy * rows[:, 1]
+        assert (target.rgb[:, i, j] - expected).abs().max() <= 0.51
 
 
 @given(patch=st.integers(1, 4), seed=st.integers(0, 100))
@@ -194,9 +226,9 @@ def test_a_file_that_is_no_avatar_is_named(tmp_path):
 
 
 def test_a_missing_pretrained_model_is_named(tmp_path):
-    architecture = Architecture(backbone="pretrained", pretrained=str(tmp_path / "nowhere"))
+    architecture = Architecture(backbone="pretrained", base="none", pretrained=str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="nowhere"):
-        make_backbone(architecture, 73)
+        make_backbone(architecture, 73, None)
 
 
 def test_latent_autoencoder_at_tiny_size():

@@ -95,12 +95,6 @@ def test_what_a_broken_loss_names(pictures):
     assert all(np.array_equal(trainer.average[name], tensor) for name, tensor in before.items())
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without CUDA")
-def test_precision_that_the_device_lacks_is_refused(pictures):
-    with pytest.raises(PipelineError, match="precision is bf16 but there is no CUDA device"):
-        trained(pictures, precision="bf16")
-
-
 def test_a_batch_that_cannot_be_shared_out_is_refused(pictures):
     with pytest.raises(PipelineError, match="batch of 4 pictures; expected a multiple of 1 processes times 3"):
         trained(pictures, accumulation=3)

@@ -46,10 +46,12 @@ def table(capture: Path, *rows: str) -> Path:
 
 def test_demo_config_is_valid_and_its_plan_is_the_demo():
     demo = config.load(DEMO).plan()
-    assert demo.subjects() == ["901"]
+    assert demo.subjects() == ["901", "902"]
     assert demo.training("901") == ["EXP-5-mouth", "EMO-1-shout+laugh"]
     assert len(demo.cameras("901")) == 13
     assert demo.spans("901", "EXP-2-eyes") == ["000000-000008", "000008-000012"]
+    assert demo.actor("901", "902~FREE") == ("902", "FREE")
+    assert demo.spans("901", "902~FREE") == demo.spans("902", "FREE")
 
 
 def test_schema_file_is_the_models_schema():
@@ -63,7 +65,7 @@ def test_schema_file_is_the_models_schema():
         ("ingest.stride", 0, "config: ingest.stride: Input should be greater than or equal to 1; it is 0"),
         ("span", "long", "config: span: Input should be a valid integer"),
         ("split.cameras", [], "config: split.cameras: List should have at least 1 item"),
-        ("nonsense", 1, "config: nonsense: unknown key; allowed: calibrate, captures, "),
+        ("nonsense", 1, "config: nonsense: unknown key; allowed: ablations, avatars, calibrate, "),
     ],
 )
 def test_a_wrong_value_is_one_line_with_its_key(key, value, message):
@@ -101,6 +103,8 @@ def test_every_fault_gets_its_own_line_and_a_missing_key_says_what_is_expected()
             "split.sequences: holds out all of subject 901; nothing is left to train on",
         ),
         ("captures", "nothing.tsv", "nothing.tsv: no such file; expected a table with the columns subject, "),
+        ("avatars", ["903"], "avatars: unknown '903'; allowed: 901, 902"),
+        ("films.drivers", ["902"], "films.drivers: unknown '902'; allowed: 901~EXP-5-mouth, "),
     ],
 )
 def test_a_name_that_the_captures_lack_is_one_line_with_the_allowed_ones(key, value, message):
@@ -118,6 +122,7 @@ def test_a_name_that_the_captures_lack_is_one_line_with_the_allowed_ones(key, va
         ("1\ts\tFOLDER\tten", "row 2, column frames: 'ten'; expected a whole number of at least 1"),
         ("1\ts\tnowhere\t4", "row 2, column folder: no folder nowhere"),
         ("1\ta/b\tFOLDER\t4", "row 2, column sequence: 'a/b' cannot be the name of a folder"),
+        ("1~2\ta\tFOLDER\t4", "row 2, column subject: '1~2' cannot be the name of a folder"),
         ("1\tfirst\tFOLDER\t4", "row 2, column sequence: first of 1 was named before"),
         ("1\ts\tFOLDER\t4\tmore", "row 2: more than 4 columns"),
     ],

@@ -168,6 +168,16 @@ def test_large_film_is_named_not_embedded(ball: Path) -> None:
     assert [film.uri for film in films] == [None, None]
 
 
+def test_films_of_drivers_name_them_and_count_as_unseen(tmp_path):
+    paths = [tmp_path / "renders" / name / "capture.mp4" for name in ("A", "2~NOD")]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"a film")
+    driven, own = read_films(paths, [], largest_mb=1)
+    assert (driven.title, driven.held_out) == ("driven by 2, who is beside", True)
+    assert (own.title, own.held_out) == ("avatar beside the real head", False)
+
+
 def test_page_without_headline_pictures(ball: Path, tmp_path: Path) -> None:
     """Nothing held out both ways: the page shows rendered pictures, and the table the splits there are."""
     files = files_of(ball)

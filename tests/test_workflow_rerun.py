@@ -66,12 +66,12 @@ class Project:
         """Write config.yaml."""
         self.write("config.yaml", yaml.safe_dump(config))
 
-    def record(self, sequence: str, frames: int) -> None:
+    def record(self, sequence: str, frames: int, subject: str = "7") -> None:
         """Add a sequence to the capture and to the table."""
         for camera in CAMERAS:
             self.write(f"capture/sequences/{sequence}/images/cam_{camera}.mp4", f"{sequence} {camera}")
         with (self.folder / "captures.tsv").open("a") as table:
-            table.write(f"7\t{sequence}\tcapture\t{frames}\n")
+            table.write(f"{subject}\t{sequence}\tcapture\t{frames}\n")
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Snakemake in the copy, standard error within standard output."""
@@ -202,6 +202,25 @@ def test_a_new_training_sequence_keeps_frames_and_clouds_of_the_others(project):
     assert schedule["ingest"] == {"results/7/frames/new/000000-000002.zarr.zip"}
     assert schedule["pointcloud"] == {"results/7/clouds/new/000000-000002.zarr.zip"}
     assert schedule.keys() == {"ingest"} | AFTER_FRAMES
+
+
+def test_a_driver_is_tracked_and_drives_but_changes_no_figure(project):
+    project.record("nod", 3, subject="8")
+    films = {**project.config["films"], "drivers": ["8~nod"]}
+    project.write_config({**project.config, "avatars": ["7"], "films": films})
+    schedule = project.schedule()
+    assert schedule["retarget"] == {"results/7/tracks/8~nod.zarr.zip"}
+    driven = {output for outputs in schedule.values() for output in outputs if "results/7/" in output}
+    assert driven == {
+        "results/7/tracks/8~nod.zarr.zip",
+        *(f"results/7/meshes/8~nod/{span}.zarr.zip" for span in ("000000-000002", "000002-000003")),
+        *(f"results/7/buffers/8~nod/capture/{span}.zarr.zip" for span in ("000000-000002", "000002-000003")),
+        "results/7/renders/8~nod/capture.zarr.zip",
+        "results/7/renders/8~nod/capture.mp4",
+        "results/7/report.html",
+        "results/7/contact_sheet.png",
+    }
+    assert not schedule.keys() & {"train", "evaluate"}
 
 
 def test_another_order_of_held_out_cameras_is_another_film(project):

@@ -33,11 +33,11 @@ class View:
     z_exp: np.ndarray
 
 
-def camera_places(buffers: Reel) -> dict[str, int]:
-    """Places on the camera axis by camera name."""
-    names = buffers.attributes.get("cameras")
-    if names is None or len(names) != buffers.shape("mask")[0]:
-        raise DataError(f"{buffers.paths[0]}: cameras are {names}; expected {buffers.shape('mask')[0]} names")
+def camera_places(reel: Reel, array: str = "mask") -> dict[str, int]:
+    """Places on the camera axis of an array by camera name."""
+    names = reel.attributes.get("cameras")
+    if names is None or len(names) != reel.shape(array)[0]:
+        raise DataError(f"{reel.paths[0]}: cameras are {names}; expected {reel.shape(array)[0]} names")
     return {name: place for place, name in enumerate(names)}
 
 

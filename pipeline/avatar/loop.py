@@ -8,10 +8,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from diffusers import ModelMixin
 
 from pipeline.avatar.checkpoint import Tensors, read_tensors, trained_tensors, write_tensors
 from pipeline.avatar.condition import Buffers
-from pipeline.avatar.data import Pictures, Target, moved, to_unit
+from pipeline.avatar.data import Pictures, Rectangle, Target, moved, to_unit
+from pipeline.avatar.enlarge import enlarge
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.processes import make_accelerator, over_processes, sum_gradients
 from pipeline.avatar.recipe import Recipe
@@ -50,18 +52,20 @@ class Trainer:
     """
 
     def __init__(self, avatar: Avatar, pictures: Pictures, recipe: Recipe):
-        self.accelerator = make_accelerator(recipe.precision, recipe.batch, recipe.accumulation)
+        self.accelerator = make_accelerator(recipe.batch, recipe.accumulation)
         self.avatar, self.pictures, self.recipe = avatar.to(self.accelerator.device), pictures, recipe
         self.scheduler = make_scheduler()
         self.step = 0
         if recipe.checkpointing:
-            for network in (avatar.unet, avatar.controlnet):
-                network.enable_gradient_checkpointing()
+            for network in avatar.modules():
+                if isinstance(network, ModelMixin):
+                    network.enable_gradient_checkpointing()
         trained = {name: p for name, p in avatar.named_parameters() if p.requires_grad}
         networks = [p for name, p in trained.items() if not name.startswith("planes.")]
         groups = [{"params": networks}, {"params": [avatar.planes.values]}]
-        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, recipe.beta2), weight_decay=recipe.weight_decay)
         self.parameters = trained
+        self.limited = [p for name, p in trained.items() if recipe.limited == "all" or name.startswith("controlnet.")]
         self.average = {name: tensor.detach().clone() for name, tensor in trained_tensors(avatar).items()}
 
     @property
@@ -76,19 +80,18 @@ class Trainer:
 
     def train_step(self) -> float:
         """One step of the optimizer; returns the loss. Raises PipelineError when it is not finite."""
-        parts = self._parts()
+        parts = self.parts()
         counts = over_processes(self.accelerator, torch.stack([part.counts() for part in parts]).sum(0)).clamp_min(1)
         self.optimizer.zero_grad(set_to_none=True)
         loss = torch.zeros((), device=self.accelerator.device)
         for part in parts:
-            with self.accelerator.autocast():
-                share = self._loss(part, counts)
+            share = self._loss(part, counts)
             if not torch.isfinite(share):
                 raise self._broken(f"the loss is {share.item()}", part.indices)
             share.backward()
             loss += share.detach()
         sum_gradients(self.accelerator, self.parameters.values())
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.gradient_limit)
+        norm = torch.nn.utils.clip_grad_norm_(self.limited, self.recipe.gradient_limit)
         if not torch.isfinite(norm):
             raise self._broken(f"the gradient's norm is {norm.item()}", [i for part in parts for i in part.indices])
         for group, rate in zip(self.optimizer.param_groups, self.rates(), strict=True):
@@ -115,7 +118,7 @@ class Trainer:
         }
         return [orders[place // count][place % count] for place in places]
 
-    def _parts(self) -> list[Part]:
+    def parts(self) -> list[Part]:
         """This process's parts of the step's batch. Random numbers are drawn for the whole batch, then cut."""
         recipe, device = self.recipe, self.accelerator.device
         size = recipe.batch // (self.accelerator.num_processes * recipe.accumulation)
@@ -125,29 +128,33 @@ class Trainer:
         if self.step < recipe.texture_steps:
             return [Part(indices[cut], *moved(self.pictures.batch(indices[cut]), device)) for cut in cuts]
         generator = self._generator(self.step)
-        rectangle = self._rectangle(indices[0], generator)
-        shape = self.avatar.latent_shape(*rectangle[2:])
+        window, sides = self._window(indices[0], generator)
+        shape = self.avatar.latent_shape(*sides)
         noise = torch.randn(recipe.batch, *shape, generator=generator)
         timesteps = draw_timesteps(recipe.batch, recipe.terminal_share, generator)
         return [
             Part(
                 indices[cut],
-                *moved(self.pictures.batch(indices[cut], rectangle), device),
+                *(enlarge(part, *sides) for part in moved(self.pictures.batch(indices[cut], window), device)),
                 noise[cut].to(device),
                 timesteps[cut].to(device),
             )
             for cut in cuts
         ]
 
-    def _rectangle(self, index: int, generator: torch.Generator) -> tuple[int, int, int, int]:
-        """Top, left, height and width of the step's crops."""
-        factor, sides = self.avatar.autoencoder.factor, self.pictures.sides(index)
-        limits = (self.recipe.crop_height, self.recipe.crop_width)
-        size = [min(limit, side) // factor * factor for limit, side in zip(limits, sides, strict=True)]
-        corner = [
-            int(torch.randint(side - cut + 1, (), generator=generator)) for side, cut in zip(sides, size, strict=True)
-        ]
-        return (*corner, *size)
+    def _window(self, index: int, generator: torch.Generator) -> tuple[Rectangle, tuple[int, int]]:
+        """What is cut out of the step's pictures, and the height and width that it is enlarged to."""
+        recipe, factor, whole = self.recipe, self.avatar.autoencoder.factor, self.pictures.sides(index)
+        limits = (recipe.crop_height, recipe.crop_width)
+        height, width = (min(limit, side) // factor * factor for limit, side in zip(limits, whole, strict=True))
+        share = recipe.crop_share
+        if share < 1:
+            share += (1 - share) * float(torch.rand((), generator=generator))
+        cut = [max(round(share * side), 1) for side in (height, width)]
+        top, left = (
+            int(torch.randint(side - part + 1, (), generator=generator)) for side, part in zip(whole, cut, strict=True)
+        )
+        return (top, left, *cut), (height, width)
 
     def _loss(self, part: Part, counts: torch.Tensor) -> torch.Tensor:
         """The part's share of the loss: squared error of v, and of the texture's colours where both say head."""
@@ -164,8 +171,10 @@ class Trainer:
         error = error * snr_weights(part.timesteps, self.recipe.snr_limit)[:, None, None]
         factor = avatar.autoencoder.factor
         trusted = F.avg_pool2d(target.trusted[:, None].float(), factor)[:, 0] * factor**2
-        colour = self.recipe.texture_weight * self._colour_error(colours, part) / head_pixels
-        return (error * trusted).sum() / trusted_pixels + colour
+        loss = (error * trusted).sum() / trusted_pixels
+        if not self.recipe.texture_weight:
+            return loss
+        return loss + self.recipe.texture_weight * self._colour_error(colours, part) / head_pixels
 
     @staticmethod
     def _colour_error(colours: torch.Tensor, part: Part) -> torch.Tensor:
@@ -176,9 +185,10 @@ class Trainer:
         return F.mse_loss(colours[both].float(), truth, reduction="sum") / 3
 
     def rates(self) -> tuple[float, float]:
-        """Learning rates of networks and planes: a linear rise for the networks, then one falling cosine for both."""
+        """Learning rates of networks and planes: a linear rise for the networks, then one fall for both."""
         done = max(self.step - self.recipe.texture_steps, 0)
         fall = 0.5 * (1 + math.cos(math.pi * done / max(self.recipe.steps, 1)))
+        fall = fall if self.recipe.rate_decay == "cosine" else 1.0
         rise = min(1.0, (done + 1) / (self.recipe.warmup_steps + 1))
         return self.recipe.learning_rate * fall * rise, self.recipe.plane_learning_rate * fall
 

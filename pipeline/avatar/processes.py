@@ -1,4 +1,4 @@
-"""Training in one process or many: their device and precision, and sums over all of them."""
+"""Training in one process or many: its device, and sums over all of them."""
 
 from collections.abc import Iterable
 
@@ -8,14 +8,12 @@ from accelerate import Accelerator
 from pipeline.errors import PipelineError
 
 
-def make_accelerator(precision: str, batch: int, accumulation: int) -> Accelerator:
+def make_accelerator(batch: int, accumulation: int) -> Accelerator:
     """This process's place among those that `accelerate launch` started, or alone.
 
-    Raises PipelineError when the device cannot do the precision, or the batch cannot be shared out evenly.
+    Raises PipelineError when the batch cannot be shared out evenly.
     """
-    if precision != "fp32" and not torch.cuda.is_available():
-        raise PipelineError(f"precision is {precision} but there is no CUDA device; expected fp32")
-    accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision)
+    accelerator = Accelerator()
     if batch % (accelerator.num_processes * accumulation):
         raise PipelineError(
             f"a batch of {batch} pictures; expected a multiple of {accelerator.num_processes} processes times "

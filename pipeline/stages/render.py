@@ -48,6 +48,15 @@ def single(reels: dict[str, Reel]) -> Reel:
     return next(iter(reels.values()))
 
 
+def real_pictures(targets: Reel, camera: str, like: np.ndarray) -> np.ndarray:
+    """What the camera of that name saw, or the first one where a driver's rig has none: (T, h, w, 3) as `like`."""
+    place = camera_places(targets, "rgb").get(camera, 0)
+    found = (targets.steps, *targets.shape("rgb")[1:])
+    if found != like.shape:
+        raise DataError(f"{targets.paths[0]}: pictures of shape {found}; expected {like.shape} as drawn")
+    return np.stack([targets.picture("rgb", step, place) for step in range(targets.steps)])
+
+
 def main() -> None:
     """Read, draw every view, publish pictures and film."""
     given = arguments()
@@ -58,7 +67,7 @@ def main() -> None:
         buffers = single(buffer_reels)
         targets = single(target_reels) if given.targets else None
         cameras = chosen_cameras(buffers, given.cameras)
-        pictures = Pictures(sequence_views(buffers, targets, given.track, list(cameras.values())))
+        pictures = Pictures(sequence_views(buffers, None, given.track, list(cameras.values())))
         if len(pictures.views[0].z_exp) != avatar.code_size:
             raise DataError(
                 f"{given.track}: z_exp of {len(pictures.views[0].z_exp)} numbers; "
@@ -71,8 +80,7 @@ def main() -> None:
         rgb = np.stack(drawn).reshape(buffers.steps, len(cameras), *drawn[0].shape)  # (T, C, h, w, 3)
         shown = [rgb[:, 0]]
         if targets:
-            first = range(0, len(pictures), len(cameras))
-            shown.append(np.stack([pictures[index][1].rgb[0].numpy() for index in first]))
+            shown.append(real_pictures(targets, next(iter(cameras)), rgb[:, 0]))
         attributes = {key: buffers.attributes[key] for key in ("subject", "sequence")}
     write_film(
         given.film,

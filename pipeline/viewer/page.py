@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pipeline.plan import DRIVES
 from pipeline.settings.report import ReportSettings
 from pipeline.viewer import plots, records, sheets, tiles
 from pipeline.viewer.material import Material
@@ -28,18 +29,26 @@ class Film:
 def read_films(paths: list[Path], held_out: list[str], largest_mb: float) -> list[Film]:
     """Films from `renders/{sequence}/{rig}.mp4`, those of held-out sequences first; none above `largest_mb` is held."""
     films = []
-    for path in sorted(paths, key=lambda path: (path.parent.name not in held_out, path.parent.name, path.stem)):
+    unseen = [*held_out, *(path.parent.name for path in paths if DRIVES in path.parent.name)]
+    for path in sorted(paths, key=lambda path: (path.parent.name not in unseen, path.parent.name, path.stem)):
         data = path.read_bytes()
         fits = len(data) <= largest_mb * 1e6
         films.append(
             Film(
-                "orbit" if path.stem == "orbit" else "avatar beside the real head",
+                _title(path),
                 path.parent.name,
-                path.parent.name in held_out,
+                path.parent.name in unseen,
                 "data:video/mp4;base64," + base64.b64encode(data).decode() if fits else None,
             )
         )
     return films
+
+
+def _title(path: Path) -> str:
+    if path.stem == "orbit":
+        return "orbit"
+    driver = path.parent.name.rpartition(DRIVES)[0]
+    return f"driven by {driver}, who is beside" if driver else "avatar beside the real head"
 
 
 def facts(material: Material, times: list[records.RuleTime]) -> list[tuple[str, str, str]]:

@@ -51,7 +51,7 @@ rule render_capture:
     input:
         avatar="<results>/{subject}/avatar.safetensors",
         buffers=of_sequence("buffers/{sequence}/capture/{span}.zarr.zip"),
-        targets=of_sequence("targets/{sequence}/{span}.zarr.zip"),
+        targets=real_pictures,
         track="<results>/{subject}/tracks/{sequence}.zarr.zip",
     output:
         pictures="<results>/{subject}/renders/{sequence}/capture.zarr.zip",

@@ -25,6 +25,7 @@ def shipped(path):
 
 
 HEAD_PRIOR = SETTINGS.head_prior or shipped("pipeline/head/weights/head_prior.safetensors")
+AVATARS = SETTINGS.avatars or PLAN.subjects()
 HELD_OUT_CAMERAS = ",".join(PLAN.held_out_cameras)
 HELD_OUT_SEQUENCES = ",".join(PLAN.held_out_sequences)
 
@@ -38,18 +39,23 @@ pathvars:
 wildcard_constraints:
     subject=r"[^/]+",
     sequence=r"[^/]+",
+    driver=r"[^/~]+",
+    motion=r"[^/~]+",
     rig=r"capture|orbit",
+    ablation="|".join(configuration.ABLATIONS),
     span=r"\d{6}-\d{6}",
 
 
 def job(stage, **options):
     """Arguments of a stage: its settings, the digest of its code, and options that may be functions of wildcards.
 
-    One string, because Snakemake compares params as an unordered set of values without their names.
+    A rule with the wildcard {ablation} gets that variant's settings. One string, because Snakemake compares params
+    as an unordered set of values without their names.
     """
 
     def arguments(wildcards):
-        fixed = ["--settings", SETTINGS.stage(stage), "--code", provenance.digest(f"pipeline.stages.{stage}")]
+        settings = SETTINGS.ablated(wildcards.ablation) if "ablation" in wildcards.keys() else SETTINGS
+        fixed = ["--settings", settings.stage(stage), "--code", provenance.digest(f"pipeline.stages.{stage}")]
         values = {name: value(wildcards) if callable(value) else value for name, value in options.items()}
         return shlex.join(
             fixed + [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", str(value))]
@@ -103,11 +109,19 @@ def tracks(subject, sequences):
     return [f"{SETTINGS.results}/{subject}/tracks/{sequence}.zarr.zip" for sequence in sequences]
 
 
-def films(subject, suffix, rigs=("capture", "orbit")):
+def films(subject, suffix, rigs=("capture", "orbit"), folder="renders"):
     """What is rendered of a subject: every sequence on the capture's rig, the films' orbits."""
     wanted = [(sequence, "capture") for sequence in PLAN.sequences(subject)]
     wanted += [(sequence, "orbit") for sequence in PLAN.sequences(subject) if sequence in SETTINGS.films.orbits]
-    return [f"{SETTINGS.results}/{subject}/renders/{sequence}/{rig}{suffix}" for sequence, rig in wanted if rig in rigs]
+    return [
+        f"{SETTINGS.results}/{subject}/{folder}/{sequence}/{rig}{suffix}" for sequence, rig in wanted if rig in rigs
+    ]
+
+
+def driven_films(subject):
+    """Films of a subject's head driven by others."""
+    drivers = [name for name in SETTINGS.films.drivers if PLAN.actor(subject, name)[0] != subject]
+    return [f"{SETTINGS.results}/{subject}/renders/{name}/capture.mp4" for name in drivers]
 
 
 def film_cameras(wildcards):
@@ -120,6 +134,12 @@ def rig_file(wildcards):
     """The still rig of the capture, or the orbit that belongs to a sequence."""
     name = "capture" if wildcards.rig == "capture" else f"orbit/{wildcards.sequence}"
     return f"{SETTINGS.results}/{wildcards.subject}/rigs/{name}.json"
+
+
+def real_pictures(wildcards):
+    """What really happened in a sequence: the isolated heads of whoever plays it."""
+    actor, sequence = PLAN.actor(wildcards.subject, wildcards.sequence)
+    return chunks("targets/{sequence}/{span}.zarr.zip", actor, [sequence])
 
 
 def calibration(wildcards):

@@ -58,6 +58,8 @@ rule fit_sequence:
         "<results>/{subject}/logs/fit_sequence/{sequence}.log",
     benchmark:
         "<results>/{subject}/benchmarks/fit_sequence/{sequence}.tsv"
+    wildcard_constraints:
+        sequence=r"[^/~]+",
     conda:
         "../../envs/cpu.yaml"
     resources:

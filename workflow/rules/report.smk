@@ -39,7 +39,7 @@ rule report:
         buffers=of_all("buffers/{sequence}/capture/{span}.zarr.zip"),
         targets=of_all("targets/{sequence}/{span}.zarr.zip"),
         renders=lambda wildcards: films(wildcards.subject, ".zarr.zip"),
-        films=lambda wildcards: films(wildcards.subject, ".mp4"),
+        films=lambda wildcards: films(wildcards.subject, ".mp4") + driven_films(wildcards.subject),
         avatar="<results>/{subject}/avatar.safetensors",
         metrics="<results>/{subject}/metrics.json",
         comparison="<results>/{subject}/comparison.zarr.zip",

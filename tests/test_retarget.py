@@ -1,0 +1,117 @@
+"""Driving by another person: poses that move alike from another rest, codes, the stage, who is needed for it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.head import pose
+from pipeline.head.identity import Identity, file_digest, write_identity
+from pipeline.head.prior import load_prior
+from pipeline.motion.retarget import home, retarget_poses, strengthened
+from pipeline.provenance import ROOT
+from pipeline.store.chunk import Array, read_arrays, read_attributes, write_chunk
+
+PRIOR = ROOT / "pipeline/head/weights/head_prior.safetensors"
+MOTION = st.lists(st.floats(-0.5, 0.5), min_size=6, max_size=6).map(np.array)
+
+
+def person(seed: int, prior: str = "", width: int = 4) -> Identity:
+    """Somebody who sits somewhere, at a scale of four head units per metre."""
+    rng = np.random.default_rng(seed)
+    up, front = rng.normal(size=(2, 3))
+    up /= np.linalg.norm(up)
+    front -= (front @ up) * up
+    front /= np.linalg.norm(front)
+    place = (rng.normal(size=3), up, front)
+    code = rng.normal(size=width).astype(np.float32)
+    scale = np.array([4.0], np.float32)
+    return Identity(code, code, scale, *(part.astype(np.float32) for part in place), prior, ("A:0",), (1.0,))
+
+
+@given(MOTION)
+def test_the_driven_head_moves_from_its_rest_as_the_driver_from_theirs(motion):
+    driver, driven = person(1), person(2)
+    moving = pose.moved(home(driver)[None], motion[None])
+    found = pose.motion_between(home(driven)[None], retarget_poses(moving, driver, driven))
+    np.testing.assert_allclose(found[0], motion, atol=1e-9)
+
+
+def test_a_person_drives_themselves_as_they_moved():
+    moving = pose.moved(home(person(3))[None], np.full((1, 6), 0.1))
+    np.testing.assert_allclose(retarget_poses(moving, person(3), person(3)), moving, atol=1e-12)
+
+
+def test_rest_is_where_the_identity_says():
+    somebody = person(4)
+    centre, up, front = pose.centre_up_front(home(somebody))
+    for found, expected in ((centre, somebody.centre), (up, somebody.up), (front, somebody.front)):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert pose.scale_of(home(somebody)) == pytest.approx(4)
+
+
+def test_strength_counts_from_the_neutral_code():
+    codes, neutral = torch.tensor([[1.0, 2.0], [3.0, -1.0]]), torch.tensor([1.0, 1.0])
+    torch.testing.assert_close(strengthened(codes, neutral, 0.0), neutral.expand(2, 2))
+    torch.testing.assert_close(strengthened(codes, neutral, 1.0), codes)
+    torch.testing.assert_close(strengthened(codes, neutral, 2.0), torch.tensor([[1.0, 3.0], [5.0, -3.0]]))
+
+
+def call(folder: Path, **settings: float) -> subprocess.CompletedProcess[str]:
+    """Run the stage on the files of `folder`."""
+    files = {"driver": "driver.safetensors", "track": "track.zarr.zip", "identity": "driven.safetensors"}
+    options = [part for name, file in files.items() for part in (f"--{name}", str(folder / file))]
+    names = ["--prior", str(PRIOR), "--subject", "1", "--sequence", "2~NOD", "--output", str(folder / "out.zarr.zip")]
+    command = [sys.executable, "-m", "pipeline.stages.retarget", "--settings", json.dumps(settings), *options, *names]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def two_people(tmp_path: Path) -> Path:
+    """A driver with a track of three steps, and somebody to be driven."""
+    prior = load_prior(PRIOR)
+    for seed, name in ((5, "driver"), (6, "driven")):
+        write_identity(tmp_path / f"{name}.safetensors", person(seed, file_digest(PRIOR), prior.identity.mean.shape[0]))
+    poses = pose.moved(np.stack([home(person(5))] * 3), np.linspace(0, 0.1, 18).reshape(3, 6))
+    codes = np.random.default_rng(0).normal(size=(3, len(prior.neutral))).astype(np.float32)
+    arrays = {
+        "z_exp": Array(codes, ("time", "code"), "1", "codes"),
+        "head_from_world": Array(poses, ("time", "row", "column"), "head unit / m", "poses"),
+    }
+    about = {"stage": "fit_sequence", "subject": "2", "sequence": "NOD", "start": 0, "stop": 3}
+    write_chunk(tmp_path / "track.zarr.zip", arrays, about)
+    return tmp_path
+
+
+def test_stage(two_people):
+    result = call(two_people)
+    assert result.returncode == 0, result.stderr
+    codes, poses = read_arrays(two_people / "out.zarr.zip", "z_exp", "head_from_world")
+    given_codes, given_poses = read_arrays(two_people / "track.zarr.zip", "z_exp", "head_from_world")
+    np.testing.assert_array_equal(codes, given_codes)
+    np.testing.assert_allclose(
+        poses[0] @ np.linalg.inv(home(person(6))), given_poses[0] @ np.linalg.inv(home(person(5)))
+    )
+    attributes = read_attributes(two_people / "out.zarr.zip")
+    assert (attributes["subject"], attributes["sequence"], attributes["stop"]) == ("1", "2~NOD", 3)
+
+
+def test_stage_with_a_face_at_rest(two_people):
+    assert call(two_people, strength=0).returncode == 0
+    (codes,) = read_arrays(two_people / "out.zarr.zip", "z_exp")
+    np.testing.assert_array_equal(codes, load_prior(PRIOR).neutral.numpy()[None].repeat(3, 0))
+
+
+def test_a_person_fitted_with_another_prior_is_refused(two_people):
+    write_identity(two_people / "driver.safetensors", person(5, "another"))
+    result = call(two_people)
+    assert result.returncode == 1
+    assert "driver.safetensors: fitted with another head prior" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (two_people / "out.zarr.zip").exists()
