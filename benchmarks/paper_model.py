@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.train import CODE_SIZE, RandomPictures
+from benchmarks.random_model import CODE_SIZE, RandomPictures
 from pipeline.avatar.checkpoint import read_avatar, trained_tensors, write_avatar
 from pipeline.avatar.loop import Trainer
 from pipeline.avatar.model import Avatar

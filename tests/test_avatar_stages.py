@@ -81,8 +81,7 @@ def test_training_learns(scene, reels):
 def test_crops_of_a_random_share_are_enlarged_to_the_crop(scene, reels):
     def first_buffers(step: int, **recipe):
         trainer = tiny_trainer(scene, *reels, texture_steps=0, **recipe)
-        trainer.step = step
-        (part,) = trainer.parts()
+        (part,) = trainer.batches.parts(step)
         assert {tensor.shape[1:3] for tensor in (part.buffers.mask, part.target.rgb)} == {(12, 12)}
         return part.buffers
 

@@ -12,6 +12,7 @@ import torch
 from avatar_scene import TINY, write_scene
 
 from pipeline.avatar.architecture import Architecture
+from pipeline.avatar.batch import Batches
 from pipeline.avatar.checkpoint import read_tensors
 from pipeline.avatar.data import Pictures, sequence_views
 from pipeline.avatar.loop import FIGURES, Trainer
@@ -19,8 +20,11 @@ from pipeline.avatar.model import Avatar
 from pipeline.avatar.recipe import Recipe
 from pipeline.errors import PipelineError
 from pipeline.store.reel import open_reels
+from tests.latent_model import TINY as LATENT
+from tests.latent_model import write_latent_model
 
 SMALL = {"texture_steps": 2, "steps": 4, "batch": 4, "crop_height": 12, "crop_width": 12, "average_decay": 0.5}
+WHOLE = {"crop_height": 16, "crop_width": 16}
 ROUNDING = 1e-6
 
 
@@ -61,6 +65,30 @@ def test_parts_of_a_batch_sum_to_the_batch(pictures):
 
 def test_checkpointing_changes_memory_only(pictures):
     assert_same_weights(trained(pictures, checkpointing=True).average, trained(pictures).average)
+
+
+def test_latents_are_kept_where_crops_never_change(tmp_path, pictures, monkeypatch):
+    model = write_latent_model(tmp_path / "model", LATENT)
+    architecture = Architecture(
+        **TINY | {"backbone": "pretrained", "base": "none", "pretrained": str(model), "condition_widths": [8, 8]}
+    )
+
+    def losses() -> tuple[list[float], int]:
+        torch.manual_seed(0)
+        trainer = Trainer(Avatar(architecture, 4), pictures, Recipe(**SMALL | WHOLE | {"texture_steps": 0}))
+        with monkeypatch.context() as counting:
+            encoded = []
+            encode = trainer.avatar.encode
+            counting.setattr(
+                trainer.avatar, "encode", lambda some, base: (encoded.append(len(some)), encode(some, base))[1]
+            )
+            return [trainer.train_step() for _ in range(4)], sum(encoded)
+
+    kept, few = losses()
+    monkeypatch.setattr(Batches, "crops_are_whole", False)
+    again, many = losses()
+    assert (few, many) == (len(pictures), 4 * SMALL["batch"])
+    np.testing.assert_allclose(kept, again, rtol=1e-5)
 
 
 def test_two_processes_train_what_one_does(tmp_path, scene):

@@ -3,44 +3,24 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from diffusers import ModelMixin
 
+from pipeline.avatar.batch import Batches, Part
 from pipeline.avatar.checkpoint import Tensors, read_tensors, trained_tensors, write_tensors
-from pipeline.avatar.condition import Buffers
-from pipeline.avatar.data import Pictures, Rectangle, Target, moved, to_unit
-from pipeline.avatar.enlarge import enlarge
+from pipeline.avatar.data import Pictures, to_unit
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.processes import make_accelerator, over_processes, sum_gradients
 from pipeline.avatar.recipe import Recipe
-from pipeline.avatar.schedule import draw_timesteps, make_scheduler, snr_weights
+from pipeline.avatar.schedule import make_scheduler, snr_weights
 from pipeline.cli import Progress
 from pipeline.errors import PipelineError
 
 FIGURES = ("loss", "learning_rate", "plane_learning_rate", "images_per_s")  # of every step
 AVERAGE_RAMP = 10  # the running average starts short: decay (1 + k) / (AVERAGE_RAMP + k) after k steps
-
-
-@dataclass(frozen=True)
-class Part:
-    """B pictures of a step, on the device: which they are, and the noise (B, C, h', w') and timesteps (B,) they get.
-
-    In the texture steps, when only the planes learn, there is neither.
-    """
-
-    indices: list[int]
-    buffers: Buffers
-    target: Target
-    noise: torch.Tensor | None = None
-    timesteps: torch.Tensor | None = None
-
-    def counts(self) -> torch.Tensor:
-        """Numbers (2,) of trusted pixels, and of pixels where mesh and picture both say head."""
-        return torch.stack([self.target.trusted.sum(), (self.target.head & self.buffers.mask).sum()]).float()
 
 
 class Trainer:
@@ -54,8 +34,12 @@ class Trainer:
     def __init__(self, avatar: Avatar, pictures: Pictures, recipe: Recipe):
         self.accelerator = make_accelerator(recipe.batch, recipe.accumulation)
         self.avatar, self.pictures, self.recipe = avatar.to(self.accelerator.device), pictures, recipe
+        if self.accelerator.device.type == "cuda":
+            avatar.to(memory_format=torch.channels_last)
+        self.batches = Batches(pictures, avatar, recipe, self.accelerator)
         self.scheduler = make_scheduler()
         self.step = 0
+        self._kept: dict[int, torch.Tensor] = {}  # latents by picture, see _latents
         if recipe.checkpointing:
             for network in avatar.modules():
                 if isinstance(network, ModelMixin):
@@ -80,7 +64,7 @@ class Trainer:
 
     def train_step(self) -> float:
         """One step of the optimizer; returns the loss. Raises PipelineError when it is not finite."""
-        parts = self.parts()
+        parts = self.batches.parts(self.step)
         counts = over_processes(self.accelerator, torch.stack([part.counts() for part in parts]).sum(0)).clamp_min(1)
         self.optimizer.zero_grad(set_to_none=True)
         loss = torch.zeros((), device=self.accelerator.device)
@@ -105,57 +89,6 @@ class Trainer:
         pictures = "; ".join(self.pictures.name(index) for index in indices)
         return PipelineError(f"{what} at step {self.step}, pictures {pictures}; try a lower learning_rate")
 
-    def _generator(self, step: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
-
-    def _indices(self) -> list[int]:
-        """The step's pictures: every epoch is a new order of all pictures, seeded by its number."""
-        places = range(self.step * self.recipe.batch, (self.step + 1) * self.recipe.batch)
-        count = len(self.pictures)
-        orders = {
-            epoch: torch.randperm(count, generator=self._generator(-1 - epoch)).tolist()
-            for epoch in {place // count for place in places}
-        }
-        return [orders[place // count][place % count] for place in places]
-
-    def parts(self) -> list[Part]:
-        """This process's parts of the step's batch. Random numbers are drawn for the whole batch, then cut."""
-        recipe, device = self.recipe, self.accelerator.device
-        size = recipe.batch // (self.accelerator.num_processes * recipe.accumulation)
-        first = self.accelerator.process_index * recipe.accumulation
-        cuts = [slice(part * size, (part + 1) * size) for part in range(first, first + recipe.accumulation)]
-        indices = self._indices()
-        if self.step < recipe.texture_steps:
-            return [Part(indices[cut], *moved(self.pictures.batch(indices[cut]), device)) for cut in cuts]
-        generator = self._generator(self.step)
-        window, sides = self._window(indices[0], generator)
-        shape = self.avatar.latent_shape(*sides)
-        noise = torch.randn(recipe.batch, *shape, generator=generator)
-        timesteps = draw_timesteps(recipe.batch, recipe.terminal_share, generator)
-        return [
-            Part(
-                indices[cut],
-                *(enlarge(part, *sides) for part in moved(self.pictures.batch(indices[cut], window), device)),
-                noise[cut].to(device),
-                timesteps[cut].to(device),
-            )
-            for cut in cuts
-        ]
-
-    def _window(self, index: int, generator: torch.Generator) -> tuple[Rectangle, tuple[int, int]]:
-        """What is cut out of the step's pictures, and the height and width that it is enlarged to."""
-        recipe, factor, whole = self.recipe, self.avatar.autoencoder.factor, self.pictures.sides(index)
-        limits = (recipe.crop_height, recipe.crop_width)
-        height, width = (min(limit, side) // factor * factor for limit, side in zip(limits, whole, strict=True))
-        share = recipe.crop_share
-        if share < 1:
-            share += (1 - share) * float(torch.rand((), generator=generator))
-        cut = [max(round(share * side), 1) for side in (height, width)]
-        top, left = (
-            int(torch.randint(side - part + 1, (), generator=generator)) for side, part in zip(whole, cut, strict=True)
-        )
-        return (top, left, *cut), (height, width)
-
     def _loss(self, part: Part, counts: torch.Tensor) -> torch.Tensor:
         """The part's share of the loss: squared error of v, and of the texture's colours where both say head."""
         trusted_pixels, head_pixels = counts
@@ -164,7 +97,7 @@ class Trainer:
         avatar, buffers, target = self.avatar, part.buffers, part.target
         picture, tokens, colours = avatar.conditions(buffers)
         base = avatar.base(colours.detach(), buffers.mask)
-        latents = avatar.encode(to_unit(target.rgb), base)
+        latents = self._latents(part, base)
         noisy = self.scheduler.add_noise(latents, part.noise, part.timesteps)
         v = avatar(noisy, part.timesteps, base, picture, tokens)
         error = (v - self.scheduler.get_velocity(latents, part.noise, part.timesteps)).square().mean(1)  # (B, h', w')
@@ -175,6 +108,17 @@ class Trainer:
         if not self.recipe.texture_weight:
             return loss
         return loss + self.recipe.texture_weight * self._colour_error(colours, part) / head_pixels
+
+    def _latents(self, part: Part, base: torch.Tensor) -> torch.Tensor:
+        """Latents (B, C, h', w') of the part's pictures; kept where nothing that is learned or drawn changes them."""
+        pictures = to_unit(part.target.rgb)
+        if self.avatar.starts_from_texture or not self.batches.crops_are_whole:
+            return self.avatar.encode(pictures, base)
+        new = [place for place, index in enumerate(part.indices) if index not in self._kept]
+        if new:
+            encoded = self.avatar.encode(pictures[new], base).cpu()
+            self._kept.update(zip((part.indices[place] for place in new), encoded, strict=True))
+        return torch.stack([self._kept[index] for index in part.indices]).to(pictures.device)
 
     @staticmethod
     def _colour_error(colours: torch.Tensor, part: Part) -> torch.Tensor:
