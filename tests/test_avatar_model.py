@@ -226,7 +226,7 @@ def test_a_file_that_is_no_avatar_is_named(tmp_path):
 
 
 def test_a_missing_pretrained_model_is_named(tmp_path):
-    architecture = Architecture(backbone="pretrained", base="none", pretrained=str(tmp_path / "nowhere"))
+    architecture = Architecture(backbone="pretrained", base="none", predicts="v", pretrained=str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="nowhere"):
         make_backbone(architecture, 73, None)
 
@@ -253,6 +253,17 @@ def test_latent_autoencoder_at_tiny_size():
 def test_an_impossible_architecture_is_refused(wrong):
     with pytest.raises(ValidationError):
         Architecture(**wrong)
+
+
+def test_networks_that_say_the_picture_err_alike_in_one_step_and_many(pictures):
+    """A network that does not look at the noise says the same picture at every level, and so every number of steps."""
+    avatar = tiny_avatar()
+    with torch.no_grad():
+        for network in (avatar.unet, avatar.controlnet):
+            network.time_embedding.linear_2.weight.zero_()  # nor at the level; conv_in starts blind to the noise
+    buffers, _ = pictures[4]
+    one, many = (avatar.render(buffers, shared_noise((12, 8, 8), steps, 0), steps, 0.0) for steps in (1, 20))
+    torch.testing.assert_close(many, one, atol=1e-4, rtol=0)
 
 
 def test_sides_that_cannot_be_folded_are_refused():

@@ -41,6 +41,11 @@ class Architecture(BaseModel):
         description="what is diffused is the difference to the mesh in the colours that the planes hold, or the whole "
         "picture (the only one that a pretrained model knows)",
     )
+    predicts: Literal["picture", "v"] = Field(
+        "picture",
+        description="what the networks say at every noise level, from which the other follows; v is what a pretrained "
+        "model knows",
+    )
     process: Literal["diffusion", "regression"] = Field(
         "diffusion",
         description="regression: one pass that never sees noise; it asks for terminal_share 1",
@@ -71,4 +76,6 @@ class Architecture(BaseModel):
                 raise ValueError(f"channels: {width} is not a multiple of groups {self.groups} and heads {self.heads}")
         if self.backbone == "pretrained" and self.base != "none":
             raise ValueError("base: a pretrained backbone diffuses whole pictures; expected none")
+        if self.backbone == "pretrained" and self.predicts != "v":
+            raise ValueError("predicts: a pretrained backbone predicts v; expected v")
         return self

@@ -54,6 +54,8 @@ def read_avatar(path: Path) -> Avatar:
     """Rebuild an avatar from its file, ready to render. Raises DataError when the file does not describe one."""
     tensors, config = read_tensors(path)
     try:
+        if missing := Architecture.model_fields.keys() - config["architecture"].keys():
+            raise ValueError(f"the architecture lacks {sorted(missing)}")
         architecture = Architecture.model_validate(config["architecture"])
         of_pretrained = architecture.backbone == "pretrained"
         pretrained = load_pretrained(architecture.pretrained, tensors["text"]) if of_pretrained else None

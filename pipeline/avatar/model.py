@@ -9,7 +9,7 @@ from pipeline.avatar.backbone import make_backbone
 from pipeline.avatar.condition import Buffers, Units, as_picture, condition, condition_channels
 from pipeline.avatar.planes import FeaturePlanes
 from pipeline.avatar.pretrained import Pretrained
-from pipeline.avatar.schedule import sample
+from pipeline.avatar.schedule import sample, v_of_picture
 from pipeline.errors import DataError
 
 RESIDUAL_UNIT = 0.25  # the difference to the base is about this large, so that latents are about 1
@@ -33,6 +33,7 @@ class Avatar(nn.Module):
         self.unet, self.controlnet, self.text = backbone.unet, backbone.controlnet, backbone.text
         self.autoencoder = backbone.autoencoder
         self.starts_from_texture = architecture.base == "texture"
+        self.predicts_v = architecture.predicts == "v"
         self.is_regression = architecture.process == "regression"
         self.latent_unit = RESIDUAL_UNIT if self.starts_from_texture else 1.0
         self.to_tokens = None
@@ -72,6 +73,7 @@ class Avatar(nn.Module):
         tokens: torch.Tensor | None,
     ) -> torch.Tensor:
         """v for noisy latents and base, both (B, C, h', w'), timesteps (B,), condition (B, K, h, w) and tokens."""
+        noisy = latents
         if self.is_regression:
             latents = torch.zeros_like(latents)
         if self.starts_from_texture:  # as an inpainting network reads the picture it completes
@@ -81,8 +83,10 @@ class Avatar(nn.Module):
         half = self.architecture.precision == "bfloat16"
         with torch.autocast(latents.device.type, torch.bfloat16, enabled=half):
             latents, residuals = self.controlnet.guide(latents, timesteps, text, picture)
-            v = self.unet(latents, timesteps, text, **residuals, cross_attention_kwargs=attended, return_dict=False)
-        return v[0].float()
+            (said,) = self.unet(
+                latents, timesteps, text, **residuals, cross_attention_kwargs=attended, return_dict=False
+            )
+        return said.float() if self.predicts_v else v_of_picture(noisy, said.float(), timesteps)
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Shape of the latents of a picture. Raises DataError when the autoencoder cannot divide its sides."""

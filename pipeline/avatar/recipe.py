@@ -38,7 +38,7 @@ class Recipe(BaseModel):
         0.85, ge=0, le=1, description="share of training pictures seen at the last timestep, which is pure noise"
     )
     snr_limit: float = Field(
-        1e6, ge=1, le=1e6, description="min-SNR weighting: 1 weighs errors of the picture alike, 1e6 those of v"
+        1.0, ge=1, le=1e6, description="min-SNR weighting: 1 weighs errors of the picture alike, 1e6 those of v"
     )
     texture_weight: float = Field(16.0, ge=0, le=100, description="weight of the planes' own colour loss")
     average_decay: float = Field(0.99, ge=0, lt=1, description="decay of the running average of the weights")
