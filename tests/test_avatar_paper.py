@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from safetensors import safe_open
 
 from pipeline.avatar.architecture import Architecture
-from pipeline.avatar.checkpoint import read_avatar, trained_tensors
+from pipeline.avatar.checkpoint import read_avatar, trained_tensors, write_avatar
 from pipeline.avatar.condition import Buffers
 from pipeline.avatar.data import Pictures, sequence_views
 from pipeline.avatar.loop import Trainer
@@ -164,6 +164,21 @@ def test_training_moves_the_trained_and_nothing_else(model, pictures):
     still = trainer.parameters.keys() - moved
     assert not still, still
     assert all(torch.equal(trainer.average[name], tensor) for name, tensor in trained_tensors(avatar).items())
+
+
+def test_an_avatar_round_a_pretrained_model_survives_its_file(model, pictures, tmp_path):
+    avatar = tiny_avatar(model)
+    avatar.describe_data(*pictures.statistics())
+    with torch.no_grad():
+        for parameter in avatar.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn(parameter.shape))
+    write_avatar(tmp_path / "avatar.safetensors", avatar, trained_tensors(avatar), steps=1)
+    again = read_avatar(tmp_path / "avatar.safetensors")
+    noise = torch.randn(4, *avatar.latent_shape(16, 16))
+    drawn = [each.render(pictures[4][0], noise, 4, 1.0) for each in (avatar, again)]
+    assert torch.equal(*drawn)
+    assert drawn[0].std() > 0.01
 
 
 @pytest.mark.parametrize("limited", ["all", "controlnet"])

@@ -138,4 +138,5 @@ def _pretrained(architecture: Architecture, condition_channels: int, pretrained:
     controlnet = GuidingControlNet.from_unet(
         unet, conditioning_embedding_out_channels=widths, conditioning_channels=condition_channels
     )
-    return Backbone(unet.requires_grad_(False), controlnet, autoencoder, nn.Buffer(pretrained.text))
+    # A tensor read from a file may lie at an odd address, where matrix products round differently: take a copy.
+    return Backbone(unet.requires_grad_(False), controlnet, autoencoder, nn.Buffer(pretrained.text.clone()))
