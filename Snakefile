@@ -14,6 +14,7 @@ include: "workflow/rules/driving.smk"
 include: "workflow/rules/buffers.smk"
 include: "workflow/rules/avatar.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/ablations.smk"
 
 
 localrules:

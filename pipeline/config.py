@@ -6,13 +6,15 @@ Only the Snakefile imports this; a stage imports its own settings, so that its c
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import ConfigError
 from pipeline.head.config import WHERE_FROM
 from pipeline.plan import DRIVES, Plan, read_table, require_known
+from pipeline.presets import ABLATIONS, PRESETS, laid_over
+from pipeline.settings.ablations import AblationsSettings
 from pipeline.settings.calibrate import CalibrateSettings
 from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.settings.fit_identity import FitIdentitySettings
@@ -57,6 +59,11 @@ class Films(Section):
 class Settings(Section):
     """config.yaml: where the captures are, what is held out, and one section of settings per stage."""
 
+    preset: Literal["demo", "paper"] = Field(
+        "demo",
+        description="values that the sections below start from; what stands in a section itself wins (the defaults "
+        "shown are the demo's; pipeline/presets.py lists the paper's)",
+    )
     captures: str = Field(description="table of the recordings: subject, sequence, folder, frames")
     results: str = Field("results", min_length=1, description="folder that everything is written under")
     head_prior: str | None = Field(None, description="weights of a head prior; none means the one that is shipped")
@@ -81,6 +88,14 @@ class Settings(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     report: ReportSettings = ReportSettings()
     prior: PriorSettings = PriorSettings()
+    ablations: AblationsSettings = AblationsSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_preset(cls, values: Any) -> Any:
+        name = values.get("preset", "demo") if isinstance(values, dict) else None
+        known = isinstance(name, str) and name in PRESETS  # if not, the check of the fields says so
+        return laid_over(PRESETS[name], values) if known else values
 
     def stage(self, name: str) -> str:
         """A stage's settings as canonical JSON, for its command line and for Snakemake to compare."""
@@ -91,6 +106,10 @@ class Settings(Section):
         trained = Path(self.results) / "head_prior.safetensors"
         if self.head_prior and Path(self.head_prior) != trained and not Path(self.head_prior).is_file():
             raise ConfigError(f"config: head_prior: no file {self.head_prior}; {WHERE_FROM}")
+
+    def ablated(self, name: str) -> "Settings":
+        """The same settings with one part of the method left out or replaced."""
+        return Settings.model_validate(laid_over(self.model_dump(), ABLATIONS[name]))
 
     def plan(self) -> Plan:
         """Read the capture table and check every name in the config against it. Raises ConfigError."""

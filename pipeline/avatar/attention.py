@@ -1,5 +1,8 @@
 """Expression tokens read by an added cross-attention, put into a diffusers U-Net through attention processors."""
 
+import copy
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
@@ -36,24 +39,48 @@ class ExpressionAttention(nn.Module):
     ) -> torch.Tensor:
         """Hidden states (B, N, D), text (B, L, W), expression tokens `ip_hidden_states` (B, 4, W) -> (B, N, D)."""
         read = self.text(attention, hidden_states, encoder_hidden_states, attention_mask, temb)
-        query = self._heads(attention, attention.to_q(hidden_states))
+        query = self._heads(attention, self._query(attention, hidden_states))
         key = self._heads(attention, self.to_k(ip_hidden_states))
         value = self._heads(attention, self.to_v(ip_hidden_states))
         expression = F.scaled_dot_product_attention(query, key, value)  # (B, heads, N, D / heads)
         return read + self.to_out(expression.transpose(1, 2).flatten(2))
+
+    def _query(self, attention: Attention, hidden_states: torch.Tensor) -> torch.Tensor:
+        return attention.to_q(hidden_states)
 
     @staticmethod
     def _heads(attention: Attention, x: torch.Tensor) -> torch.Tensor:
         return x.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
 
 
-def add_expression_attention(unet: UNet2DConditionModel, token_width: int) -> int:
+class SeparateExpressionAttention(ExpressionAttention):
+    """A full attention to expression tokens beside the text's: query, key and value start as copies of the text's.
+
+    As in the paper's released code, but for its place: there it follows the text cross-attention and reads the hidden
+    states before they are normalised; a processor reads them beside the text, normalised.
+    """
+
+    def __init__(self, attention: Attention, token_width: int):
+        super().__init__(attention, token_width)
+        self.to_q, self.to_k, self.to_v = (
+            copy.deepcopy(projection).requires_grad_(True)
+            for projection in (attention.to_q, attention.to_k, attention.to_v)
+        )
+
+    def _query(self, attention: Attention, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.to_q(hidden_states)
+
+
+PROCESSORS = {"shared": ExpressionAttention, "separate": SeparateExpressionAttention}
+
+
+def add_expression_attention(unet: UNet2DConditionModel, kind: Literal["shared", "separate"] = "shared") -> int:
     """Give every cross-attention of the down and up blocks an expression attention. Returns how many there are."""
-    layers = {
-        name: module
+    layers = [
+        module
         for name, module in unet.named_modules()
         if name.endswith("attn2") and name.startswith(("down_blocks", "up_blocks"))
-    }
-    for layer in layers.values():
-        layer.set_processor(ExpressionAttention(layer, token_width))
+    ]
+    for layer in layers:
+        layer.set_processor(PROCESSORS[kind](layer, unet.config.cross_attention_dim))
     return len(layers)

@@ -10,6 +10,7 @@ from safetensors.torch import save
 
 from pipeline.avatar.architecture import Architecture
 from pipeline.avatar.model import Avatar
+from pipeline.avatar.pretrained import load_pretrained
 from pipeline.errors import DataError
 from pipeline.store.chunk import publish
 
@@ -34,7 +35,10 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, object]]:
 
 
 def trained_tensors(avatar: Avatar) -> Tensors:
-    """What training makes: trainable parameters and the statistics of the data. Pretrained networks stay outside."""
+    """What training makes: trainable parameters, the statistics of the data and a pretrained model's empty prompt.
+
+    The pretrained networks themselves stay outside.
+    """
     parameters = {name: p for name, p in avatar.named_parameters() if p.requires_grad}
     statistics = {name: buffer for name, buffer in avatar.named_buffers() if not name.startswith(NETWORKS)}
     return parameters | statistics
@@ -50,7 +54,12 @@ def read_avatar(path: Path) -> Avatar:
     """Rebuild an avatar from its file, ready to render. Raises DataError when the file does not describe one."""
     tensors, config = read_tensors(path)
     try:
-        avatar = Avatar(Architecture.model_validate(config["architecture"]), config["code_size"])
+        if missing := Architecture.model_fields.keys() - config["architecture"].keys():
+            raise ValueError(f"the architecture lacks {sorted(missing)}")
+        architecture = Architecture.model_validate(config["architecture"])
+        of_pretrained = architecture.backbone == "pretrained"
+        pretrained = load_pretrained(architecture.pretrained, tensors["text"]) if of_pretrained else None
+        avatar = Avatar(architecture, config["code_size"], pretrained)
         expected = trained_tensors(avatar)
         if missing := expected.keys() ^ tensors.keys():
             raise ValueError(f"unmatched weights {sorted(missing)[:4]}")

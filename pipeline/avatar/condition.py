@@ -68,14 +68,22 @@ def as_picture(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return picture.permute(0, 3, 1, 2)
 
 
-def condition(buffers: Buffers, units: Units, planes: FeaturePlanes) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ControlNet's condition (B, 9 + 4 F, h, w), background zero, and the masked pixels' features (P, 4 F).
+def condition_channels(planes: FeaturePlanes, mask_channel: bool = False) -> int:
+    """Channels of `condition`'s picture: 73 with the paper's planes."""
+    return GEOMETRY_CHANNELS + planes.channels + mask_channel
 
-    Channels: depth 1, canonical xyz 3, world normals 3, hyper 2, features.
+
+def condition(
+    buffers: Buffers, units: Units, planes: FeaturePlanes, mask_channel: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ControlNet's condition (B, 9 + K F, h, w), background zero, and the masked pixels' features (P, K F).
+
+    Channels: depth 1, canonical xyz 3, world normals 3, hyper 2, features, and the mask (0 or 1) if asked for.
     """
     inside = buffers.mask
     points = units.points(buffers.x_can[inside])
     features = planes(points)
     depth = units.depth(buffers.depth[inside])[:, None]
-    values = torch.cat([depth, points[:, :3], buffers.normals[inside], points[:, 3:], features], dim=1)
+    mask = torch.ones_like(depth)[:, : int(mask_channel)]
+    values = torch.cat([depth, points[:, :3], buffers.normals[inside], points[:, 3:], features, mask], dim=1)
     return as_picture(values, inside), features

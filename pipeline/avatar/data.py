@@ -1,21 +1,25 @@
-"""Training and rendering pictures read straight from the chunks, with a bounded cache."""
+"""Training and rendering pictures, or crops of them, read straight from the chunks."""
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from pipeline.avatar.condition import Buffers
 from pipeline.errors import DataError
 from pipeline.store.chunk import read_arrays, read_attributes
-from pipeline.store.reel import Reel
+from pipeline.store.reel import WHOLE, Reel, Window
 
 CACHE_BYTES = 4 << 30
+BYTES_PER_PIXEL = 42  # of Buffers and Target in memory
 STATISTICS_VIEWS = 100
 INSIDE_MARGIN = 6  # pixels by which the mesh may be wrong about the silhouette
+TRUST_REACH = 2 * INSIDE_MARGIN  # pixels round a pixel that decide whether it is trusted
 
 
 @dataclass(frozen=True)
@@ -72,17 +76,16 @@ class Target:
     @staticmethod
     def from_pictures(rgb: torch.Tensor, alpha: torch.Tensor, mask: torch.Tensor) -> "Target":
         """From colours (B, h, w, 3) uint8, alpha (B, h, w) uint8 and the mesh's mask (B, h, w) bool."""
-        inside = -_largest_near(-mask.float(), INSIDE_MARGIN)
-        unseen = _largest_near(inside * (alpha == 0), INSIDE_MARGIN)
-        return Target(rgb, alpha > 127, unseen == 0)
+        square = np.ones((2 * INSIDE_MARGIN + 1,) * 2, np.uint8)
+        seen = []
+        for found, inside in zip(alpha.numpy(), mask.numpy(), strict=True):
+            deep = cv2.erode(inside.astype(np.uint8), square)
+            seen.append(cv2.dilate(deep * (found == 0), square) == 0)
+        return Target(rgb, alpha > 127, torch.from_numpy(np.stack(seen)))
 
 
+Rectangle = tuple[int, int, int, int]  # top, left, height, width in pixels
 Part = TypeVar("Part", Buffers, Target)
-
-
-def _largest_near(picture: torch.Tensor, reach: int) -> torch.Tensor:
-    """Maximum of (B, h, w) over squares that reach `reach` pixels to all sides."""
-    return F.max_pool2d(picture[:, None], 2 * reach + 1, stride=1, padding=reach)[:, 0]
 
 
 def crop(pictures: Part, top: int, left: int, height: int, width: int) -> Part:
@@ -98,13 +101,17 @@ def stack(parts: list[Part]) -> Part:
     return type(parts[0])(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
+def moved(parts: tuple[Part, ...], device: torch.device) -> list[Part]:
+    """The same on another device."""
+    return [type(part)(**{name: tensor.to(device) for name, tensor in vars(part).items()}) for part in parts]
+
+
 class Pictures:
-    """Reads views one by one; what has been read stays in memory up to a bound."""
+    """Reads views one by one. What is read stays in memory when all views fit there."""
 
     def __init__(self, views: list[View]):
         self.views = views
         self._cache: dict[int, tuple[Buffers, Target | None]] = {}
-        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self.views)
@@ -113,17 +120,41 @@ class Pictures:
         """Buffers of one view (B = 1), and its target when there is one."""
         if index in self._cache:
             return self._cache[index]
-        found = self._read(self.views[index])
-        size = sum(tensor.nbytes for part in found if part for tensor in vars(part).values())
-        if self._bytes + size <= CACHE_BYTES:
+        found = self._read(self.views[index], WHOLE)
+        if self.fit_in_memory:
             self._cache[index] = found
-            self._bytes += size
         return found
 
+    def name(self, index: int) -> str:
+        """What a view is called in messages."""
+        view = self.views[index]
+        camera = list(camera_places(view.buffers))[view.camera]
+        return f"sequence {view.buffers.sequence}, step {view.step}, camera {camera}"
+
+    def sides(self, index: int) -> tuple[int, int]:
+        """Height and width of a view in pixels."""
+        return self.views[index].buffers.shape("mask")[1:]
+
+    @cached_property
+    def fit_in_memory(self) -> bool:
+        """Whether all views together are small enough to be kept."""
+        return len(self) * math.prod(self.sides(0)) * BYTES_PER_PIXEL <= CACHE_BYTES
+
+    def cropped(self, index: int, top: int, left: int, height: int, width: int) -> tuple[Buffers, Target]:
+        """The same as a `crop` of a whole view; where views are not kept, only that part is read from the file."""
+        if self.fit_in_memory:
+            buffers, target = self[index]
+            return crop(buffers, top, left, height, width), crop(target, top, left, height, width)
+        above, before = max(top - TRUST_REACH, 0), max(left - TRUST_REACH, 0)
+        rows, columns = slice(above, top + height + TRUST_REACH), slice(before, left + width + TRUST_REACH)
+        buffers, target = self._read(self.views[index], (rows, columns))
+        inner = (top - above, left - before, height, width)
+        return crop(buffers, *inner), crop(target, *inner)
+
     @staticmethod
-    def _read(view: View) -> tuple[Buffers, Target | None]:
+    def _read(view: View, window: Window) -> tuple[Buffers, Target | None]:
         def read(reel: Reel, name: str) -> torch.Tensor:
-            return torch.from_numpy(reel.picture(name, view.step, view.camera))[None]
+            return torch.from_numpy(reel.picture(name, view.step, view.camera, window))[None]
 
         depth, normals, x_can, mask = (read(view.buffers, name) for name in ("depth", "normals", "x_can", "mask"))
         buffers = Buffers(depth, normals.float(), x_can, mask > 0, torch.from_numpy(view.z_exp)[None])
@@ -131,9 +162,9 @@ class Pictures:
             return buffers, None
         return buffers, Target.from_pictures(read(view.targets, "rgb"), read(view.targets, "alpha"), buffers.mask)
 
-    def batch(self, indices: list[int]) -> tuple[Buffers, Target]:
-        """Buffers and targets of several views."""
-        parts = [self[index] for index in indices]
+    def batch(self, indices: list[int], rectangle: Rectangle | None = None) -> tuple[Buffers, Target]:
+        """Buffers and targets of several views, whole or the same rectangle of each."""
+        parts = [self.cropped(index, *rectangle) if rectangle else self[index] for index in indices]
         return stack([buffers for buffers, _ in parts]), stack([target for _, target in parts])
 
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

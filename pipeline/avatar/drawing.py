@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from pipeline.avatar.data import Pictures, to_bytes
+from pipeline.avatar.data import Pictures, moved, to_bytes
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.schedule import shared_noise
 
@@ -16,6 +16,8 @@ def draw(avatar: Avatar, pictures: Pictures, steps: int, eta: float, seed: int) 
     Each is drawn alone: convolutions round differently for other batch sizes (1e-6 of the range at 144x192 on two
     cores), and a picture must not depend on its neighbours.
     """
-    noise = shared_noise(avatar.latent_shape(*pictures.views[0].buffers.shape("mask")[1:]), steps, seed)
+    device = avatar.text.device
+    noise = shared_noise(avatar.latent_shape(*pictures.sides(0)), steps, seed).to(device)
     for index in range(len(pictures)):
-        yield to_bytes(avatar.render(pictures[index][0], noise, steps, eta))[0]
+        (buffers,) = moved(pictures[index][:1], device)
+        yield to_bytes(avatar.render(buffers, noise, steps, eta))[0].cpu()

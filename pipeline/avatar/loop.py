@@ -1,39 +1,55 @@
-"""The training loop: deterministic, resumable at any saved step, and stopped by a loss that is not finite."""
+"""The training loop: deterministic, resumable at any saved step, on one device or many."""
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from diffusers import ModelMixin
 
+from pipeline.avatar.batch import Batches, Part
 from pipeline.avatar.checkpoint import Tensors, read_tensors, trained_tensors, write_tensors
-from pipeline.avatar.condition import Buffers
-from pipeline.avatar.data import Pictures, Target, crop, to_unit
+from pipeline.avatar.data import Pictures, to_unit
 from pipeline.avatar.model import Avatar
+from pipeline.avatar.processes import make_accelerator, over_processes, sum_gradients
 from pipeline.avatar.recipe import Recipe
-from pipeline.avatar.schedule import draw_timesteps, make_scheduler
+from pipeline.avatar.schedule import make_scheduler, snr_weights
 from pipeline.cli import Progress
 from pipeline.errors import PipelineError
 
+FIGURES = ("loss", "learning_rate", "plane_learning_rate", "images_per_s")  # of every step
 AVERAGE_RAMP = 10  # the running average starts short: decay (1 + k) / (AVERAGE_RAMP + k) after k steps
 
 
 class Trainer:
     """Model, optimizer and running average, and the step they are at.
 
-    All randomness of a step is a function of the seed and the step, so a state needs no random generator.
+    All randomness of a step is a function of the seed and the step, so a state needs no random generator. The batch is
+    that of all processes together, each of which works through its share in `accumulation` parts; losses are sums
+    over pixels, divided by the number of pixels in the whole batch, so that no cut changes the gradient.
     """
 
     def __init__(self, avatar: Avatar, pictures: Pictures, recipe: Recipe):
-        self.avatar, self.pictures, self.recipe = avatar, pictures, recipe
+        self.accelerator = make_accelerator(recipe.batch, recipe.accumulation)
+        self.avatar, self.pictures, self.recipe = avatar.to(self.accelerator.device), pictures, recipe
+        if self.accelerator.device.type == "cuda":
+            avatar.to(memory_format=torch.channels_last)
+        self.batches = Batches(pictures, avatar, recipe, self.accelerator)
         self.scheduler = make_scheduler()
         self.step = 0
+        self._kept: dict[int, torch.Tensor] = {}  # latents by picture, see _latents
+        if recipe.checkpointing:
+            for network in avatar.modules():
+                if isinstance(network, ModelMixin):
+                    network.enable_gradient_checkpointing()
         trained = {name: p for name, p in avatar.named_parameters() if p.requires_grad}
         networks = [p for name, p in trained.items() if not name.startswith("planes.")]
         groups = [{"params": networks}, {"params": [avatar.planes.values]}]
-        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, recipe.beta2), weight_decay=recipe.weight_decay)
         self.parameters = trained
+        self.limited = [p for name, p in trained.items() if recipe.limited == "all" or name.startswith("controlnet.")]
         self.average = {name: tensor.detach().clone() for name, tensor in trained_tensors(avatar).items()}
 
     @property
@@ -48,71 +64,75 @@ class Trainer:
 
     def train_step(self) -> float:
         """One step of the optimizer; returns the loss. Raises PipelineError when it is not finite."""
-        generator = self._generator(self.step)
-        loss = self._texture_loss() if self.step < self.recipe.texture_steps else self._loss(generator)
-        if not torch.isfinite(loss):
-            raise PipelineError(f"the loss is {loss.item()} at step {self.step}; try a lower learning_rate")
-        for group, rate in zip(self.optimizer.param_groups, self._rates(), strict=True):
-            group["lr"] = rate
+        parts = self.batches.parts(self.step)
+        counts = over_processes(self.accelerator, torch.stack([part.counts() for part in parts]).sum(0)).clamp_min(1)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.gradient_limit)
+        loss = torch.zeros((), device=self.accelerator.device)
+        for part in parts:
+            share = self._loss(part, counts)
+            if not torch.isfinite(share):
+                raise self._broken(f"the loss is {share.item()}", part.indices)
+            share.backward()
+            loss += share.detach()
+        sum_gradients(self.accelerator, self.parameters.values())
+        norm = torch.nn.utils.clip_grad_norm_(self.limited, self.recipe.gradient_limit)
+        if not torch.isfinite(norm):
+            raise self._broken(f"the gradient's norm is {norm.item()}", [i for part in parts for i in part.indices])
+        for group, rate in zip(self.optimizer.param_groups, self.rates(), strict=True):
+            group["lr"] = rate
         self.optimizer.step()
         self._update_average()
         self.step += 1
-        return loss.item()
+        return over_processes(self.accelerator, loss).item()
 
-    def _generator(self, step: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
+    def _broken(self, what: str, indices: list[int]) -> PipelineError:
+        pictures = "; ".join(self.pictures.name(index) for index in indices)
+        return PipelineError(f"{what} at step {self.step}, pictures {pictures}; try a lower learning_rate")
 
-    def _indices(self) -> list[int]:
-        """The step's pictures: every epoch is a new order of all pictures, seeded by its number."""
-        places = range(self.step * self.recipe.batch, (self.step + 1) * self.recipe.batch)
-        count = len(self.pictures)
-        orders = {
-            epoch: torch.randperm(count, generator=self._generator(-1 - epoch)).tolist()
-            for epoch in {place // count for place in places}
-        }
-        return [orders[place // count][place % count] for place in places]
-
-    def _texture_loss(self) -> torch.Tensor:
-        buffers, target = self.pictures.batch(self._indices())
-        return self._colour_error(self.avatar.texture_picture(buffers), buffers, target)
-
-    @staticmethod
-    def _colour_error(colours: torch.Tensor, buffers: Buffers, target: Target) -> torch.Tensor:
-        """Mean squared error of the texture's colours (P, 3) where mesh and picture both say head."""
-        both = target.head[buffers.mask]  # (P,)
-        return F.mse_loss(colours[both], target.rgb[buffers.mask][both].float() / 127.5 - 1)
-
-    def _loss(self, generator: torch.Generator) -> torch.Tensor:
-        """Mean squared error of v on random crops, and of the texture's colours."""
-        avatar = self.avatar
-        buffers, target = self._cropped(*self.pictures.batch(self._indices()), generator)
+    def _loss(self, part: Part, counts: torch.Tensor) -> torch.Tensor:
+        """The part's share of the loss: squared error of v, and of the texture's colours where both say head."""
+        trusted_pixels, head_pixels = counts
+        if part.noise is None:
+            return self._colour_error(self.avatar.texture_picture(part.buffers), part) / head_pixels
+        avatar, buffers, target = self.avatar, part.buffers, part.target
         picture, tokens, colours = avatar.conditions(buffers)
         base = avatar.base(colours.detach(), buffers.mask)
-        latents = avatar.encode(to_unit(target.rgb), base)
-        noise = torch.randn(latents.shape, generator=generator)
-        timesteps = draw_timesteps(len(latents), self.recipe.terminal_share, generator)
-        v = avatar(self.scheduler.add_noise(latents, noise, timesteps), timesteps, base, picture, tokens)
-        error = (v - self.scheduler.get_velocity(latents, noise, timesteps)).square().mean(1)  # (B, h', w')
-        trusted = F.avg_pool2d(target.trusted[:, None].float(), avatar.autoencoder.factor)[:, 0]
-        loss = (error * trusted).sum() / trusted.sum()
-        return loss + self.recipe.texture_weight * self._colour_error(colours, buffers, target)
+        latents = self._latents(part, base)
+        noisy = self.scheduler.add_noise(latents, part.noise, part.timesteps)
+        v = avatar(noisy, part.timesteps, base, picture, tokens)
+        error = (v - self.scheduler.get_velocity(latents, part.noise, part.timesteps)).square().mean(1)  # (B, h', w')
+        error = error * snr_weights(part.timesteps, self.recipe.snr_limit)[:, None, None]
+        factor = avatar.autoencoder.factor
+        trusted = F.avg_pool2d(target.trusted[:, None].float(), factor)[:, 0] * factor**2
+        loss = (error * trusted).sum() / trusted_pixels
+        if not self.recipe.texture_weight:
+            return loss
+        return loss + self.recipe.texture_weight * self._colour_error(colours, part) / head_pixels
 
-    def _cropped(self, buffers: Buffers, target: Target, generator: torch.Generator) -> tuple[Buffers, Target]:
-        factor, sides = self.avatar.autoencoder.factor, target.head.shape[1:]
-        limits = (self.recipe.crop_height, self.recipe.crop_width)
-        size = [min(limit, side) // factor * factor for limit, side in zip(limits, sides, strict=True)]
-        corner = [
-            int(torch.randint(side - cut + 1, (), generator=generator)) for side, cut in zip(sides, size, strict=True)
-        ]
-        return crop(buffers, *corner, *size), crop(target, *corner, *size)
+    def _latents(self, part: Part, base: torch.Tensor) -> torch.Tensor:
+        """Latents (B, C, h', w') of the part's pictures; kept where nothing that is learned or drawn changes them."""
+        pictures = to_unit(part.target.rgb)
+        if self.avatar.starts_from_texture or not self.batches.crops_are_whole:
+            return self.avatar.encode(pictures, base)
+        new = [place for place, index in enumerate(part.indices) if index not in self._kept]
+        if new:
+            encoded = self.avatar.encode(pictures[new], base).cpu()
+            self._kept.update(zip((part.indices[place] for place in new), encoded, strict=True))
+        return torch.stack([self._kept[index] for index in part.indices]).to(pictures.device)
 
-    def _rates(self) -> tuple[float, float]:
-        """Learning rates of networks and planes: a linear rise for the networks, then one falling cosine for both."""
+    @staticmethod
+    def _colour_error(colours: torch.Tensor, part: Part) -> torch.Tensor:
+        """Squared error of the texture's colours (P, 3), mean over channels, summed over pixels that count."""
+        mask = part.buffers.mask
+        both = part.target.head[mask]  # (P,)
+        truth = part.target.rgb[mask][both].float() / 127.5 - 1
+        return F.mse_loss(colours[both].float(), truth, reduction="sum") / 3
+
+    def rates(self) -> tuple[float, float]:
+        """Learning rates of networks and planes: a linear rise for the networks, then one fall for both."""
         done = max(self.step - self.recipe.texture_steps, 0)
         fall = 0.5 * (1 + math.cos(math.pi * done / max(self.recipe.steps, 1)))
+        fall = fall if self.recipe.rate_decay == "cosine" else 1.0
         rise = min(1.0, (done + 1) / (self.recipe.warmup_steps + 1))
         return self.recipe.learning_rate * fall * rise, self.recipe.plane_learning_rate * fall
 
@@ -124,7 +144,9 @@ class Trainer:
             self.average[name].lerp_(tensor, 1 - decay)
 
     def save(self, path: Path) -> None:
-        """Publish everything that the next step needs."""
+        """Publish everything that the next step needs, from the main process alone."""
+        if not self.accelerator.is_main_process:
+            return
         tensors: Tensors = {f"now/{name}": tensor for name, tensor in trained_tensors(self.avatar).items()}
         tensors |= {f"average/{name}": tensor for name, tensor in self.average.items()}
         for name, parameter in self.parameters.items():
@@ -147,22 +169,36 @@ class Trainer:
                     self.optimizer.state[parameter][key] = like
         self.step = description["step"]
 
-    def run(self, path: Path, preview: Callable[[], None], stopping: Callable[[], bool]) -> None:
+    def run(
+        self,
+        path: Path,
+        preview: Callable[[], None],
+        stopping: Callable[[], bool],
+        record: Callable[[dict[str, float]], None],
+    ) -> None:
         """Do all steps that are left, from the state at `path` when there is one, saving the state there.
 
-        `stopping()` is asked after every step: when true, the state is saved and the loop ends early.
+        `stopping()` is asked after every step: when true in any process, the state is saved and the loop ends early.
+        `record` gets the figures of every step; it and `preview` are called in the main process alone.
         """
-        recipe = self.recipe
+        recipe, main = self.recipe, self.accelerator.is_main_process
         if path.is_file():
             self.load(path)
         progress = Progress(self.total * recipe.batch, "images", self.step * recipe.batch)
         while self.step < self.total:
+            rates, started = self.rates(), time.monotonic()
             loss = self.train_step()
-            progress.update(self.step * recipe.batch, f", loss {loss:.4f}")
-            if self.step % recipe.preview_every == 0:
-                preview()
-            stop = stopping()
+            if main:
+                progress.update(self.step * recipe.batch, f", loss {loss:.4f}")
+                speed = recipe.batch / max(time.monotonic() - started, 1e-9)
+                record(dict(zip(FIGURES, (loss, *rates, speed), strict=True)))
+                if self.step % recipe.preview_every == 0:
+                    preview()
+            stop = bool(
+                over_processes(self.accelerator, torch.tensor(float(stopping()), device=self.accelerator.device))
+            )
             if stop or self.step % recipe.save_every == 0 or self.step == self.total:
                 self.save(path)
+                self.accelerator.wait_for_everyone()
             if stop:
                 return

@@ -5,11 +5,11 @@ from torch import nn
 
 from pipeline.avatar.architecture import Architecture
 from pipeline.avatar.attention import add_expression_attention
-from pipeline.avatar.autoencoder import SpaceToDepth
 from pipeline.avatar.backbone import make_backbone
-from pipeline.avatar.condition import GEOMETRY_CHANNELS, Buffers, Units, as_picture, condition
+from pipeline.avatar.condition import Buffers, Units, as_picture, condition, condition_channels
 from pipeline.avatar.planes import FeaturePlanes
-from pipeline.avatar.schedule import sample
+from pipeline.avatar.pretrained import Pretrained
+from pipeline.avatar.schedule import sample, v_of_picture
 from pipeline.errors import DataError
 
 RESIDUAL_UNIT = 0.25  # the difference to the base is about this large, so that latents are about 1
@@ -19,22 +19,28 @@ class Avatar(nn.Module):
     """Deferred diffusion (DiffusionAvatars, section 3): rasterised buffers and z_exp in, a picture over white out.
 
     `code_size` is the length of z_exp; `describe_data` sets the statistics of codes and depths, which are saved with
-    the weights.
+    the weights. A pretrained model may be given, for whom has one at hand; otherwise it is loaded.
     """
 
-    def __init__(self, architecture: Architecture, code_size: int):
+    def __init__(self, architecture: Architecture, code_size: int, pretrained: Pretrained | None = None):
         super().__init__()
         self.architecture, self.code_size = architecture, code_size
         self.units = Units()
-        self.planes = FeaturePlanes(architecture.plane_size, architecture.plane_features, spread=0.1)
-        backbone = make_backbone(architecture, GEOMETRY_CHANNELS + self.planes.channels)
+        self.planes = FeaturePlanes(
+            architecture.plane_size, architecture.plane_features, architecture.plane_spread, architecture.features
+        )
+        backbone = make_backbone(architecture, condition_channels(self.planes, architecture.mask_channel), pretrained)
         self.unet, self.controlnet, self.text = backbone.unet, backbone.controlnet, backbone.text
         self.autoencoder = backbone.autoencoder
-        self.starts_from_texture = isinstance(self.autoencoder, SpaceToDepth)
+        self.starts_from_texture = architecture.base == "texture"
+        self.predicts_v = architecture.predicts == "v"
+        self.is_regression = architecture.process == "regression"
         self.latent_unit = RESIDUAL_UNIT if self.starts_from_texture else 1.0
-        width = self.unet.config.cross_attention_dim
-        add_expression_attention(self.unet, width)
-        self.to_tokens = nn.Linear(code_size, architecture.expression_tokens * width)
+        self.to_tokens = None
+        if architecture.expression != "none":
+            add_expression_attention(self.unet, architecture.expression)
+            width = self.unet.config.cross_attention_dim
+            self.to_tokens = nn.Linear(code_size, architecture.expression_tokens * width)
         self.register_buffer("code_mean", torch.zeros(code_size))
         self.register_buffer("code_scale", torch.ones(()))
 
@@ -51,8 +57,10 @@ class Avatar(nn.Module):
         """What the planes alone say: (P, 3) colours in [-1, 1] of the masked pixels."""
         return self.planes.colours(self.planes(self.units.points(buffers.x_can[buffers.mask])))
 
-    def expression(self, z_exp: torch.Tensor) -> torch.Tensor:
-        """Codes (B, E) to tokens (B, expression_tokens, W)."""
+    def expression(self, z_exp: torch.Tensor) -> torch.Tensor | None:
+        """Codes (B, E) to tokens (B, expression_tokens, W), for networks that read them."""
+        if self.to_tokens is None:
+            return None
         tokens = self.to_tokens((z_exp - self.code_mean) / self.code_scale)
         return tokens.unflatten(1, (self.architecture.expression_tokens, -1))
 
@@ -62,22 +70,23 @@ class Avatar(nn.Module):
         timesteps: torch.Tensor,
         base: torch.Tensor,
         picture: torch.Tensor,
-        tokens: torch.Tensor,
+        tokens: torch.Tensor | None,
     ) -> torch.Tensor:
         """v for noisy latents and base, both (B, C, h', w'), timesteps (B,), condition (B, K, h, w) and tokens."""
+        noisy = latents
+        if self.is_regression:
+            latents = torch.zeros_like(latents)
         if self.starts_from_texture:  # as an inpainting network reads the picture it completes
             latents = torch.cat([latents, base], dim=1)
         text = self.text.expand(len(latents), -1, -1)
-        down, mid = self.controlnet(latents, timesteps, text, controlnet_cond=picture, return_dict=False)
-        return self.unet(
-            latents,
-            timesteps,
-            text,
-            down_block_additional_residuals=down,
-            mid_block_additional_residual=mid,
-            cross_attention_kwargs={"ip_hidden_states": tokens},
-            return_dict=False,
-        )[0]
+        attended = {"ip_hidden_states": tokens}
+        half = self.architecture.precision == "bfloat16"
+        with torch.autocast(latents.device.type, torch.bfloat16, enabled=half):
+            latents, residuals = self.controlnet.guide(latents, timesteps, text, picture)
+            (said,) = self.unet(
+                latents, timesteps, text, **residuals, cross_attention_kwargs=attended, return_dict=False
+            )
+        return said.float() if self.predicts_v else v_of_picture(noisy, said.float(), timesteps)
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Shape of the latents of a picture. Raises DataError when the autoencoder cannot divide its sides."""
@@ -88,7 +97,7 @@ class Avatar(nn.Module):
 
     def conditions(self, buffers: Buffers) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Condition picture (B, K, h, w), expression tokens, and the texture's colours (P, 3) at the masked pixels."""
-        picture, features = condition(buffers, self.units, self.planes)
+        picture, features = condition(buffers, self.units, self.planes, self.architecture.mask_channel)
         return picture, self.expression(buffers.z_exp), self.planes.colours(features)
 
     def base(self, colours: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -111,7 +120,11 @@ class Avatar(nn.Module):
 
     @torch.no_grad()
     def render(self, buffers: Buffers, noise: torch.Tensor, steps: int, eta: float) -> torch.Tensor:
-        """Pictures (B, 3, h, w) in [-1, 1] by `steps` steps of diffusion from shared noise (see schedule.sample)."""
+        """Pictures (B, 3, h, w) in [-1, 1] by `steps` steps of diffusion from shared noise (see schedule.sample).
+
+        A regression is the first of these steps, whatever their number.
+        """
+        steps = 1 if self.is_regression else steps
         picture, tokens, colours = self.conditions(buffers)
         base = self.base(colours, buffers.mask)
         latents = sample(lambda x, t: self(x, t, base, picture, tokens), noise, len(picture), steps, eta)

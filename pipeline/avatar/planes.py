@@ -1,4 +1,7 @@
-"""Learnable feature planes on the canonical head: three on pairs of axes and one on the hyper coordinates."""
+"""Learnable feature planes on the canonical head: TriPlanes or a sphere, and one on the hyper coordinates."""
+
+import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -7,16 +10,35 @@ from torch import nn
 PAIRS = ((0, 1), (0, 2), (1, 2), (3, 4))  # of (x, y, z, hyper 1, hyper 2)
 
 
+def _pair(pair: tuple[int, int]) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda points: points[:, pair]
+
+
+def sphere(points: torch.Tensor) -> torch.Tensor:
+    """Longitude and latitude (P, 2) in [-1, 1] of points (P, 5) seen from the origin; the seam is at the back (-z)."""
+    x, y, z = points[:, :3].unbind(1)
+    return torch.stack([torch.atan2(x, z) / math.pi, torch.atan2(y, torch.hypot(x, z)) * 2 / math.pi], dim=1)
+
+
+CHARTS = {  # where each plane is read at points (P, 5) in unit coordinates: (P, 2) in [-1, 1]
+    "triplanes": tuple(_pair(pair) for pair in PAIRS),
+    "spherical": (sphere, _pair(PAIRS[-1])),
+    "none": (),
+}
+
+
 class FeaturePlanes(nn.Module):
     """TriPlanes on (x, y), (x, z), (y, z) and an ambient plane on the hyper coordinates (DiffusionAvatars, 3.3).
 
-    `values` (4, F, S, S) float32; the last axis is the first coordinate of the pair. The planes span [-1, 1], texel
-    centres lie at (i + 0.5) / S of it; outside the border texel is continued.
+    `values` (K, F, S, S) float32 for the K charts of `kind`; the last axis is a chart's first coordinate. The planes
+    span [-1, 1], texel centres lie at (i + 0.5) / S of it; outside the border texel is continued. Kind "spherical" has
+    one plane on directions in place of the three, "none" has no plane and no features.
     """
 
-    def __init__(self, size: int, features: int, spread: float = 1.0):
+    def __init__(self, size: int, features: int, spread: float = 1.0, kind: str = "triplanes"):
         super().__init__()
-        self.values = nn.Parameter(torch.randn(len(PAIRS), features, size, size) * spread)
+        self.charts = CHARTS[kind]
+        self.values = nn.Parameter(torch.randn(len(self.charts), features, size, size) * spread)
 
     @property
     def channels(self) -> int:
@@ -24,15 +46,15 @@ class FeaturePlanes(nn.Module):
         return self.values.shape[0] * self.values.shape[1]
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
-        """Features (P, 4 F) at canonical points (P, 5) in unit coordinates, bilinear, one plane's after another's.
+        """Features (P, K F) at canonical points (P, 5) in unit coordinates, bilinear, one plane's after another's.
 
         All points form one row of one picture, so that the gradient is summed in one fixed order.
         """
-        where = torch.stack([points[:, pair] for pair in PAIRS])[:, None]  # (4, 1, P, 2)
+        nowhere = points.new_zeros(0, len(points), 2)
+        where = torch.cat([nowhere, *(chart(points)[None] for chart in self.charts)])[:, None]  # (K, 1, P, 2)
         found = F.grid_sample(self.values, where, mode="bilinear", padding_mode="border", align_corners=False)
-        return found[:, :, 0].flatten(0, 1).T  # (4 F, P) -> (P, 4 F)
+        return found[:, :, 0].flatten(0, 1).T  # (K F, P) -> (P, K F)
 
-    @staticmethod
-    def colours(features: torch.Tensor) -> torch.Tensor:
-        """Colours (P, 3) in about [-1, 1] in features (P, 4 F): each plane's first three channels, summed."""
-        return features.unflatten(1, (len(PAIRS), -1))[:, :, :3].sum(1)
+    def colours(self, features: torch.Tensor) -> torch.Tensor:
+        """Colours (P, 3) in about [-1, 1] in features (P, K F): each plane's first three channels, summed."""
+        return features.unflatten(1, self.values.shape[:2])[:, :, :3].sum(1)

@@ -1,5 +1,7 @@
 """How an avatar is trained: steps, rates and weights."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -13,16 +15,30 @@ class Recipe(BaseModel):
         400, ge=0, le=1_000_000, description="first steps, in which the planes alone learn the colours of the head"
     )
     steps: int = Field(1600, ge=0, le=10_000_000, description="steps of the whole model after the texture steps")
-    batch: int = Field(2, ge=1, le=256, description="pictures per step")
+    batch: int = Field(2, ge=1, le=256, description="pictures per step, of all processes together")
+    accumulation: int = Field(1, ge=1, le=256, description="parts that each process works through its pictures in")
+    checkpointing: bool = Field(False, description="compute activations twice rather than keep them: less memory")
     crop_height: int = Field(160, ge=8, le=1024, description="height of the random crops in pixels")
     crop_width: int = Field(112, ge=8, le=1024, description="width of the random crops in pixels")
+    crop_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="least share of a crop's sides that is cut out, at random, and enlarged to the crop",
+    )
     learning_rate: float = Field(2e-3, gt=0, le=1, description="highest learning rate of the networks")
     plane_learning_rate: float = Field(1e-2, gt=0, le=1, description="highest learning rate of the feature planes")
     warmup_steps: int = Field(50, ge=0, le=100_000, description="steps over which the networks' rate rises from 0")
+    rate_decay: Literal["cosine", "none"] = Field("cosine", description="how the learning rates fall to the end")
+    beta2: float = Field(0.99, ge=0, lt=1, description="AdamW's memory of squared gradients")
     weight_decay: float = Field(1e-2, ge=0, le=1, description="AdamW's weight decay")
     gradient_limit: float = Field(1.0, gt=0, le=1e3, description="largest norm of the gradient")
+    limited: Literal["all", "controlnet"] = Field("all", description="the weights whose gradient is limited")
     terminal_share: float = Field(
         0.85, ge=0, le=1, description="share of training pictures seen at the last timestep, which is pure noise"
+    )
+    snr_limit: float = Field(
+        1.0, ge=1, le=1e6, description="min-SNR weighting: 1 weighs errors of the picture alike, 1e6 those of v"
     )
     texture_weight: float = Field(16.0, ge=0, le=100, description="weight of the planes' own colour loss")
     average_decay: float = Field(0.99, ge=0, lt=1, description="decay of the running average of the weights")

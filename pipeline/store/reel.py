@@ -13,6 +13,8 @@ import zarr
 from pipeline.errors import DataError
 from pipeline.store.chunk import in_order, open_chunk, read_attributes
 
+Window = tuple[slice, slice]  # rows and columns
+WHOLE: Window = (slice(None), slice(None))
 OPEN_SPANS = 16  # per reel; opening one costs milliseconds, training reads them in random order
 
 
@@ -30,16 +32,19 @@ class Reel:
         self.attributes: dict[str, Any] = attributes[0]  # of the first span: subject, cameras, settings, ...
         self.steps = int(attributes[-1]["stop"])
         self._starts = [int(span["start"]) for span in attributes]
-        self._opened: dict[int, tuple[zarr.Group, ExitStack]] = {}
+        self._opened: dict[int, tuple[dict[str, zarr.Array], ExitStack]] = {}
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of array `name` without its time axis."""
         return self._array(0, name).shape[1:]
 
-    def picture(self, name: str, step: int, camera: int) -> np.ndarray:
-        """One picture (height, width, ...) of array `name` with axes (time, camera, ...)."""
+    def picture(self, name: str, step: int, camera: int, window: Window = WHOLE) -> np.ndarray:
+        """One picture (height, width, ...) of array `name` with axes (time, camera, row, column, ...).
+
+        `window`: the rows and columns that are wanted; only the tiles that they touch are decoded.
+        """
         span, local = self._locate(step)
-        return self._array(span, name)[local, camera]
+        return self._array(span, name)[local, camera, *window]
 
     def rows(self, step: int, offsets: str, *names: str) -> tuple[np.ndarray, ...]:
         """The rows of the concatenated arrays `names` that `step` owns by the array `offsets` (T + 1,)."""
@@ -67,11 +72,12 @@ class Reel:
             if len(self._opened) == OPEN_SPANS:
                 self._close_oldest()
             stack = ExitStack()
-            self._opened[span] = stack.enter_context(open_chunk(self.paths[span])), stack
-        group, _ = self._opened[span]
-        if name not in group:
-            raise DataError(f"{self.paths[span]}: no array {name}; it holds {sorted(group.array_keys())}")
-        return group[name]
+            group = stack.enter_context(open_chunk(self.paths[span]))
+            self._opened[span] = dict(group.arrays()), stack
+        arrays, _ = self._opened[span]
+        if name not in arrays:
+            raise DataError(f"{self.paths[span]}: no array {name}; it holds {sorted(arrays)}")
+        return arrays[name]
 
 
 @contextmanager

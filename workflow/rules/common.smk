@@ -43,17 +43,20 @@ wildcard_constraints:
     driver=r"[^/~]+",
     motion=r"[^/~]+",
     rig=r"capture|orbit",
+    ablation="|".join(configuration.ABLATIONS),
     span=r"\d{6}-\d{6}",
 
 
 def job(stage, **options):
     """Arguments of a stage: its settings, the digest of its code, and options that may be functions of wildcards.
 
-    One string, because Snakemake compares params as an unordered set of values without their names.
+    A rule with the wildcard {ablation} gets that variant's settings. One string, because Snakemake compares params
+    as an unordered set of values without their names.
     """
 
     def arguments(wildcards):
-        fixed = ["--settings", SETTINGS.stage(stage), "--code", provenance.digest(f"pipeline.stages.{stage}")]
+        settings = SETTINGS.ablated(wildcards.ablation) if "ablation" in wildcards.keys() else SETTINGS
+        fixed = ["--settings", settings.stage(stage), "--code", provenance.digest(f"pipeline.stages.{stage}")]
         values = {name: value(wildcards) if callable(value) else value for name, value in options.items()}
         return shlex.join(
             fixed + [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", str(value))]
@@ -107,11 +110,13 @@ def tracks(subject, sequences):
     return [f"{SETTINGS.results}/{subject}/tracks/{sequence}.zarr.zip" for sequence in sequences]
 
 
-def films(subject, suffix, rigs=("capture", "orbit")):
+def films(subject, suffix, rigs=("capture", "orbit"), folder="renders"):
     """What is rendered of a subject: every sequence on the capture's rig, the films' orbits."""
     wanted = [(sequence, "capture") for sequence in PLAN.sequences(subject)]
     wanted += [(sequence, "orbit") for sequence in PLAN.sequences(subject) if sequence in SETTINGS.films.orbits]
-    return [f"{SETTINGS.results}/{subject}/renders/{sequence}/{rig}{suffix}" for sequence, rig in wanted if rig in rigs]
+    return [
+        f"{SETTINGS.results}/{subject}/{folder}/{sequence}/{rig}{suffix}" for sequence, rig in wanted if rig in rigs
+    ]
 
 
 def driven(subject, suffix):

@@ -1,0 +1,134 @@
+"""What networks should predict, v or the picture: one step against twenty after a short training; JSON lines last.
+
+    python -m benchmarks.prediction --results results/901 [--steps 200] [--seed 0]
+
+Trains two small avatars alike on a subject's results at a third of their size, one that says v and one that says the
+picture, and draws the held-out camera's film of the held-out sequence: psnr_1 and psnr_20, dB in the head's pixels, and
+sharpness_1 and sharpness_20, the spread of the Laplacian against the true picture's.
+"""
+
+import argparse
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from pipeline.avatar.architecture import Architecture
+from pipeline.avatar.condition import Buffers
+from pipeline.avatar.data import Pictures, Target, camera_places, sequence_views
+from pipeline.avatar.drawing import draw
+from pipeline.avatar.loop import Trainer
+from pipeline.avatar.model import Avatar
+from pipeline.avatar.recipe import Recipe
+from pipeline.metrics.image import psnr
+from pipeline.store.reel import open_reels
+
+THIRD = 3
+SMALL = {"channels": (24, 48, 72), "groups": 8, "heads": 4, "attention_levels": 1, "token_width": 32} | {
+    "plane_size": 96,
+    "plane_features": 6,
+}
+SNR_LIMIT = {"v": 1e6, "picture": 1.0}  # each the plain squared error of what is predicted
+
+
+class SmallPictures(Pictures):
+    """Views at a third of their size: the middle pixel of every square of the buffers, the mean colour."""
+
+    def __init__(self, pictures: list[tuple[Buffers, Target]]):
+        super().__init__([])
+        self._pictures = [(_third(buffers), _third(target)) for buffers, target in pictures]
+        self.fit_in_memory = True
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: int) -> tuple[Buffers, Target]:
+        return self._pictures[index]
+
+    def sides(self, index: int) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self[index][0].mask.shape[1:]
+
+    def statistics(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Codes (N, E), depths (M,) and x_can (M, 5)."""
+        parts = [buffers for buffers, _ in self._pictures]
+        depth, x_can = (torch.cat([getattr(p, name)[p.mask] for p in parts[::4]]) for name in ("depth", "x_can"))
+        return torch.cat([part.z_exp for part in parts]), depth, x_can
+
+
+def _third(part: Buffers | Target) -> Buffers | Target:
+    small = {name: t[:, 1::THIRD, 1::THIRD].clone() if t.ndim > 2 else t for name, t in vars(part).items()}
+    if "rgb" in small:
+        height, width = small["rgb"].shape[1:3]
+        rgb = cv2.resize(part.rgb[0].numpy(), (width, height), interpolation=cv2.INTER_AREA)
+        small["rgb"] = torch.from_numpy(rgb)[None]
+    return type(part)(**small)
+
+
+def read(results: Path, sequences: list[str], camera: str, held_out: bool) -> SmallPictures:
+    """The named camera's views of some sequences, or all other cameras'."""
+    pictures = []
+    for sequence in sequences:
+        with ExitStack() as stack:
+            kinds = (f"buffers/{sequence}/capture", f"targets/{sequence}")
+            paths = [sorted((results / kind).glob("*.zarr.zip")) for kind in kinds]
+            buffers, targets = (stack.enter_context(open_reels(found))[sequence] for found in paths)
+            places = [place for name, place in camera_places(buffers).items() if (name == camera) == held_out]
+            views = Pictures(sequence_views(buffers, targets, results / "tracks" / f"{sequence}.zarr.zip", places))
+            pictures += [views[index] for index in range(len(views))]
+    return SmallPictures(pictures)
+
+
+def sharpness(picture: np.ndarray, head: np.ndarray) -> float:
+    """Spread of the Laplacian of the grey picture (h, w, 3) in the head."""
+    return float(cv2.Laplacian(picture.astype(np.float32).mean(-1), -1)[head].std())
+
+
+def measure(predicts: str, training: Pictures, test: Pictures, steps: int, seed: int) -> dict[str, float]:
+    """Train, draw, compare."""
+    height, width = training.sides(0)
+    torch.manual_seed(seed)
+    codes, depth, x_can = training.statistics()
+    avatar = Avatar(Architecture(predicts=predicts, **SMALL), codes.shape[1])
+    avatar.describe_data(codes, depth, x_can)
+    recipe = {"texture_steps": 60, "steps": steps, "warmup_steps": 20, "crop_height": height, "crop_width": width}
+    trainer = Trainer(avatar, training, Recipe(**recipe, snr_limit=SNR_LIMIT[predicts], seed=seed))
+    while trainer.step < trainer.total:
+        trainer.train_step()
+    with torch.no_grad():
+        for name, tensor in (dict(avatar.named_parameters()) | dict(avatar.named_buffers())).items():
+            if name in trainer.average:
+                tensor.copy_(trainer.average[name])
+    avatar.eval()
+    figures = {}
+    for count in (1, 20):
+        films = zip(draw(avatar, test, count, eta=0.0, seed=0), (test[i][1] for i in range(len(test))), strict=True)
+        each = [(film.numpy(), target.rgb[0].numpy(), target.head[0].numpy()) for film, target in films]
+        figures[f"psnr_{count}"] = np.mean([psnr(*one) for one in each])
+        figures[f"sharpness_{count}"] = np.mean([sharpness(a, head) / sharpness(b, head) for a, b, head in each])
+    return {name: round(float(value), 2) for name, value in figures.items()}
+
+
+def main() -> None:
+    """Measure both and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, required=True, help="folder of a subject with buffers and targets")
+    parser.add_argument("--held-out-sequence", default="EXP-2-eyes")
+    parser.add_argument("--held-out-camera", default="222200037")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    torch.set_flush_denormal(True)
+    sequences = sorted(path.name for path in (given.results / "targets").iterdir())
+    training = read(given.results, [s for s in sequences if s != given.held_out_sequence], given.held_out_camera, False)
+    test = read(given.results, [given.held_out_sequence], given.held_out_camera, True)
+    for predicts in SNR_LIMIT:
+        figures = measure(predicts, training, test, given.steps, given.seed)
+        print(json.dumps({"predicts": predicts, "seed": given.seed, "steps": given.steps, **figures}))
+
+
+if __name__ == "__main__":
+    main()

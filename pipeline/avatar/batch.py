@@ -1,0 +1,96 @@
+"""The pictures of a training step, cut into this process's parts; all that is random in a step is drawn here."""
+
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+
+from pipeline.avatar.condition import Buffers
+from pipeline.avatar.data import Pictures, Rectangle, Target, moved
+from pipeline.avatar.enlarge import enlarge
+from pipeline.avatar.model import Avatar
+from pipeline.avatar.recipe import Recipe
+from pipeline.avatar.schedule import draw_timesteps
+
+
+@dataclass(frozen=True)
+class Part:
+    """B pictures of a step, on the device: which they are, and the noise (B, C, h', w') and timesteps (B,) they get.
+
+    In the texture steps, when only the planes learn, there is neither.
+    """
+
+    indices: list[int]
+    buffers: Buffers
+    target: Target
+    noise: torch.Tensor | None = None
+    timesteps: torch.Tensor | None = None
+
+    def counts(self) -> torch.Tensor:
+        """Numbers (2,) of trusted pixels, and of pixels where mesh and picture both say head."""
+        return torch.stack([self.target.trusted.sum(), (self.target.head & self.buffers.mask).sum()]).float()
+
+
+class Batches:
+    """The batches of a training. Everything random is a function of the recipe's seed and the step."""
+
+    def __init__(self, pictures: Pictures, avatar: Avatar, recipe: Recipe, accelerator: Accelerator):
+        self.pictures, self.avatar, self.recipe, self.accelerator = pictures, avatar, recipe, accelerator
+
+    @property
+    def crops_are_whole(self) -> bool:
+        """Whether training sees every picture whole, in every step the same."""
+        height, width = self.pictures.sides(0)
+        recipe = self.recipe
+        return recipe.crop_share == 1 and recipe.crop_height >= height and recipe.crop_width >= width
+
+    def _generator(self, step: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
+
+    def _indices(self, step: int) -> list[int]:
+        """The step's pictures: every epoch is a new order of all pictures, seeded by its number."""
+        places = range(step * self.recipe.batch, (step + 1) * self.recipe.batch)
+        count = len(self.pictures)
+        orders = {
+            epoch: torch.randperm(count, generator=self._generator(-1 - epoch)).tolist()
+            for epoch in {place // count for place in places}
+        }
+        return [orders[place // count][place % count] for place in places]
+
+    def parts(self, step: int) -> list[Part]:
+        """This process's parts of a step's batch. Random numbers are drawn for the whole batch, then cut."""
+        recipe, device = self.recipe, self.accelerator.device
+        size = recipe.batch // (self.accelerator.num_processes * recipe.accumulation)
+        first = self.accelerator.process_index * recipe.accumulation
+        cuts = [slice(part * size, (part + 1) * size) for part in range(first, first + recipe.accumulation)]
+        indices = self._indices(step)
+        if step < recipe.texture_steps:
+            return [Part(indices[cut], *moved(self.pictures.batch(indices[cut]), device)) for cut in cuts]
+        generator = self._generator(step)
+        window, sides = self._window(indices[0], generator)
+        shape = self.avatar.latent_shape(*sides)
+        noise = torch.randn(recipe.batch, *shape, generator=generator)
+        timesteps = draw_timesteps(recipe.batch, recipe.terminal_share, generator)
+        return [
+            Part(
+                indices[cut],
+                *(enlarge(part, *sides) for part in moved(self.pictures.batch(indices[cut], window), device)),
+                noise[cut].to(device),
+                timesteps[cut].to(device),
+            )
+            for cut in cuts
+        ]
+
+    def _window(self, index: int, generator: torch.Generator) -> tuple[Rectangle, tuple[int, int]]:
+        """What is cut out of the step's pictures, and the height and width that it is enlarged to."""
+        recipe, factor, whole = self.recipe, self.avatar.autoencoder.factor, self.pictures.sides(index)
+        limits = (recipe.crop_height, recipe.crop_width)
+        height, width = (min(limit, side) // factor * factor for limit, side in zip(limits, whole, strict=True))
+        share = recipe.crop_share
+        if share < 1:
+            share += (1 - share) * float(torch.rand((), generator=generator))
+        cut = [max(round(share * side), 1) for side in (height, width)]
+        top, left = (
+            int(torch.randint(side - part + 1, (), generator=generator)) for side, part in zip(whole, cut, strict=True)
+        )
+        return (top, left, *cut), (height, width)

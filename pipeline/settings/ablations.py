@@ -1,0 +1,19 @@
+"""Settings of the ablations stage."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Ablation = Literal["no_diffusion", "no_expression", "no_prior", "no_features", "spherical_uv"]
+
+
+class AblationsSettings(BaseModel):
+    """Which parts of the method are taken away in turn; each is trained, rendered and measured like the whole."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variants: tuple[Ablation, ...] = Field(
+        ("no_diffusion", "no_expression", "no_prior", "no_features", "spherical_uv"),
+        min_length=1,
+        description="rows of the table",
+    )

@@ -1,0 +1,197 @@
+"""The paper's ablations: each changes what it says, is trained with its own settings, and lands in one table."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from avatar_scene import TINY, write_scene
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.avatar.architecture import Architecture
+from pipeline.avatar.condition import Buffers
+from pipeline.avatar.data import Pictures, sequence_views
+from pipeline.avatar.loop import Trainer
+from pipeline.avatar.model import Avatar
+from pipeline.avatar.planes import FeaturePlanes, sphere
+from pipeline.config import load
+from pipeline.errors import DataError
+from pipeline.metrics.ablations import PAPER, TITLES, WHOLE
+from pipeline.presets import ABLATIONS, laid_over
+from pipeline.provenance import ROOT
+from pipeline.settings.ablations import AblationsSettings
+from pipeline.settings.train import TrainSettings
+from pipeline.stages import ablations
+from pipeline.store.reel import open_reels
+from tests.test_config import DEMO
+
+SHORT = {"texture_steps": 2, "steps": 3, "crop_height": 12, "crop_width": 12, "architecture": TINY}
+
+
+def settings_of(name: str) -> TrainSettings:
+    """The training settings of a variant at tiny size."""
+    return TrainSettings(**laid_over(SHORT, ABLATIONS.get(name, {}).get("train", {})))
+
+
+def stirred(name: str) -> Avatar:
+    """A variant with every weight moved, so that nothing is left at a neutral start."""
+    torch.manual_seed(0)
+    avatar = Avatar(settings_of(name).architecture, code_size=4)
+    with torch.no_grad():
+        for parameter in avatar.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    return avatar
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    paths = write_scene(tmp_path)
+    with open_reels(paths["buffers"]) as buffers, open_reels(paths["targets"]) as targets:
+        yield Pictures(sequence_views(buffers["SPIN"], targets["SPIN"], paths["tracks"][0], [0, 1, 2]))
+
+
+def render(avatar: Avatar, buffers: Buffers, seed: int = 0, steps: int = 1) -> torch.Tensor:
+    noise = torch.randn(steps, *avatar.latent_shape(16, 16), generator=torch.Generator().manual_seed(seed))
+    return avatar.render(buffers, noise, steps, 0.0)
+
+
+def other(buffers: Buffers, name: str) -> Buffers:
+    """The same buffers, one of them changed."""
+    return Buffers(**vars(buffers) | {name: getattr(buffers, name) * 0.5})
+
+
+def test_names_are_the_same_everywhere():
+    assert AblationsSettings().variants == tuple(ABLATIONS)
+    assert {WHOLE, *ABLATIONS} == PAPER.keys() == TITLES.keys()
+
+
+@pytest.mark.parametrize("preset", ["demo", "paper"])
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_a_variant_is_the_whole_but_for_its_part(preset, name):
+    whole = load(DEMO | {"preset": preset, "span": 5})
+    ablated = whole.ablated(name)
+    assert ablated.train != whole.train
+    same = whole.model_copy(update={"train": ablated.train})
+    assert ablated == same
+    expected = laid_over(whole.train.model_dump(), ABLATIONS[name]["train"])
+    assert ablated.train.model_dump() == expected
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_variant_trains(name, pictures):
+    settings = settings_of(name)
+    torch.manual_seed(0)
+    avatar = Avatar(settings.architecture, code_size=4)
+    avatar.describe_data(*pictures.statistics())
+    trainer = Trainer(avatar, pictures, settings)
+    before = {part: tensor.clone() for part, tensor in avatar.unet.named_parameters()}
+    for _ in range(trainer.total):
+        trainer.train_step()
+    moved = [part for part, tensor in avatar.unet.named_parameters() if not torch.equal(tensor, before[part])]
+    assert len(moved) > 0.9 * len(before)
+
+
+@pytest.mark.parametrize(("name", "reads"), [(WHOLE, True), ("no_expression", False)])
+def test_only_without_expression_does_the_picture_not_depend_on_the_code(name, reads, pictures):
+    avatar, (buffers, _) = stirred(name), pictures[4]
+    assert torch.equal(render(avatar, buffers), render(avatar, other(buffers, "z_exp"))) != reads
+    assert any("to_tokens" in part or ".processor." in part for part, _ in avatar.named_parameters()) == reads
+
+
+@pytest.mark.parametrize(("name", "reads"), [(WHOLE, True), ("no_diffusion", False)])
+def test_only_one_pass_is_blind_to_noise(name, reads, pictures):
+    avatar, (buffers, _) = stirred(name), pictures[4]
+    pairs = [(render(avatar, buffers, 0), render(avatar, buffers, seed, steps)) for seed, steps in ((1, 1), (0, 4))]
+    assert [torch.equal(*pair) for pair in pairs] == [not reads] * 2
+
+
+def test_without_prior_there_is_no_controlnet_and_the_unet_reads_the_condition(pictures):
+    whole, plain = stirred(WHOLE), stirred("no_prior")
+    assert not list(plain.controlnet.parameters())
+    patch, channels = TINY.get("patch", 2), 9 + 4 * TINY["plane_features"]
+    assert plain.unet.conv_in.in_channels == whole.unet.conv_in.in_channels + channels * patch**2
+    buffers, _ = pictures[4]
+    for name in ("depth", "normals", "x_can", "z_exp"):
+        assert not torch.equal(render(plain, buffers), render(plain, other(buffers, name))), name
+
+
+@pytest.mark.parametrize(("name", "planes"), [(WHOLE, 4), ("spherical_uv", 2), ("no_features", 0)])
+def test_planes_of_the_variants(name, planes, pictures):
+    avatar, (buffers, _) = stirred(name), pictures[4]
+    assert avatar.planes.values.shape[0] == planes
+    picture, _, colours = avatar.conditions(buffers)
+    assert picture.shape[1] == 9 + planes * TINY["plane_features"]
+    assert bool(colours.any()) == (planes > 0)
+
+
+@given(longitude=st.floats(-0.99, 0.99), latitude=st.floats(-0.99, 0.99), radius=st.floats(0.1, 2))
+def test_the_sphere_gives_back_longitude_and_latitude(longitude, latitude, radius):
+    a, b = torch.tensor(longitude * torch.pi), torch.tensor(latitude * torch.pi / 2)
+    point = radius * torch.stack([b.cos() * a.sin(), b.sin(), b.cos() * a.cos()])
+    found = sphere(torch.cat([point, torch.zeros(2)])[None])
+    torch.testing.assert_close(found, torch.tensor([[longitude, latitude]]), atol=1e-4, rtol=0)
+
+
+def test_points_on_one_ray_share_their_spherical_features():
+    planes = FeaturePlanes(8, 3, kind="spherical")
+    point = torch.tensor([[0.2, 0.3, 0.1, 0.5, -0.5]])
+    far = point * torch.tensor([3.0, 3, 3, 1, 1])
+    torch.testing.assert_close(planes(point), planes(far))
+    assert not torch.equal(FeaturePlanes(8, 3)(point), FeaturePlanes(8, 3)(far))
+
+
+def test_the_mask_is_a_channel_of_its_own(pictures):
+    buffers, _ = pictures[4]
+    avatar = Avatar(Architecture(**TINY, mask_channel=True), code_size=4)
+    picture, *_ = avatar.conditions(buffers)
+    assert picture.shape[1] == 9 + 4 * TINY["plane_features"] + 1
+    assert torch.equal(picture[:, -1], buffers.mask.float())
+
+
+def test_a_regression_that_sees_other_timesteps_is_refused():
+    with pytest.raises(ValueError, match="expected 1 with"):
+        TrainSettings(architecture={"process": "regression"})
+
+
+def test_the_workflow_gives_every_variant_its_own_settings():
+    command = [str(Path(sys.executable).parent / "snakemake"), "-n", "-p", "-F", "ablations"]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    commands = re.findall(r"python -m pipeline\.stages\.train --settings '(.*?)' .*/(\w+)/avatar\.safetensors", said)
+    found = {folder: json.loads(settings) for settings, folder in commands}
+    for name in ABLATIONS:
+        assert found[name] == json.loads(load(DEMO).ablated(name).stage("train")), name
+    assert found["901"] == json.loads(load(DEMO).stage("train"))
+
+
+def metrics(psnr: float) -> str:
+    figures = {"psnr": psnr, "psnr_head": psnr - 1, "ssim_head": 0.9, "flip_head": 0.1, "pictures": 3}
+    return json.dumps({"heldout_both": {"avatar": figures}, "heldout_camera": {}})
+
+
+def test_the_table_has_our_figures_beside_the_papers(tmp_path, monkeypatch):
+    variants = ["spherical_uv", "no_prior"]
+    paths = [tmp_path / f"{name}.json" for name in (WHOLE, *variants)]
+    for index, path in enumerate(paths):
+        path.write_text(metrics(20.0 + index))
+    arguments = ["ablations", "--settings", json.dumps({"variants": variants}), "--whole", str(paths[0])]
+    arguments += ["--table", str(tmp_path / "t.tsv"), "--page", str(tmp_path / "t.md"), "--ablated"]
+    monkeypatch.setattr(sys, "argv", [*arguments, *map(str, paths[1:])])
+    ablations.main()
+    header, *rows = (line.split("\t") for line in (tmp_path / "t.tsv").read_text().splitlines())
+    found = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+    assert list(found) == [WHOLE, *variants]
+    assert [row["psnr"] for row in found.values()] == ["20", "21", "22"]
+    assert (found["no_prior"]["paper_psnr"], found["no_prior"]["paper_lpips"]) == ("24.5", "0.078")
+    assert found[WHOLE]["flicker"] == ""
+    page = (tmp_path / "t.md").read_text()
+    assert page.count("\n|") == 4
+    assert TITLES["spherical_uv"] in page
+    monkeypatch.setattr(sys, "argv", [*arguments, str(paths[1])])
+    with pytest.raises(DataError, match="1 files of metrics; expected one for each of spherical_uv, no_prior"):
+        ablations.main()
