@@ -153,7 +153,8 @@ def write_sequence(root: Path, rig: Rig, sequence: str, noise: float) -> None:
         ),
         "residual_mm": Array(np.linspace(0.4, 0.9, steps, dtype=np.float32), ("time",), "mm", "synthetic"),
     }
-    write_chunk(root / "tracks" / f"{sequence}.zarr.zip", tracks, {"subject": "ball", **named})
+    attributes = {"subject": "ball", "failed": [1] if sequence == "SMILE" else [], **named}
+    write_chunk(root / "tracks" / f"{sequence}.zarr.zip", tracks, attributes)
     shown = rig.names if sequence == HELD_OUT_SEQUENCE else [HELD_OUT_CAMERA]
     pictures = np.array(
         [[see(rig.cameras[rig.index(name)], sequence, step).rgb for name in shown] for step in range(steps)]

@@ -1,4 +1,4 @@
-"""fit_quality: how well the meshes of one sequence fit their clouds, and which time steps failed."""
+"""fit_quality: how well the meshes of one sequence fit their clouds."""
 
 import json
 from pathlib import Path
@@ -9,12 +9,12 @@ from pipeline import cli
 from pipeline.capture.cameras import read_rig
 from pipeline.errors import DataError
 from pipeline.head import pose
-from pipeline.head.clouds import Clouds
 from pipeline.meshing.cut import Plane
 from pipeline.meshing.mesh import read_meshes
 from pipeline.metrics.surface import compare, jitter_mm
 from pipeline.settings.fit_quality import FitQualitySettings
 from pipeline.store.chunk import in_order, publish, read_arrays, read_attributes
+from pipeline.store.reel import open_reels
 
 
 def on_head(points: np.ndarray, head_from_world: np.ndarray, neck: Plane) -> np.ndarray:
@@ -34,24 +34,23 @@ def main() -> None:
     arguments = parser.parse_args()
     settings: FitQualitySettings = arguments.settings
 
-    clouds, (poses,) = Clouds(arguments.clouds), read_arrays(arguments.track, "head_from_world")
+    (poses,), failed = read_arrays(arguments.track, "head_from_world"), read_attributes(arguments.track)["failed"]
     spans = in_order(arguments.meshes)
     meshes = (mesh for path in spans for mesh in read_meshes(path))
     neck = Plane(**read_attributes(spans[0])["neck"])
     eyes = np.stack([camera.centre for camera in read_rig(arguments.cameras).cameras])
-    if read_attributes(spans[-1])["stop"] != len(clouds) or len(poses) != len(clouds):
-        raise DataError(f"{spans[-1]}: meshes or track do not end with the clouds, at step {len(clouds)}")
-    progress, steps = cli.Progress(len(clouds), "steps"), []
-    for step, mesh in enumerate(meshes):
-        points, normals = clouds.frame(step)
-        head = on_head(points, poses[step], neck)
-        if not head.any():
-            raise DataError(f"{clouds.paths[0]}: step {step} of {clouds.sequence} has no point on the fitted head")
-        steps.append(compare(points[head], normals[head], mesh, eyes, settings.points, settings.seed + step))
-        progress.update(step + 1)
-    failed = [step for step, figures in enumerate(steps) if figures["cloud_to_mesh_median_mm"] > settings.bad_mm]
-    for step in failed:
-        cli.log.warning("%s: step %d failed: %.1f mm", clouds.sequence, step, steps[step]["cloud_to_mesh_median_mm"])
+    with open_reels(arguments.clouds) as reels:
+        (clouds,) = reels.values()
+        if read_attributes(spans[-1])["stop"] != clouds.steps or len(poses) != clouds.steps:
+            raise DataError(f"{spans[-1]}: meshes or track do not end with the clouds, at step {clouds.steps}")
+        progress, steps = cli.Progress(clouds.steps, "steps"), []
+        for step, mesh in enumerate(meshes):
+            points, normals = (part.astype(float) for part in clouds.rows(step, "offsets", "points", "normals"))
+            head = on_head(points, poses[step], neck)
+            if not head.any():
+                raise DataError(f"{clouds.paths[0]}: step {step} of {clouds.sequence} has no point on the fitted head")
+            steps.append(compare(points[head], normals[head], mesh, eyes, settings.points, settings.seed + step))
+            progress.update(step + 1)
     mean = {name: float(np.mean([figures[name] for figures in steps])) for name in steps[0]}
     report = {"sequence": clouds.sequence, "mean": mean | {"jitter_mm": jitter_mm(poses)}, "failed": failed}
     with publish(arguments.output) as partial:
