@@ -1,6 +1,6 @@
 """Measure the head prior on heads it has not seen: random identities, hair and expression mixes, drawn anew.
 
-    python benchmarks/prior.py --ict ict_facekit.npz [--prior F] [--heads N]
+    python -m benchmarks.prior --ict ict_facekit.npz [--prior F] [--heads N]
 
 Every head is measured three times: `mapped` by the codes of its known weights, `fitted` by codes and pose found from
 5,000 clean points with normals spread over what a scan sees (Levenberg-Marquardt from the mean head, turned 5 degrees

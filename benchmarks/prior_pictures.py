@@ -1,10 +1,10 @@
 """Pictures of a head prior for its documentation: shaded meshes on three contact sheets.
 
-    python -m benchmarks.prior_pictures [--prior F] [--output docs/images] [--voxel-mm 2.5]
+    python -m benchmarks.prior_pictures [--prior F] [--output docs/images] [--voxel-mm 3]
 
 prior_random.png: ten heads whose identity and expression are drawn from the prior's Gaussians, from the front and the
-side. prior_between.png: ten steps on the straight line between two such pairs of codes. prior_expressions.png: the
-mean head along the four widest directions of the expressions, from -2.5 to 2.5 standard deviations.
+side. prior_between.png: ten steps on the straight line between two of them. prior_expressions.png: the mean head along
+the four widest directions of the expressions, from -2.5 to 2.5 standard deviations.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from pipeline.viewer.tiles import shaded
 
 PIXELS = 160  # width of a tile
 COUNT = 10
-DIRECTIONS = 4
+DIRECTIONS, STEPS, WIDE = 4, 7, 2.5  # of the expressions: how many, pictures along each, standard deviations
 GREYS = 48  # colours kept: a sheet stays below 300 kB
 SUPERSAMPLING = 3
 
@@ -68,34 +68,57 @@ def sheet(rows: list[list[np.ndarray]], path: Path) -> None:
     print(f"{path}: {len(data.getvalue()) / 1e3:.0f} kB")
 
 
+def drawn_from(prior: HeadPrior, count: int) -> tuple[Tensor, Tensor]:
+    """Standard normal weights of identities (count, I) and expressions (count, J)."""
+    generator = torch.Generator().manual_seed(1)
+    modes = prior.config.identity_modes, prior.config.expression_modes
+    w_id, w_exp = (torch.randn(count, width, generator=generator) for width in modes)
+    return w_id, w_exp
+
+
+def front_and_side(prior: HeadPrior, w_id: Tensor, w_exp: Tensor, voxel_mm: float) -> list[list[np.ndarray]]:
+    """Two rows of pictures of the heads with weights (N, I) and (N, J)."""
+    codes = zip(prior.z_id_from(w_id), prior.z_exp_from(w_exp), strict=True)
+    columns = [portraits(prior, *code, voxel_mm, [0, 55]) for code in codes]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def random_heads(prior: HeadPrior, voxel_mm: float) -> list[list[np.ndarray]]:
+    """Ten draws from the prior's Gaussians."""
+    return front_and_side(prior, *drawn_from(prior, COUNT), voxel_mm)
+
+
+def heads_between(prior: HeadPrior, voxel_mm: float) -> list[list[np.ndarray]]:
+    """Ten steps from the first draw to the second."""
+    shares = torch.linspace(0, 1, COUNT)[:, None]
+    first_to_second = [(1 - shares) * w[0] + shares * w[1] for w in drawn_from(prior, COUNT)]
+    return front_and_side(prior, *first_to_second, voxel_mm)
+
+
+def expressions(prior: HeadPrior, voxel_mm: float) -> list[list[np.ndarray]]:
+    """The mean head along the widest directions, one row each."""
+    z_id = prior.z_id_from(torch.zeros(prior.config.identity_modes))
+    rows = []
+    for direction in torch.eye(prior.config.expression_modes)[:DIRECTIONS]:
+        codes = prior.z_exp_from(torch.linspace(-WIDE, WIDE, STEPS)[:, None] * direction)
+        rows.append([portraits(prior, z_id, z_exp, voxel_mm, [15])[0] for z_exp in codes])
+    return rows
+
+
+SHEETS = {"random": random_heads, "between": heads_between, "expressions": expressions}
+
+
 def main() -> None:
-    """Draw the three sheets."""
+    """Draw the sheets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prior", type=Path, default=Path("pipeline/head/weights/head_prior.safetensors"))
     parser.add_argument("--output", type=Path, default=Path("docs/images"))
-    parser.add_argument("--voxel-mm", type=float, default=2.5)
+    parser.add_argument("--voxel-mm", type=float, default=3.0)
+    parser.add_argument("--sheets", choices=SHEETS, nargs="+", default=list(SHEETS))
     options = parser.parse_args()
     prior = load_prior(options.prior)
-    generator = torch.Generator().manual_seed(1)
-    w_id = torch.randn(COUNT, prior.config.identity_modes, generator=generator)
-    w_exp = torch.randn(COUNT, prior.config.expression_modes, generator=generator)
-
-    def column(w_id: Tensor, w_exp: Tensor, yaws: list[float]) -> list[np.ndarray]:
-        return portraits(prior, prior.z_id_from(w_id), prior.z_exp_from(w_exp), options.voxel_mm, yaws)
-
-    columns = [column(*w, [0, 55]) for w in zip(w_id, w_exp, strict=True)]
-    sheet([list(row) for row in zip(*columns, strict=True)], options.output / "prior_random.png")
-
-    shares = torch.linspace(0, 1, COUNT)[:, None]
-    between = [(1 - shares) * w[0] + shares * w[1] for w in (w_id, w_exp)]
-    columns = [column(*w, [0, 55]) for w in zip(*between, strict=True)]
-    sheet([list(row) for row in zip(*columns, strict=True)], options.output / "prior_between.png")
-
-    rest = torch.zeros(prior.config.identity_modes)
-    along = torch.eye(prior.config.expression_modes)
-    sweep = np.linspace(-2.5, 2.5, COUNT)
-    rows = [[column(rest, float(s) * along[d], [15])[0] for s in sweep] for d in range(DIRECTIONS)]
-    sheet(rows, options.output / "prior_expressions.png")
+    for name in options.sheets:
+        sheet(SHEETS[name](prior, options.voxel_mm), options.output / f"prior_{name}.png")
 
 
 if __name__ == "__main__":
