@@ -75,9 +75,10 @@ class Trainer:
             share.backward()
             loss += share.detach()
         sum_gradients(self.accelerator, self.parameters.values())
-        norm = torch.nn.utils.clip_grad_norm_(self.limited, self.recipe.gradient_limit)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
         if not torch.isfinite(norm):
             raise self._broken(f"the gradient's norm is {norm.item()}", [i for part in parts for i in part.indices])
+        torch.nn.utils.clip_grad_norm_(self.limited, self.recipe.gradient_limit)
         for group, rate in zip(self.optimizer.param_groups, self.rates(), strict=True):
             group["lr"] = rate
         self.optimizer.step()

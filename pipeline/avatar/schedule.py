@@ -82,7 +82,7 @@ def sample(
     scheduler.set_timesteps(steps)
     latents = noise[:1].expand(pictures, -1, -1, -1)
     for i, timestep in enumerate(scheduler.timesteps):
-        v = predict_v(latents, timestep.expand(pictures))
+        v = predict_v(latents, timestep.expand(pictures).to(latents.device))
         last = i == steps - 1
         fresh = None if last else noise[i + 1]
         latents = scheduler.step(v, timestep, latents, eta=0.0 if last else eta, variance_noise=fresh).prev_sample
