@@ -17,6 +17,7 @@ from pipeline.settings.ablations import AblationsSettings
 from pipeline.settings.calibrate import CalibrateSettings
 from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.settings.fit_identity import FitIdentitySettings
+from pipeline.settings.fit_quality import FitQualitySettings
 from pipeline.settings.fit_sequence import FitSequenceSettings
 from pipeline.settings.ingest import IngestSettings
 from pipeline.settings.isolate import IsolateSettings
@@ -76,6 +77,7 @@ class Settings(Section):
     fit_identity: FitIdentitySettings = FitIdentitySettings()
     fit_sequence: FitSequenceSettings = FitSequenceSettings()
     mesh: MeshSettings = MeshSettings()
+    fit_quality: FitQualitySettings = FitQualitySettings()
     retarget: RetargetSettings = RetargetSettings()
     rig: RigSettings = RigSettings()
     rasterize: RasterizeSettings = RasterizeSettings()

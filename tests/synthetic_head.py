@@ -5,9 +5,11 @@ from pathlib import Path
 
 import av
 import numpy as np
+import trimesh
 from safetensors.numpy import save_file
 
 from pipeline.capture.cameras import Camera, Rig, write_rig
+from pipeline.meshing.mesh import Mesh, pack
 from pipeline.store.chunk import Array, write_chunk
 
 RADIUS = 0.1  # metres
@@ -88,7 +90,7 @@ def write_pictures(path: Path, arrays: dict[str, np.ndarray], **attributes: obje
 
 
 def write_span(root: Path, rig: Rig, sequence: str, start: int, stop: int) -> None:
-    """Frames, cloud, buffers and targets of one span."""
+    """Frames, cloud, meshes, buffers and targets of one span."""
     views = [[see(camera, sequence, step) for camera in rig.cameras] for step in range(start, stop)]
 
     def stack(name: str) -> np.ndarray:
@@ -108,6 +110,16 @@ def write_span(root: Path, rig: Rig, sequence: str, start: int, stop: int) -> No
     }
     write_pictures(root / "buffers" / sequence / "capture" / file, buffers, **named)
     write_cloud(root / "clouds" / sequence / file, rig, views, **named)
+    neck = {"offset": -1.0, "tilt_degrees": 0.0}
+    meshes = pack([ball_mesh(step) for step in range(start, stop)])
+    write_chunk(root / "meshes" / sequence / file, meshes, {"subject": "ball", "neck": neck, **named})
+
+
+def ball_mesh(step: int) -> Mesh:
+    """The ball as triangles."""
+    sphere = trimesh.creation.icosphere(5, RADIUS)
+    x_can = np.pad(sphere.vertices @ head_from_world(step)[:3, :3].T, ((0, 0), (0, 2)))
+    return Mesh(sphere.vertices.astype(np.float32), x_can.astype(np.float32), sphere.faces.astype(np.int32))
 
 
 def write_cloud(path: Path, rig: Rig, views: list[list[View]], **named: object) -> None:

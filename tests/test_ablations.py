@@ -186,7 +186,7 @@ def test_the_table_has_our_figures_beside_the_papers(tmp_path, monkeypatch):
     header, *rows = (line.split("\t") for line in (tmp_path / "t.tsv").read_text().splitlines())
     found = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
     assert list(found) == [WHOLE, *variants]
-    assert [row["psnr"] for row in found.values()] == ["20", "21", "22"]
+    assert [row["psnr"] for row in found.values()] == ["20.00", "21.00", "22.00"]
     assert (found["no_prior"]["paper_psnr"], found["no_prior"]["paper_lpips"]) == ("24.5", "0.078")
     assert found[WHOLE]["flicker"] == ""
     page = (tmp_path / "t.md").read_text()

@@ -9,6 +9,7 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -25,6 +26,8 @@ LAST_MOMENTS = {  # a log, which exists as soon as its job runs: about how many 
     "fit_identity.log": 6,
     "fit_sequence/EXP-2-eyes.log": 3,
     "mesh/EXP-2-eyes/000002-000003.log": 2,
+    "fit_quality/EXP-2-eyes.log": 2,
+    "retarget/twin~EXP-5-mouth.log": 1,
     "rasterize/EXP-2-eyes/orbit/000000-000002.log": 0.6,
     "isolate/EXP-5-mouth/000000-000002.log": 0.8,
     "train.log": 10,
@@ -54,7 +57,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny_capture: Path) -> Pat
 
 @pytest.fixture(scope="module")
 def interrupted(project: Path) -> Path:
-    """A project whose run was killed twelve times, aimed at every stage in turn, and then went to its end."""
+    """A project whose run was killed once per entry, aimed at every stage in turn, and then went to its end."""
     project = shutil.copytree(project, project.with_name("interrupted"))
     moments = random.Random(7)
     killed: set[str] = set()
@@ -104,8 +107,16 @@ def test_metrics_are_complete_and_finite(plain):
             assert all(math.isfinite(value) for value in figures.values())
 
 
+def test_a_driven_head_shows_the_avatar_beside_its_driver(plain):
+    """The twin drives as the same person: the film is the sequence's own, up to what training cannot see of it."""
+    driven, own = (decode(plain / f"renders/{name}/capture.mp4") for name in ("twin~EXP-5-mouth", "EXP-5-mouth"))
+    half = own.shape[2] // 2
+    assert driven.shape == own.shape
+    assert np.abs(driven[:, :, half:].astype(int) - own[:, :, half:]).mean() < 5
+
+
 def test_films_hold_pictures_that_differ(plain):
-    for name in ("EXP-2-eyes/capture", "EXP-2-eyes/orbit", "EXP-5-mouth/capture"):
+    for name in ("EXP-2-eyes/capture", "EXP-2-eyes/orbit", "EXP-5-mouth/capture", "twin~EXP-5-mouth/capture"):
         film = decode(plain / f"renders/{name}.mp4")
         assert len(film) >= 12
         assert film.std() > 5

@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_head import HELD_OUT_CAMERA, HELD_OUT_SEQUENCE, make_rig, see, write_ball, write_benchmark
+from synthetic_head import HELD_OUT_CAMERA, HELD_OUT_SEQUENCE, SEQUENCES, make_rig, see, write_ball, write_benchmark
 
+from pipeline.avatar.film import write_film
 from pipeline.errors import DataError
 from pipeline.settings.report import ReportSettings
+from pipeline.store.chunk import Array, write_chunk
 from pipeline.viewer import records, tiles
 from pipeline.viewer.material import Shot, open_material
 from pipeline.viewer.page import context, read_films, render
 from pipeline.viewer.plots import Line, line_plot, nice_ticks
-from pipeline.viewer.sheets import cameras_around, contact_sheet, moments, typical_shot
+from pipeline.viewer.sheets import cameras_around, contact_sheet, driven_rows, moments, typical_shot
 
 VOID = {"meta", "img", "br"}
 
@@ -69,6 +71,7 @@ def files_of(root: Path) -> dict[str, list[Path] | Path]:
         "rig": root / "rigs" / "capture.json",
         "metrics": root / "metrics.json",
         "comparison": root / "comparison.zarr.zip",
+        "quality": [root / "quality" / f"{sequence}.json" for sequence in SEQUENCES],
     }
 
 
@@ -90,6 +93,12 @@ def ball(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *("--output", files["metrics"], "--comparison", files["comparison"]),
     )
     assert evaluated.returncode == 0, evaluated.stderr
+    for path in files["quality"]:
+        spans = {name: sorted(root.glob(f"{name}/{path.stem}/*.zarr.zip")) for name in ("clouds", "meshes")}
+        lists = [word for name, paths in spans.items() for word in (f"--{name}", *paths)]
+        one = ("--track", root / f"tracks/{path.stem}.zarr.zip", "--cameras", files["cameras"], "--output", path)
+        measured = run_stage("fit_quality", *lists, *one)
+        assert measured.returncode == 0, measured.stderr
     words = [
         w for name, value in files.items() for w in (f"--{name}", *(value if isinstance(value, list) else [value]))
     ]
@@ -142,13 +151,31 @@ def test_page_says_what_the_files_say(ball: Path) -> None:
         assert word in page.text
 
 
-def test_contact_sheet_is_seven_pictures_wide(ball: Path) -> None:
+def driven_head(folder: Path) -> Path:
+    """A blue avatar beside its red driver."""
+    pictures = np.zeros((5, 32, 48, 3), np.uint8)
+    pictures[:, :, :24, 2] = pictures[:, :, 24:, 0] = 255
+    write_film(folder / "2~NOD" / "capture.mp4", pictures, frames_per_second=24, seconds=1, scale=1)
+    chunk = folder / "2~NOD" / "capture.zarr.zip"
+    rgb = Array(pictures[:, None, :, :24], ("time", "camera", "row", "column", "channel"), "sRGB", "blue")
+    write_chunk(chunk, {"rgb": rgb}, {"sequence": "2~NOD", "start": 0, "stop": 5})
+    return chunk
+
+
+def test_contact_sheet_is_seven_pictures_wide(ball: Path, tmp_path: Path) -> None:
     with open_material(**files_of(ball)) as material:
         shot = typical_shot(material)
         width, height = contact_sheet(material, shot, factor=2).size
         values = material.headline_psnr()["avatar"]
     assert width >= 7 * 48
     assert height >= 64
+    with open_material(**files_of(ball)) as material:
+        driven = contact_sheet(material, shot, driven_head(tmp_path), factor=2)
+    assert (driven.width, driven.height) == (width, 3 * height)
+    (red, _, _), (_, _, blue) = (np.asarray(driven)[row * height + 40, 30].astype(int) for row in (1, 2))
+    assert min(red, blue) > 200
+    captions = driven_rows(driven_head(tmp_path), 5)[1]
+    assert list(captions) == [f"avatar, step {step}" for step in range(5)]  # of the film's first round
     stored = cv2.imread(str(ball / "contact_sheet.png"))
     assert stored.shape[:2] == (height, width)
     assert sorted(values)[1] == values[[0, 1, 2].index(shot.step)]  # the median of three

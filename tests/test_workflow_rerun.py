@@ -26,9 +26,10 @@ while [ $# -gt 0 ]; do
     shift
 done
 """
-AFTER_TRACKS = {"mesh", "rasterize", "isolate", "train", "render_capture", "render_orbit", "evaluate", "report"}
+AFTER_MESHES = {"rasterize", "isolate", "train", "render_capture", "render_orbit", "evaluate", "report"}
+AFTER_TRACKS = AFTER_MESHES | {"mesh", "fit_quality"}
 AFTER_FRAMES = AFTER_TRACKS | {"pointcloud", "fit_identity", "fit_sequence", "rig_capture", "rig_orbit"}
-CHUNKED = {"ingest", "pointcloud", "fit_sequence", "mesh", "rasterize", "isolate", "render_capture"}
+CHUNKED = {"ingest", "pointcloud", "fit_sequence", "mesh", "fit_quality", "rasterize", "isolate", "render_capture"}
 
 
 class Project:
@@ -162,7 +163,7 @@ def test_a_stage_edit_reruns_it_and_what_is_downstream(project, stage, reruns):
     ("module", "reruns"),
     [
         ("metrics/flicker.py", {"evaluate", "report"}),
-        ("raster/embree.py", AFTER_TRACKS - {"mesh"}),
+        ("raster/embree.py", AFTER_MESHES),
         ("capture/matting.py", {"ingest"} | AFTER_FRAMES),
     ],
 )

@@ -3,7 +3,7 @@
 from pipeline.metrics.evaluation import HEADLINE, Metrics
 
 WHOLE = "whole"
-FIGURES = ("psnr", "psnr_head", "ssim_head", "flip_head", "flicker")
+FIGURES = {"psnr": 2, "psnr_head": 2, "ssim_head": 3, "flip_head": 3, "flicker": 2}  # and their decimals
 TITLES = {
     WHOLE: "the whole method",
     "no_diffusion": "one pass, no diffusion",
@@ -12,7 +12,7 @@ TITLES = {
     "no_features": "no spatial features",
     "spherical_uv": "a sphere in place of the TriPlanes",
 }
-PAPER_FIGURES = ("paper_psnr", "paper_lpips", "paper_jod", "paper_akd", "paper_csim")
+PAPER_FIGURES = {"paper_psnr": 1, "paper_lpips": 3, "paper_jod": 2, "paper_akd": 2, "paper_csim": 3}
 PAPER = {  # DiffusionAvatars (Kirschstein et al., CVPR 2024), table 3: means over three people
     WHOLE: (25.3, 0.074, 7.85, 1.91, 0.918),
     "no_diffusion": (25.1, 0.133, 7.69, 1.96, 0.892),
@@ -32,8 +32,9 @@ def table(metrics: dict[str, Metrics]) -> list[list[str]]:
     rows = [["variant", *FIGURES, *PAPER_FIGURES]]
     for name, measured in metrics.items():
         avatar = measured[HEADLINE].get("avatar", {})
-        ours = [f"{avatar[figure]:.4g}" if figure in avatar else "" for figure in FIGURES]
-        rows.append([name, *ours, *(f"{value:g}" for value in PAPER[name])])
+        ours = [f"{avatar[figure]:.{digits}f}" if figure in avatar else "" for figure, digits in FIGURES.items()]
+        theirs = [f"{value:.{digits}f}" for value, digits in zip(PAPER[name], PAPER_FIGURES.values(), strict=True)]
+        rows.append([name, *ours, *theirs])
     return rows
 
 

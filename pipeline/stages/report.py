@@ -11,7 +11,7 @@ from pipeline.viewer.page import context, read_films, render
 from pipeline.viewer.records import rule_times, stage_settings
 from pipeline.viewer.sheets import contact_sheet, typical_shot
 
-LISTS = ("frames", "clouds", "tracks", "buffers", "targets", "renders", "films")
+LISTS = ("frames", "clouds", "tracks", "buffers", "targets", "renders", "quality", "films")
 FILES = ("cameras", "rig", "metrics", "comparison")
 
 
@@ -23,6 +23,7 @@ def arguments() -> argparse.Namespace:
         result.add_argument(f"--{name}", type=cli.existing_file, nargs="+", required=True, help="of all sequences")
     for name in FILES:
         result.add_argument(f"--{name}", type=cli.existing_file, required=True)
+    result.add_argument("--driven", type=cli.existing_file, nargs="*", default=[], help="renders of driven heads")
     result.add_argument("--avatar", type=cli.existing_file, required=True, help="avatar.safetensors, for its settings")
     result.add_argument("--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files")
     result.add_argument("--output", type=Path, required=True, help="report.html")
@@ -40,7 +41,7 @@ def main() -> None:
             [material.frames, material.clouds, material.buffers, material.targets, material.renders], given.avatar
         )
         page = render(context(given.subject, material, films, rule_times(given.benchmarks), used, given.settings))
-        sheet = contact_sheet(material, typical_shot(material))
+        sheet = contact_sheet(material, typical_shot(material), next(iter(given.driven), None))
     with publish(given.sheet) as partial:
         sheet.save(partial)
     with publish(given.output) as partial:

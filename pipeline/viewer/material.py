@@ -31,7 +31,8 @@ class Shot:
 class Material:
     """Reels by sequence; `frames` have the cameras of `cameras`, `buffers` and `targets` those of `rig`.
 
-    `baselines` (P, h, w, 3) by name show `shots`, the headline pictures that evaluate kept.
+    `quality` is what fit_quality wrote, by sequence. `baselines` (P, h, w, 3) by name show `shots`, the headline
+    pictures that evaluate kept.
     """
 
     frames: dict[str, Reel]
@@ -43,6 +44,7 @@ class Material:
     residual_mm: dict[str, np.ndarray]
     cameras: Rig
     rig: Rig
+    quality: dict[str, dict[str, Any]]
     metrics: dict[str, dict[str, dict[str, float]]]
     shots: list[Shot]
     baselines: dict[str, np.ndarray]
@@ -96,6 +98,7 @@ def open_material(
     buffers: list[Path],
     targets: list[Path],
     renders: list[Path],
+    quality: list[Path],
     cameras: Path,
     rig: Path,
     metrics: Path,
@@ -129,6 +132,7 @@ def open_material(
             {name: residuals for name, (_, residuals) in sorted(of_track.items())},
             read_rig(cameras),
             read_rig(rig),
+            {figures["sequence"]: figures for figures in (json.loads(path.read_text()) for path in quality)},
             json.loads(metrics.read_text()),
             shots or _rendered_shots(render_reels),
             dict(zip(BASELINES, read_arrays(comparison, *BASELINES), strict=True)) if shots else {},

@@ -95,6 +95,8 @@ def context(
         "cloud": sheets.cloud_sheet(material, shot),
         "cloud_points": len(material.cloud(shot)[0]),
         "fit": sheets.fit_sheet(material, shot.camera, settings.moments),
+        "fit_figures": records.FIT_FIGURES,
+        "quality_of_fit": material.quality,
         "residuals": residuals,
         "residual_plot": plots.line_plot(residuals, "time step", "median distance to the surface, mm", from_zero=True),
         "buffers": sheets.buffer_sheet(material, shot),

@@ -24,6 +24,16 @@ FIGURES = {
     "flip": "FLIP frame",
     "flicker": "flicker, levels",
 }
+FIT_FIGURES = {
+    "cloud_to_mesh_median_mm": "cloud to mesh, median mm",
+    "cloud_to_mesh_mm": "cloud to mesh, mm",
+    "mesh_to_cloud_mm": "mesh to cloud, mm",
+    "f_score_1mm": "F-score at 1 mm",
+    "f_score_2.5mm": "at 2.5 mm",
+    "f_score_5mm": "at 5 mm",
+    "normal_consistency": "normal consistency",
+    "jitter_mm": "jitter, mm per step²",
+}
 SPLITS = {
     "heldout_both": "new expression, new camera",
     "heldout_camera": "known expression, new camera",

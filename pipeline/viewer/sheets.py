@@ -1,11 +1,16 @@
 """Contact sheets of every stage, chosen so that few pictures show much; and the one wide sheet for the README."""
 
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from pipeline.plan import DRIVES
+from pipeline.store.chunk import read_attributes
 from pipeline.viewer import tiles
 from pipeline.viewer.material import Material, Shot
 
@@ -159,10 +164,25 @@ def comparison_rows(material: Material, count: int) -> list[list[Tile]]:
     return rows
 
 
-def contact_sheet(material: Material, shot: Shot, factor: int = 2) -> Image.Image:
-    """One wide picture of the whole way for one shot: input, alpha, cloud, mesh, canonical, avatar, real."""
+def driven_rows(pictures: Path, count: int) -> list[dict[str, np.ndarray]]:
+    """Two rows of `count` moments of a driven head: the driver above the avatar.
+
+    `pictures` is a driven head's chunk of the render stage; beside it lies its film, with the driver in its right half.
+    """
+    driver, steps = pictures.parent.name.partition(DRIVES)[0], read_attributes(pictures)["stop"]
+    with av.open(str(pictures.with_name("capture.mp4"))) as container:
+        film = [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(video=0), steps)]
+    chosen = np.linspace(0, steps - 1, count).round().astype(int)
+    avatars, drivers = zip(*(np.split(film[index], 2, axis=1) for index in chosen), strict=True)
+    return [
+        {f"{driver}, step {index}": picture for index, picture in zip(chosen, drivers, strict=True)},
+        {f"avatar, step {index}": picture for index, picture in zip(chosen, avatars, strict=True)},
+    ]
+
+
+def contact_sheet(material: Material, shot: Shot, driven: Path | None = None, factor: int = 2) -> Image.Image:
+    """The whole way for one shot: input, alpha, cloud, mesh, canonical, avatar, real; below it a driven film."""
     camera = material.rig.cameras[material.rig.index(shot.camera)]
-    size = (camera.width * factor, camera.height * factor)
     mask = material.buffer(shot, "mask")
     columns = {
         "input": cropped(material, shot, factor=factor),
@@ -173,11 +193,20 @@ def contact_sheet(material: Material, shot: Shot, factor: int = 2) -> Image.Imag
         "avatar": material.render(shot),
         "real": material.target(shot),
     }
+    rows = [columns, *(driven_rows(driven, len(columns)) if driven else [])]
+    return _table(rows, (camera.width * factor, camera.height * factor))
+
+
+def _table(rows: list[dict[str, np.ndarray]], size: tuple[int, int]) -> Image.Image:
+    """Rows of pictures by caption, each brought to `size` (width, height)."""
     gap, band = size[0] // 32, max(size[1] // 12, 14)
-    result = Image.new("RGB", ((size[0] + gap) * len(columns) + gap, size[1] + band + gap), "white")
+    result = Image.new("RGB", ((size[0] + gap) * len(rows[0]) + gap, (size[1] + band + gap) * len(rows)), "white")
     draw, font = ImageDraw.Draw(result), ImageFont.load_default(band * 0.62)
-    for index, (name, picture) in enumerate(columns.items()):
-        left = gap + index * (size[0] + gap)
-        result.paste(Image.fromarray(picture).convert("RGB").resize(size, Image.Resampling.BICUBIC), (left, band))
-        draw.text((left + size[0] // 2, band // 2), name, "black", font, anchor="mm")
+    for number, row in enumerate(rows):
+        top = number * (size[1] + band + gap)
+        for index, (name, picture) in enumerate(row.items()):
+            left = gap + index * (size[0] + gap)
+            shown = Image.fromarray(picture).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+            result.paste(shown, (left, top + band))
+            draw.text((left + size[0] // 2, top + band // 2), name, "black", font, anchor="mm")
     return result

@@ -118,10 +118,10 @@ def films(subject, suffix, rigs=("capture", "orbit"), folder="renders"):
     ]
 
 
-def driven_films(subject):
-    """Films of a subject's head driven by others."""
+def driven(subject, suffix):
+    """What is rendered of a subject's head driven by others."""
     drivers = [name for name in SETTINGS.films.drivers if PLAN.actor(subject, name)[0] != subject]
-    return [f"{SETTINGS.results}/{subject}/renders/{name}/capture.mp4" for name in drivers]
+    return [f"{SETTINGS.results}/{subject}/renders/{name}/capture{suffix}" for name in drivers]
 
 
 def film_cameras(wildcards):

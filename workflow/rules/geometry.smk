@@ -97,3 +97,27 @@ rule mesh:
     shell:
         "python -m pipeline.stages.mesh {params.job} --prior {input.prior:q} --identity {input.identity:q}"
         " --track {input.track:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule fit_quality:
+    input:
+        cameras="<results>/{subject}/cameras.json",
+        clouds=of_sequence("clouds/{sequence}/{span}.zarr.zip"),
+        meshes=of_sequence("meshes/{sequence}/{span}.zarr.zip"),
+        track="<results>/{subject}/tracks/{sequence}.zarr.zip",
+    output:
+        "<results>/{subject}/quality/{sequence}.json",
+    log:
+        "<results>/{subject}/logs/fit_quality/{sequence}.log",
+    benchmark:
+        "<results>/{subject}/benchmarks/fit_quality/{sequence}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        job=job("fit_quality"),
+    shell:
+        "python -m pipeline.stages.fit_quality {params.job} --cameras {input.cameras:q} --clouds {input.clouds:q}"
+        " --meshes {input.meshes:q} --track {input.track:q} --output {output:q} > {log:q} 2>&1"

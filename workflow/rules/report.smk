@@ -39,7 +39,13 @@ rule report:
         buffers=of_all("buffers/{sequence}/capture/{span}.zarr.zip"),
         targets=of_all("targets/{sequence}/{span}.zarr.zip"),
         renders=lambda wildcards: films(wildcards.subject, ".zarr.zip"),
-        films=lambda wildcards: films(wildcards.subject, ".mp4") + driven_films(wildcards.subject),
+        quality=lambda wildcards: expand(
+            "<results>/{subject}/quality/{sequence}.json",
+            subject=wildcards.subject,
+            sequence=PLAN.sequences(wildcards.subject),
+        ),
+        films=lambda wildcards: films(wildcards.subject, ".mp4") + driven(wildcards.subject, ".mp4"),
+        driven=lambda wildcards: driven(wildcards.subject, ".zarr.zip"),
         avatar="<results>/{subject}/avatar.safetensors",
         metrics="<results>/{subject}/metrics.json",
         comparison="<results>/{subject}/comparison.zarr.zip",
@@ -64,6 +70,7 @@ rule report:
     shell:
         "python -m pipeline.stages.report {params.job} --cameras {input.cameras:q} --rig {input.rig:q}"
         " --frames {input.frames:q} --clouds {input.clouds:q} --tracks {input.tracks:q} --buffers {input.buffers:q}"
-        " --targets {input.targets:q} --renders {input.renders:q} --films {input.films:q} --avatar {input.avatar:q}"
-        " --metrics {input.metrics:q} --comparison {input.comparison:q}"
+        " --targets {input.targets:q} --renders {input.renders:q} --films {input.films:q}"
+        " --driven {input.driven:q} --avatar {input.avatar:q}"
+        " --quality {input.quality:q} --metrics {input.metrics:q} --comparison {input.comparison:q}"
         " --output {output.page:q} --sheet {output.sheet:q} > {log:q} 2>&1"
