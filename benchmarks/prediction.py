@@ -1,6 +1,6 @@
 """What networks should predict, v or the picture: one step against twenty after a short training; JSON lines last.
 
-    python -m benchmarks.prediction --results results/901 [--steps 200] [--seed 0]
+    python -m benchmarks.prediction --results results/901 [--predicts v] [--steps 200] [--seed 0]
 
 Trains two small avatars alike on a subject's results at a third of their size, one that says v and one that says the
 picture, and draws the held-out camera's film of the held-out sequence: psnr_1 and psnr_20, dB in the head's pixels, and
@@ -118,6 +118,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="folder of a subject with buffers and targets")
     parser.add_argument("--held-out-sequence", default="EXP-2-eyes")
     parser.add_argument("--held-out-camera", default="222200037")
+    parser.add_argument("--predicts", choices=SNR_LIMIT, help="only one of them")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -125,7 +126,7 @@ def main() -> None:
     sequences = sorted(path.name for path in (given.results / "targets").iterdir())
     training = read(given.results, [s for s in sequences if s != given.held_out_sequence], given.held_out_camera, False)
     test = read(given.results, [given.held_out_sequence], given.held_out_camera, True)
-    for predicts in SNR_LIMIT:
+    for predicts in [given.predicts] if given.predicts else SNR_LIMIT:
         figures = measure(predicts, training, test, given.steps, given.seed)
         print(json.dumps({"predicts": predicts, "seed": given.seed, "steps": given.steps, **figures}))
 

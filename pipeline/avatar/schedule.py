@@ -41,8 +41,9 @@ def v_of_picture(noisy: torch.Tensor, picture: torch.Tensor, timesteps: torch.Te
     """v for noisy latents and the latents of the picture in them, both (B, C, h, w), at timesteps (B,).
 
     Networks that say the picture at every noise level err by what they do not know of it. Networks that say v must
-    pass the noise on exactly, or sampling adds up what they miss: trained alike for 200 steps on the demo at a third
-    of its size, 20 steps were 7 dB worse than one step for v, and 0.2 dB better for the picture.
+    pass the noise on exactly, or sampling adds up what they miss: trained alike for 100 steps on the demo at a third
+    of its size, 20 steps were 5.4 dB worse than one step for v, and 0.1 dB better for the picture
+    (benchmarks/prediction.py).
     """
     share = signal_shares().to(noisy.device)[timesteps][:, None, None, None]
     return (share.sqrt() * noisy - picture) / (1 - share).sqrt()
