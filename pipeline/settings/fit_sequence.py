@@ -8,17 +8,17 @@ class FitSequenceSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    points: int = Field(default=2000, ge=50, description="cloud points per time step")
+    points: int = Field(default=4000, ge=50, description="cloud points per time step")
     free: int = Field(default=1000, ge=0, description="points outside the silhouettes per time step")
     window: int = Field(default=32, ge=1, description="time steps tracked one after another; windows run in parallel")
     steps: int = Field(default=7, ge=1, description="Levenberg-Marquardt steps per time step")
     widest_mm: float = Field(default=8, gt=0, description="width of the robust kernel at the start of a time step")
-    narrowest_mm: float = Field(default=2.5, gt=0, description="width of the robust kernel at the end")
+    narrowest_mm: float = Field(default=1.5, gt=0, description="width of the robust kernel at the end")
     worth: float = Field(
-        default=500, gt=0, description="independent measurements a frame's points amount to, against the code priors"
+        default=2000, gt=0, description="independent measurements a frame's points amount to, against the code priors"
     )
     smooth_expression: float = Field(
-        default=0.6, gt=0, description="standard deviation of the second differences of expression weights in time"
+        default=3.0, gt=0, description="standard deviation of the second differences of expression weights in time"
     )
     smooth_degrees: float = Field(default=0.7, gt=0, description="the same of rotations, degrees")
     smooth_mm: float = Field(default=1.5, gt=0, description="the same of translations, millimetres")
