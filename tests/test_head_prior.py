@@ -197,6 +197,8 @@ def test_derivatives_match_finite_differences() -> None:
 def test_saved_is_loaded(tmp_path: Path) -> None:
     prior, path = random_prior(6), tmp_path / "prior.safetensors"
     save_prior(prior, path)
+    (path.parent / "any").touch()
+    assert path.stat().st_mode == (path.parent / "any").stat().st_mode  # others may read it where they may read files
     back = load_prior(path)
     assert back.config == prior.config
     assert not any(p.requires_grad for p in back.parameters())

@@ -56,6 +56,12 @@ def test_rest_is_where_the_identity_says():
     assert pose.scale_of(home(somebody)) == pytest.approx(4)
 
 
+def test_who_may_read_other_files_may_read_an_identity(tmp_path):
+    write_identity(tmp_path / "identity.safetensors", person(7))
+    (tmp_path / "any").touch()
+    assert (tmp_path / "identity.safetensors").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 def test_strength_counts_from_the_neutral_code():
     codes, neutral = torch.tensor([[1.0, 2.0], [3.0, -1.0]]), torch.tensor([1.0, 1.0])
     torch.testing.assert_close(strengthened(codes, neutral, 0.0), neutral.expand(2, 2))

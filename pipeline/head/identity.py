@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from pipeline.errors import DataError
 from pipeline.store.chunk import publish
@@ -44,7 +44,8 @@ def write_identity(path: Path, identity: Identity) -> None:
     tensors = {name: np.ascontiguousarray(getattr(identity, name), np.float32) for name in TENSORS}
     fit = {"prior": identity.prior, "key_frames": identity.key_frames, "residual_mm": identity.residual_mm}
     with publish(path) as partial:
-        save_file(tensors, partial, {"fit": json.dumps(fit)})  # one key: several come in random order
+        # one key: several come in random order; bytes: safetensors would make a file that others may not read
+        partial.write_bytes(save(tensors, {"fit": json.dumps(fit)}))
 
 
 def read_identity(path: Path) -> Identity:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from pipeline.errors import DataError
@@ -94,7 +94,7 @@ def _in_chunks(function, points: Tensor) -> Tensor:
 def save_prior(prior: HeadPrior, path: Path) -> None:
     """Write the weights with the config as JSON in the header."""
     state = {name: tensor.detach().contiguous() for name, tensor in prior.state_dict().items()}
-    save_file(state, path, metadata={"config": prior.config.model_dump_json()})
+    path.write_bytes(save(state, {"config": prior.config.model_dump_json()}))  # save_file: others may not read it
 
 
 def load_prior(path: Path) -> HeadPrior:
