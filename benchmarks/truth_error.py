@@ -21,8 +21,10 @@ import numpy as np
 import trimesh
 from scipy.spatial import cKDTree
 
+from pipeline.head.ict import triangles_of
+from pipeline.metrics.surface import seen, surface_samples
+
 NARROW_FACE = 6706  # the vertices before this one
-FACING = 0.26  # cosine between normal and ray, 75 degrees
 NEAR, OFF, COVERED = 30e-3, 5e-3, 2e-3  # metres
 
 
@@ -30,11 +32,9 @@ def truth_head(truth: Path, sequence: str, frame: int) -> trimesh.Trimesh:
     """The complete true head at one frame (eyes, mouth and neck included), world metres, vertices in ICT's order."""
     with np.load(truth / "model.npz") as model:
         quads = model["faces"]
-    four_corners = quads[:, 3] != quads[:, 0]
-    triangles = np.concatenate([quads[:, :3], quads[four_corners][:, [0, 2, 3]]])
     with np.load(truth / f"{sequence}.npz") as motion:
         vertices = motion["vertices"][frame]
-    return trimesh.Trimesh(vertices, triangles, process=False)
+    return trimesh.Trimesh(vertices, triangles_of(quads), process=False)
 
 
 def truth_face(truth: Path, sequence: str, frame: int) -> trimesh.Trimesh:
@@ -60,16 +60,9 @@ def visible_surface(face: trimesh.Trimesh, capture: Path, count: int) -> tuple[n
 
     Drawn with a fixed seed; occlusion is not looked at.
     """
-    rng = np.random.default_rng(0)
-    triangle = rng.choice(len(face.faces), count, p=face.area_faces / face.area_faces.sum())
-    along, across = np.sqrt(rng.random(count)), rng.random(count)
-    weights = np.stack([1 - along, along * (1 - across), along * across], axis=1)
-    points = np.einsum("nk,nkd->nd", weights, face.triangles[triangle])
-    lookers = np.zeros(count, int)
-    for centre in camera_centres(capture):
-        ray = centre - points
-        lookers += np.einsum("nd,nd->n", ray, face.face_normals[triangle]) > FACING * np.linalg.norm(ray, axis=1)
-    return points[lookers >= 2], face.face_normals[triangle][lookers >= 2]
+    points, normals = surface_samples(face.triangles.view(np.ndarray), count, seed=0)
+    visible = seen(points, normals, camera_centres(capture))
+    return points[visible], normals[visible]
 
 
 def measure(geometry: np.ndarray | trimesh.Trimesh, surface: np.ndarray) -> dict[str, Any]:
