@@ -38,7 +38,7 @@ from pipeline.head.clouds import Clouds, Frame, by_sequence
 from pipeline.head.fit import Fitter, Smoothness, fit_identity, fit_sequence, millimetres
 from pipeline.head.prior import HeadPrior, load_prior
 from pipeline.head.residuals import Heads, linearise
-from pipeline.head.solver import Free, Schedule, levenberg
+from pipeline.head.solver import Free, levenberg
 from pipeline.head.workers import compute_alike
 from pipeline.meshing.cut import Plane
 from pipeline.meshing.head import mesh_head
@@ -171,9 +171,7 @@ class Bench:
 
     def fitter(self, settings: FitIdentitySettings | FitSequenceSettings, free: bool = True) -> Fitter:
         """The fitter of a stage's settings, with or without free space."""
-        schedule = Schedule(settings.widest_mm, settings.narrowest_mm, settings.steps, settings.worth)
-        count = settings.free if free else 0
-        return Fitter(self.prior, self.rig, schedule, settings.points, count, settings.bad_mm, settings.seed)
+        return Fitter.of(self.prior, self.rig, settings if free else settings.model_copy(update={"free": 0}))
 
     def identity(self, free: bool = True) -> np.ndarray:
         """Weights (I,) fitted to all sequences but the held-out one."""

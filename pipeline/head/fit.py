@@ -6,6 +6,7 @@ from functools import partial
 from itertools import pairwise
 
 import numpy as np
+from pydantic import BaseModel
 
 from pipeline.capture.cameras import Rig
 from pipeline.errors import DataError
@@ -33,6 +34,12 @@ class Fitter:
     free: int
     bad_mm: float
     seed: int
+
+    @classmethod
+    def of(cls, prior: HeadPrior, rig: Rig, settings: BaseModel) -> "Fitter":
+        """The fitter that the settings of fit_identity or of fit_sequence ask for."""
+        schedule = Schedule(settings.widest_mm, settings.narrowest_mm, settings.steps, settings.worth)
+        return cls(prior, rig, schedule, settings.points, settings.free, settings.bad_mm, settings.seed)
 
     def samples(self, frame: Frame, heads: Heads) -> Samples:
         """What a frame is fitted to, drawn round a guess of its head."""

@@ -12,7 +12,6 @@ from pipeline.head.clouds import by_sequence
 from pipeline.head.fit import Fitter, fit_identity
 from pipeline.head.identity import Identity, file_digest, write_identity
 from pipeline.head.prior import load_prior
-from pipeline.head.solver import Schedule
 from pipeline.head.workers import compute_alike
 from pipeline.settings.fit_identity import FitIdentitySettings
 
@@ -29,15 +28,7 @@ def main() -> None:
     settings = arguments.settings
     compute_alike()
 
-    fitter = Fitter(
-        load_prior(arguments.prior),
-        read_rig(arguments.cameras),
-        Schedule(settings.widest_mm, settings.narrowest_mm, settings.steps, settings.worth),
-        settings.points,
-        settings.free,
-        settings.bad_mm,
-        settings.seed,
-    )
+    fitter = Fitter.of(load_prior(arguments.prior), read_rig(arguments.cameras), settings)
     sequences = by_sequence(arguments.clouds, arguments.frames)
     heads, distances, names = fit_identity(fitter, sequences, settings.key_frames, settings.free_scale)
     medians = np.median(distances, axis=1)

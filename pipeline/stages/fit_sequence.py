@@ -12,7 +12,6 @@ from pipeline.head.clouds import Clouds
 from pipeline.head.fit import Fitter, Smoothness, fit_sequence
 from pipeline.head.identity import file_digest, read_identity
 from pipeline.head.prior import load_prior
-from pipeline.head.solver import Schedule
 from pipeline.head.workers import compute_alike, workers
 from pipeline.settings.fit_sequence import FitSequenceSettings
 from pipeline.store.chunk import Array, write_chunk
@@ -42,15 +41,7 @@ def main() -> None:
         )
     if clouds.sequence != arguments.sequence:
         raise DataError(f"{arguments.clouds[0]}: clouds of {clouds.sequence}; expected {arguments.sequence}")
-    fitter = Fitter(
-        prior,
-        read_rig(arguments.cameras),
-        Schedule(settings.widest_mm, settings.narrowest_mm, settings.steps, settings.worth),
-        settings.points,
-        settings.free,
-        settings.bad_mm,
-        settings.seed,
-    )
+    fitter = Fitter.of(prior, read_rig(arguments.cameras), settings)
     smoothness = Smoothness(settings.smooth_expression, settings.smooth_degrees, settings.smooth_mm, settings.sweeps)
     with workers(arguments.threads) as run:
         heads, distance_mm = fit_sequence(fitter, identity.w_id.astype(float), clouds, settings.window, smoothness, run)
