@@ -1,14 +1,13 @@
 """The time steps of a sequence from its span files: clouds, and the silhouettes they were made from."""
 
-from bisect import bisect_right
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.errors import DataError
-from pipeline.store.chunk import in_order, open_chunk, read_arrays, read_attributes
+from pipeline.store.chunk import read_attributes
+from pipeline.store.reel import Reel
 
 
 @dataclass(frozen=True)
@@ -34,56 +33,27 @@ class Clouds:
     """
 
     def __init__(self, clouds: list[Path], frames: list[Path]):
-        self.clouds, self.frames = _Spans(clouds), _Spans(frames)
+        self.clouds, self.frames = Reel(clouds), Reel(frames)
         self.sequence = self.clouds.sequence
-        if (self.frames.sequence, len(self.frames)) != (self.sequence, len(self.clouds)):
+        if (self.frames.sequence, self.frames.steps) != (self.sequence, self.clouds.steps):
             raise DataError(
-                f"{frames[0]}: frames of {len(self.frames)} steps of {self.frames.sequence}; expected"
-                f" {len(self.clouds)} steps of {self.sequence}, as {clouds[0]} and its like"
+                f"{frames[0]}: frames of {self.frames.steps} steps of {self.frames.sequence}; expected"
+                f" {self.clouds.steps} steps of {self.sequence}, as {clouds[0]} and its like"
             )
 
     def __len__(self) -> int:
-        return len(self.clouds)
+        return self.clouds.steps
 
     def frame(self, step: int) -> Frame:
         """A time step. Raises DataError naming it when its cloud is empty."""
-        path, local = self.clouds.find(step)
-        points, normals, offsets = _cloud(path)
-        rows = slice(offsets[local], offsets[local + 1])
-        if rows.start == rows.stop:
-            raise DataError(f"{path}: the cloud of step {step} of {self.sequence} is empty; expected points on a head")
-        path, local = self.frames.find(step)
-        with open_chunk(path) as group:
-            alpha = group["alpha"][local]
-        return Frame(self.sequence, step, points[rows].astype(float), normals[rows].astype(float), alpha)
-
-
-class _Spans:
-    """The chunks of one sequence in order."""
-
-    def __init__(self, paths: list[Path]):
-        self.paths = in_order(paths)
-        attributes = [read_attributes(path) for path in self.paths]
-        names = {entry["sequence"] for entry in attributes}
-        if len(names) != 1:
-            raise DataError(f"{self.paths[0]}: chunks of several sequences {sorted(names)}; expected one")
-        self.sequence = names.pop()
-        self.starts = [entry["start"] for entry in attributes]
-        self.stop = attributes[-1]["stop"]
-
-    def __len__(self) -> int:
-        return self.stop
-
-    def find(self, step: int) -> tuple[Path, int]:
-        """The chunk that holds a step, and the step's place in it."""
-        index = bisect_right(self.starts, step) - 1
-        return self.paths[index], step - self.starts[index]
-
-
-@lru_cache(maxsize=1)
-def _cloud(path: Path) -> tuple[np.ndarray, ...]:
-    """Steps are read in order, hence the last chunk is kept."""
-    return read_arrays(path, "points", "normals", "offsets")
+        points, normals = self.clouds.rows(step, "offsets", "points", "normals")
+        if not len(points):
+            raise DataError(
+                f"{self.clouds.path(step)}: the cloud of step {step} of {self.sequence} is empty; "
+                "expected points on a head"
+            )
+        alpha = self.frames.pictures("alpha", step)
+        return Frame(self.sequence, step, points.astype(float), normals.astype(float), alpha)
 
 
 def by_sequence(clouds: list[Path], frames: list[Path]) -> list[Clouds]:

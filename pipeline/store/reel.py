@@ -22,17 +22,29 @@ class Reel:
     """All time steps of one sequence over its span files; only what is asked for is decoded.
 
     At most OPEN_SPANS spans are open at a time, so that thousands of spans do not use up the file descriptors. Raises
-    DataError when the spans (`paths`, in any order) do not tile [0, steps).
+    DataError when the spans (`paths`, in any order) are of several sequences or do not tile [0, steps).
     """
 
-    def __init__(self, sequence: str, paths: list[Path]):
-        self.sequence = sequence
+    def __init__(self, paths: list[Path]):
         self.paths = in_order(paths)
         attributes = [read_attributes(path) for path in self.paths]
+        names = {span["sequence"] for span in attributes}
+        if len(names) != 1:
+            raise DataError(f"{self.paths[0]}: chunks of several sequences {sorted(names)}; expected one")
+        self.sequence: str = names.pop()
         self.attributes: dict[str, Any] = attributes[0]  # of the first span: subject, cameras, settings, ...
         self.steps = int(attributes[-1]["stop"])
         self._starts = [int(span["start"]) for span in attributes]
         self._opened: dict[int, tuple[dict[str, zarr.Array], ExitStack]] = {}
+        self._decoded: tuple[tuple, list[np.ndarray]] = ((), [])  # whole arrays of the last span that `rows` read
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process opens its own files."""
+        return vars(self) | {"_opened": {}, "_decoded": ((), [])}
+
+    def path(self, step: int) -> Path:
+        """The file that holds a time step."""
+        return self.paths[self._locate(step)[0]]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of array `name` without its time axis."""
@@ -46,11 +58,22 @@ class Reel:
         span, local = self._locate(step)
         return self._array(span, name)[local, camera, *window]
 
-    def rows(self, step: int, offsets: str, *names: str) -> tuple[np.ndarray, ...]:
-        """The rows of the concatenated arrays `names` that `step` owns by the array `offsets` (T + 1,)."""
+    def pictures(self, name: str, step: int) -> np.ndarray:
+        """All cameras' pictures (camera, height, width, ...) of a time step."""
         span, local = self._locate(step)
-        first, last = self._array(span, offsets)[local : local + 2]
-        return tuple(self._array(span, name)[first:last] for name in names)
+        return self._array(span, name)[local]
+
+    def rows(self, step: int, offsets: str, *names: str) -> tuple[np.ndarray, ...]:
+        """The rows of the concatenated arrays `names` that `step` owns by the array `offsets` (T + 1,).
+
+        Such arrays are not cut into chunks, so they are decoded once for all steps of a span read one after another.
+        """
+        span, local = self._locate(step)
+        key = (span, offsets, *names)
+        if self._decoded[0] != key:
+            self._decoded = key, [self._array(span, name)[...] for name in (offsets, *names)]
+        bounds, *arrays = self._decoded[1]
+        return tuple(array[bounds[local] : bounds[local + 1]] for array in arrays)
 
     def close(self) -> None:
         """Close the spans that are open; the next read opens its own anew."""
@@ -89,7 +112,7 @@ def open_reels(paths: list[Path]) -> Iterator[dict[str, Reel]]:
     by_sequence = defaultdict(list)
     for path in paths:
         by_sequence[read_attributes(path)["sequence"]].append(path)
-    reels = {sequence: Reel(sequence, by_sequence[sequence]) for sequence in sorted(by_sequence)}
+    reels = {sequence: Reel(by_sequence[sequence]) for sequence in sorted(by_sequence)}
     try:
         yield reels
     finally:
