@@ -55,6 +55,11 @@ def _recording(row: dict[str, str], where: str) -> Recording:
     return Recording(row["subject"], row["sequence"], Path(row["folder"]), int(row["frames"]))
 
 
+def driver_of(sequence: str) -> str:
+    """Who plays a sequence `driver~sequence` that drives another head; empty when the subject does."""
+    return sequence.rpartition(DRIVES)[0]
+
+
 def spans(steps: int, length: int) -> list[str]:
     """Half-open spans such as "000008-000016" that tile [0, steps), all `length` long but for the last."""
     return [f"{start:06d}-{min(start + length, steps):06d}" for start in range(0, steps, length)]
@@ -88,8 +93,7 @@ class Plan:
 
     def actor(self, subject: str, sequence: str) -> tuple[str, str]:
         """Who plays a sequence, and its name there: the driver of `driver~sequence`, else the subject."""
-        driver, _, motion = sequence.rpartition(DRIVES)
-        return driver or subject, motion
+        return driver_of(sequence) or subject, sequence.rpartition(DRIVES)[2]
 
     def frames(self, subject: str, sequence: str) -> int:
         """Frames of the videos, as the table says."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pipeline.plan import DRIVES
+from pipeline.plan import driver_of
 from pipeline.settings.report import ReportSettings
 from pipeline.viewer import plots, records, sheets, tiles
 from pipeline.viewer.material import Material
@@ -29,7 +29,7 @@ class Film:
 def read_films(paths: list[Path], held_out: list[str], largest_mb: float) -> list[Film]:
     """Films from `renders/{sequence}/{rig}.mp4`, those of held-out sequences first; none above `largest_mb` is held."""
     films = []
-    unseen = [*held_out, *(path.parent.name for path in paths if DRIVES in path.parent.name)]
+    unseen = [*held_out, *(path.parent.name for path in paths if driver_of(path.parent.name))]
     for path in sorted(paths, key=lambda path: (path.parent.name not in unseen, path.parent.name, path.stem)):
         data = path.read_bytes()
         fits = len(data) <= largest_mb * 1e6
@@ -47,7 +47,7 @@ def read_films(paths: list[Path], held_out: list[str], largest_mb: float) -> lis
 def _title(path: Path) -> str:
     if path.stem == "orbit":
         return "orbit"
-    driver = path.parent.name.rpartition(DRIVES)[0]
+    driver = driver_of(path.parent.name)
     return f"driven by {driver}, who is beside" if driver else "avatar beside the real head"
 
 

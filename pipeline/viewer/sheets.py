@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.plan import DRIVES
+from pipeline.plan import driver_of
 from pipeline.store.chunk import read_attributes
 from pipeline.viewer import tiles
 from pipeline.viewer.material import Material, Shot
@@ -169,7 +169,7 @@ def driven_rows(pictures: Path, count: int) -> list[dict[str, np.ndarray]]:
 
     `pictures` is a driven head's chunk of the render stage; beside it lies its film, with the driver in its right half.
     """
-    driver, steps = pictures.parent.name.partition(DRIVES)[0], read_attributes(pictures)["stop"]
+    driver, steps = driver_of(pictures.parent.name), read_attributes(pictures)["stop"]
     with av.open(str(pictures.with_name("capture.mp4"))) as container:
         film = [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(video=0), steps)]
     chosen = np.linspace(0, steps - 1, count).round().astype(int)
