@@ -1,10 +1,11 @@
-"""Embree against a numpy z-buffer on a head-sized mesh before a ring of cameras. Prints one JSON line last.
+"""Back-ends of the rasteriser on a head-sized mesh before a ring of cameras. Prints one JSON line last.
 
     python -m benchmarks.rasterize [--cameras 4]
 
-embree_s, reference_s: CPU seconds for the same pictures at the default crop; ratio = reference_s / embree_s;
-mismatch_ratio: share of covered pixels where the two see different triangles; buffers_per_s: complete pictures (depth,
-normals, canonical coordinates, mask) each second with Embree.
+The numpy z-buffer is the reference of Embree and, where nvdiffrast and CUDA are present, of nvdiffrast. For each:
+*_s: seconds for the same pictures at the default crop, CPU time (nvdiffrast: wall time, a first picture left out);
+*_ratio: how many times as long the reference takes; *_mismatch: share of covered pixels where the two see different
+triangles. buffers_per_s: complete pictures (depth, normals, canonical coordinates, mask) each second with Embree.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import trimesh
 
 from pipeline.capture.cameras import Camera
 from pipeline.meshing.mesh import Mesh
+from pipeline.raster.api import available_rasterizer
 from pipeline.raster.buffers import draw
 from pipeline.raster.embree import EmbreeRasterizer
 from pipeline.raster.reference import ReferenceRasterizer
@@ -43,26 +45,26 @@ def main() -> None:
     before = Camera("", 1, 1, np.eye(3), look_at(front, np.zeros(3), up), np.eye(3))
     cameras = orbit([before], Frame(np.zeros(3), up, front), picture, count, 60, 20).cameras
     mesh = bumpy_head()
-    seconds, seen = {}, {}
-    for rasterizer in (EmbreeRasterizer(), ReferenceRasterizer()):
-        start = time.process_time()
-        seen[type(rasterizer)] = rasterizer.rasterize(mesh.vertices, mesh.faces, cameras)
-        seconds[type(rasterizer)] = time.process_time() - start
-    pairs = list(zip(seen[EmbreeRasterizer], seen[ReferenceRasterizer], strict=True))
-    different = sum(int((e.triangle != r.triangle).sum()) for e, r in pairs)
-    covered = sum(int(r.hit.sum()) for _, r in pairs)
+    rasterizers = {"reference": ReferenceRasterizer(), "embree": EmbreeRasterizer()}
+    if not isinstance(available := available_rasterizer(), EmbreeRasterizer):
+        rasterizers["nvdiffrast"] = available
+        available.rasterize(mesh.vertices, mesh.faces, cameras[:1])  # warm up
+    figures, seen = {}, {}
+    for name, rasterizer in rasterizers.items():
+        clock = time.perf_counter if name == "nvdiffrast" else time.process_time
+        start = clock()
+        seen[name] = rasterizer.rasterize(mesh.vertices, mesh.faces, cameras)
+        figures[f"{name}_s"] = clock() - start
+    covered = sum(int(fragments.hit.sum()) for fragments in seen["reference"])
+    for name in rasterizers.keys() - {"reference"}:
+        pairs = zip(seen[name], seen["reference"], strict=True)
+        figures[f"{name}_ratio"] = figures["reference_s"] / figures[f"{name}_s"]
+        figures[f"{name}_mismatch"] = sum(int((one.triangle != other.triangle).sum()) for one, other in pairs) / covered
     start = time.process_time()
     draw(EmbreeRasterizer(), mesh, cameras)
-    figures = {
-        "embree_s": round(seconds[EmbreeRasterizer], 4),
-        "reference_s": round(seconds[ReferenceRasterizer], 3),
-        "ratio": round(seconds[ReferenceRasterizer] / seconds[EmbreeRasterizer], 1),
-        "mismatch_ratio": float(f"{different / covered:.2g}"),
-        "buffers_per_s": round(count / (time.process_time() - start), 1),
-        "pictures": count,
-        "triangles": len(mesh.faces),
-    }
-    print(json.dumps(figures))
+    figures["buffers_per_s"] = count / (time.process_time() - start)
+    rounded = {name: float(f"{value:.3g}") for name, value in figures.items()}
+    print(json.dumps(rounded | {"pictures": count, "triangles": len(mesh.faces)}))
 
 
 if __name__ == "__main__":

@@ -117,8 +117,22 @@ def test_clip_space_is_nvdiffrasts():
     np.testing.assert_allclose(clip[:, 3], depth, rtol=1e-6)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_nvdiffrast_is_there_for_the_gpu():
+    assert find_spec("nvdiffrast"), "a GPU but no nvdiffrast, so Embree would rasterise: run envs/nvdiffrast.sh"
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="torch has CUDA")
+def test_the_recipe_of_nvdiffrast_says_what_it_misses():
+    script = Path(__file__).parents[1] / "envs/nvdiffrast.sh"
+    said = subprocess.run([script, sys.executable], capture_output=True, text=True)
+    assert said.returncode == 1
+    assert "a torch without CUDA; expected one with it" in said.stderr
+
+
 @pytest.mark.skipif(
-    not (torch.cuda.is_available() and find_spec("nvdiffrast")), reason="needs CUDA and nvdiffrast, which are optional"
+    not (torch.cuda.is_available() and find_spec("nvdiffrast")),
+    reason="needs a CUDA device and nvdiffrast, which envs/nvdiffrast.sh builds",
 )
 def test_cuda_sees_what_embree_sees():
     from pipeline.raster.cuda import CudaRasterizer

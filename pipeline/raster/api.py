@@ -44,7 +44,7 @@ class Rasterizer(Protocol):
 
 
 def available_rasterizer() -> Rasterizer:
-    """nvdiffrast where the package and CUDA are present, otherwise Embree on the CPU."""
+    """nvdiffrast where the package (envs/nvdiffrast.sh) and CUDA are present, otherwise Embree on the CPU."""
     if find_spec("nvdiffrast") is not None:
         import torch  # takes seconds, and only the GPU back-end needs it
 

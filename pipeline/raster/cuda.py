@@ -1,4 +1,4 @@
-"""Rasterising on an NVIDIA GPU through nvdiffrast (optional: it is on no package index)."""
+"""Rasterising on an NVIDIA GPU through nvdiffrast (optional; envs/nvdiffrast.sh builds it)."""
 
 from collections.abc import Sequence
 

@@ -28,6 +28,7 @@ def main() -> None:
     if rig.moving and len(rig.cameras) < arguments.stop:
         raise DataError(f"{arguments.rig}: {len(rig.cameras)} cameras; the span goes to step {arguments.stop}")
     rasterizer = available_rasterizer()
+    cli.log.info("%s draws %d pictures per step", type(rasterizer).__name__, 1 if rig.moving else len(rig.cameras))
     progress = cli.Progress(len(steps), "steps")
     drawn = []
     for step, mesh in zip(steps, meshes, strict=True):
