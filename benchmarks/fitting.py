@@ -103,7 +103,7 @@ def level_set(prior: HeadPrior, heads: Heads, step: int) -> Mesh:
         z_id = prior.z_id_from(torch.as_tensor(heads.identity, dtype=torch.float32))
         z_exp = prior.z_exp_from(torch.as_tensor(heads.expression[step], dtype=torch.float32))
     neck = Plane(settings.neck_offset, settings.neck_tilt_degrees)
-    return mesh_head(prior, z_id, z_exp, heads.head_from_world[step], settings.voxel_mm, settings.lipschitz, neck)
+    return mesh_head(prior, z_id, z_exp, heads.head_from_world[step], settings.voxel_mm, neck)
 
 
 def outside(mesh: Mesh, rig: Rig, alpha: np.ndarray) -> tuple[float, float]:
