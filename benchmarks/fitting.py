@@ -1,18 +1,19 @@
 """Fit a capture as the stages do and measure the level sets against the truth face and the silhouettes.
 
-    python -m benchmarks.fitting --results DIR [--every N] [--truth DIR --capture DIR --prior F]
+    python -m benchmarks.fitting --results DIR [--rows ROW ...] [--every N] [--truth DIR --capture DIR --prior F]
 
-DIR is what the workflow wrote for the subject: cameras.json, clouds, frames. Prints one JSON line last:
+DIR is what the workflow wrote for the subject: cameras.json, clouds, frames. Prints one JSON line per row as soon as
+it is measured, with the most memory that the process has taken so far (peak_mb), and one with all of them last:
 
-identity_s, s_per_frame: wall time of the identity, and of a sequence's time step, smoothing included; peak_mb memory.
-lm_s_per_frame, adam_s_per_frame, ratio: one frame from a cold start with both solvers, Adam with the fewest steps
-    (50, 100, 200, 400) that bring its median distance to that of Levenberg-Marquardt, and the distances.
-face_median_mm: median over frames of the median distance of the truth face to the mesh; and the worst frame.
-outside_percent, outside_mm: share of the meshes' pixels that lie outside the silhouettes, and how far at worst.
+solvers: lm_s_per_frame, adam_s_per_frame, ratio: one frame from a cold start with both solvers, Adam with the fewest
+    steps (50, 100, 200, 400) that bring its median distance to that of Levenberg-Marquardt, and the distances.
+sequences: identity_s, s_per_frame: wall time of the identity, and of a sequence's time step, smoothing included.
+    face_median_mm: median over frames of the median distance of the truth face to the mesh; and the worst frame.
+    outside_percent, outside_mm: share of the meshes' pixels that lie outside the silhouettes, and how far at worst.
 
-Then, for identities and tracks of the held-out sequence fitted to something else, VARIANT_face_median_mm and
-VARIANT_outside_percent: without_free_space (clouds only), true_points (the true skin where two cameras look at it),
-noisy (1 mm), cluttered (a fifth of the points anywhere), holed (ten holes of 3 cm radius).
+The other rows are identities and tracks of the held-out sequence fitted to something else, ROW_face_median_mm and
+ROW_outside_percent: without_free_space (clouds only), true_points (the true skin where two cameras look at it), noisy
+(1 mm), cluttered (a fifth of the points anywhere), holed (ten holes of 3 cm radius).
 """
 
 import argparse
@@ -21,6 +22,7 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +105,7 @@ def level_set(prior: HeadPrior, heads: Heads, step: int) -> Mesh:
         z_id = prior.z_id_from(torch.as_tensor(heads.identity, dtype=torch.float32))
         z_exp = prior.z_exp_from(torch.as_tensor(heads.expression[step], dtype=torch.float32))
     neck = Plane(settings.neck_offset, settings.neck_tilt_degrees)
-    return mesh_head(prior, z_id, z_exp, heads.head_from_world[step], settings.voxel_mm, settings.lipschitz, neck)
+    return mesh_head(prior, z_id, z_exp, heads.head_from_world[step], settings.voxel_mm, neck)
 
 
 def outside(mesh: Mesh, rig: Rig, alpha: np.ndarray) -> tuple[float, float]:
@@ -182,6 +184,12 @@ class Bench:
         print("key frames", *names, flush=True)
         return heads.identity
 
+    @cached_property
+    def timed_identity(self) -> tuple[np.ndarray, float]:
+        """The identity, and the seconds it took."""
+        began = time.perf_counter()
+        return self.identity(), time.perf_counter() - began
+
     def track(self, identity: np.ndarray, clouds: Any, free: bool = True) -> Heads:
         """The track of one sequence."""
         settings = FitSequenceSettings()
@@ -200,11 +208,14 @@ class Bench:
             print("{} {:.2f} mm, {:.2f} % outside, {:.1f} mm".format(*rows[-1]), flush=True)
         return rows
 
+    def solvers(self) -> dict[str, Any]:
+        """Both solvers on the middle frame of the first sequence."""
+        middle = self.sequences[0].frame(len(self.sequences[0]) // 2)
+        return against_adam(self.fitter(FitSequenceSettings()), middle, self.timed_identity[0])
+
     def whole(self) -> dict[str, Any]:
         """What the stages reach, and in which time."""
-        began = time.perf_counter()
-        identity = self.identity()
-        result: dict[str, Any] = {"identity_s": time.perf_counter() - began}
+        identity, identity_s = self.timed_identity
         seconds, rows = 0.0, []
         for clouds in self.sequences:
             began = time.perf_counter()
@@ -213,11 +224,9 @@ class Bench:
             rows += self.measured(heads, clouds)
         names, faces, shares, farthest = zip(*rows, strict=True)
         worst = int(np.argmax(faces))
-        middle = self.sequences[0].frame(len(self.sequences[0]) // 2)
-        return result | {
+        return {
+            "identity_s": identity_s,
             "s_per_frame": seconds / sum(map(len, self.sequences)),
-            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            **against_adam(self.fitter(FitSequenceSettings()), middle, identity),
             "frames": len(rows),
             "face_median_mm": float(np.median(faces)),
             "face_median_worst_mm": faces[worst],
@@ -238,6 +247,17 @@ class Bench:
         }
 
 
+ROWS: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    "solvers": Bench.solvers,
+    "sequences": Bench.whole,
+    "without_free_space": lambda bench: bench.variant("without_free_space", None, free=False),
+    "true_points": lambda bench: bench.variant("true_points", bench.true_points),
+    "noisy": lambda bench: bench.variant("noisy", noisy),
+    "cluttered": lambda bench: bench.variant("cluttered", cluttered),
+    "holed": lambda bench: bench.variant("holed", holed),
+}
+
+
 def main() -> None:
     """Fit every sequence of the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -247,6 +267,7 @@ def main() -> None:
     parser.add_argument("--truth", type=Path, default=Path("../shared/captures/truth/901"))
     parser.add_argument("--held-out", default="EXP-2-eyes", help="sequence that the identity does not see")
     parser.add_argument("--every", type=int, default=1, help="measure every so many frames; all are fitted")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="what to measure; all by default")
     options = parser.parse_args()
     compute_alike()
     files = [sorted(options.results.glob(f"{name}/*/*.zarr.zip")) for name in ("clouds", "frames")]
@@ -259,11 +280,13 @@ def main() -> None:
         options.held_out,
         options.every,
     )
-    result = bench.whole()
-    result |= bench.variant("without_free_space", None, free=False)
-    for change in (bench.true_points, noisy, cluttered, holed):
-        result |= bench.variant(change.__name__, change)
-    print(json.dumps({key: round(value, 3) if isinstance(value, float) else value for key, value in result.items()}))
+    result: dict[str, Any] = {}
+    for row in options.rows:
+        figures = ROWS[row](bench) | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+        figures = {key: round(value, 3) if isinstance(value, float) else value for key, value in figures.items()}
+        print(json.dumps({"row": row, **figures}), flush=True)
+        result |= figures
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

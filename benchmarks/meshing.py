@@ -6,8 +6,9 @@
 is welcome too. The resolution R asks for R^3 cubic voxels in the prior's box. dense_s, sparse_s: seconds from codes to
 triangles on `device` (on a CPU with as many threads as PyTorch takes, OMP_NUM_THREADS); ratio = dense_s / sparse_s;
 max_vertex_error_voxel: largest distance between the two surfaces' vertices at any resolution at which both were made
-whole, each in vertex_error_voxel; x_can_s: canonical coordinates of the vertices. With a `--dense-share` below 1 only
-so many of the dense grid's layers are evaluated, evenly spread, and their time is scaled up.
+whole, each in vertex_error_voxel; needed_queries: grid points at the corners of the cells that the surface crosses, so
+the least that any search asks for, wherever it starts; x_can_s: canonical coordinates of the vertices. With a
+`--dense-share` below 1 only so many of the dense grid's layers are evaluated, evenly spread, and their time is scaled.
 """
 
 import argparse
@@ -25,8 +26,7 @@ from torch import Tensor
 
 from benchmarks.headlike import OFFICIAL, head_like
 from pipeline.head.prior import HeadPrior, load_prior
-from pipeline.meshing.sparse import FINEST, box_blocks, extract
-from pipeline.settings.mesh import MeshSettings
+from pipeline.meshing.sparse import corner_points, follow, grid_cells, march
 
 SHIPPED = Path(__file__).parents[1] / "pipeline" / "head" / "weights" / "head_prior.safetensors"
 
@@ -73,16 +73,17 @@ def timed(device: str, work: Callable[[], tuple]) -> tuple[float, tuple]:
     return time.perf_counter() - start, result
 
 
-def sparse(head: Subject, resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (V, 3) and faces (F, 3) as the mesh stage finds them."""
+def sparse(head: Subject, resolution: int) -> tuple[np.ndarray, np.ndarray, Tensor]:
+    """Vertices (V, 3) and faces (F, 3) as the mesh stage finds them, and the grid's cells (N, 3) they lie in."""
     low, high, voxel = head.box(resolution)
-    return extract(head.field, low, high, voxel, MeshSettings().lipschitz, head.z_id.device)
+    values, cells = follow(head.field, low, high, voxel, head.z_id.device)
+    return *march(values, cells, low, voxel), cells
 
 
 def dense_values(head: Subject, resolution: int, share: float) -> tuple[np.ndarray, float]:
     """Signed distances on the grid's points (X', Y + 1, Z + 1), and how many times as many layers the grid has."""
     low, high, voxel = head.box(resolution)
-    size = [FINEST * n + 1 for n in box_blocks(high - low, voxel, FINEST)]
+    size = [n + 1 for n in grid_cells(high - low, voxel)]
     device, start = head.z_id.device, torch.from_numpy(low)
     count = max(1, round(share * size[0]))
     layers = np.unique(((np.arange(count) + 0.5) * size[0] / count).astype(int))
@@ -127,7 +128,7 @@ def main() -> None:
         )
 
     head.queries = 0
-    sparse_s, (vertices, faces) = timed(given.device, lambda: sparse(head, given.resolution))
+    sparse_s, (vertices, faces, cells) = timed(given.device, lambda: sparse(head, given.resolution))
     sparse_queries, head.queries = head.queries, 0
     posed = torch.from_numpy(vertices).to(given.device)
     x_can_s, _ = timed(given.device, lambda: (head.prior.warp(posed, head.z_id, head.z_exp),))
@@ -152,6 +153,7 @@ def main() -> None:
         "vertex_error_voxel": {str(at): float(f"{value:.2g}") for at, value in sorted(error.items())},
         "dense_queries": head.queries,
         "sparse_queries": sparse_queries,
+        "needed_queries": len(corner_points(cells).unique(dim=0)),
         "x_can_s": round(x_can_s, 3),
         "triangles": len(faces),
     }

@@ -49,7 +49,7 @@ def portraits(prior: HeadPrior, z_id: Tensor, z_exp: Tensor, voxel_mm: float, ya
     settings, units = MeshSettings(), prior.config.units_per_metre
     neck = Plane(settings.neck_offset, settings.neck_tilt_degrees)
     head_from_world = np.diag([units, units, units, 1])
-    mesh = mesh_head(prior, z_id, z_exp, head_from_world, voxel_mm, settings.lipschitz, neck)
+    mesh = mesh_head(prior, z_id, z_exp, head_from_world, voxel_mm, neck)
     cameras = [camera(yaw) for yaw in yaws]
     drawn = draw(EmbreeRasterizer(), mesh, cameras)
     normals, mask = drawn["normals"].astype(np.float32), drawn["mask"]

@@ -20,7 +20,7 @@ def head_mesh(prior: HeadPrior, heads: Heads, step: int, voxel_mm: float = 6) ->
     """The surface of one of several heads, down to the end of the prior's box."""
     z_id = prior.z_id_from(torch.as_tensor(heads.identity, dtype=torch.float32))
     z_exp = prior.z_exp_from(torch.as_tensor(heads.expression[step], dtype=torch.float32))
-    return mesh_head(prior, z_id, z_exp, heads.head_from_world[step], voxel_mm, 1.5, Plane(-2, 0))
+    return mesh_head(prior, z_id, z_exp, heads.head_from_world[step], voxel_mm, Plane(-2, 0))
 
 
 def silhouettes(rig: Rig, mesh: Mesh) -> np.ndarray:

@@ -19,7 +19,7 @@ from pipeline.head.prior import load_prior
 from pipeline.meshing.cut import Plane, clip, compact, largest_piece
 from pipeline.meshing.head import mesh_head
 from pipeline.meshing.mesh import Mesh, pack, read_meshes, vertex_normals
-from pipeline.meshing.sparse import FINEST, box_blocks, extract
+from pipeline.meshing.sparse import corner_points, extract, follow, grid_cells
 from pipeline.store.chunk import Array, read_attributes, write_chunk
 
 LOW, HIGH = np.array([-0.62, -0.5, -0.75]), np.array([0.62, 0.85, 0.5])
@@ -41,48 +41,87 @@ def head(points: torch.Tensor) -> torch.Tensor:
 
 def dense(field, voxel: float) -> tuple[np.ndarray, np.ndarray]:
     """The same surface from every point of the grid."""
-    size = [FINEST * n + 1 for n in box_blocks(HIGH - LOW, voxel, FINEST)]
+    size = [n + 1 for n in grid_cells(HIGH - LOW, voxel)]
     grid = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), -1).reshape(-1, 3)
     values = field(torch.from_numpy((LOW + grid * voxel).astype(np.float32))).reshape(size)
     vertices, faces, _, _ = marching_cubes(values.numpy(), 0.0, gradient_direction="descent")
     return LOW + vertices * voxel, faces
 
 
+def assert_same_points(one: np.ndarray, other: np.ndarray, voxel: float) -> None:
+    """Same points (N, 3) but for their order, within 0.05 voxel."""
+    assert len(one) == len(other)
+    there, here = cKDTree(other).query(one)[0], cKDTree(one).query(other)[0]
+    assert max(there.max(), here.max()) < 0.05 * voxel
+
+
 def assert_same_surface(sparse: tuple, whole: tuple, voxel: float) -> None:
     """Same vertices and triangles but for their order, within 0.05 voxel."""
-    for one, other in ((sparse[0], whole[0]), (sparse[0][sparse[1]].mean(1), whole[0][whole[1]].mean(1))):
-        assert len(one) == len(other)
-        there, here = cKDTree(other).query(one)[0], cKDTree(one).query(other)[0]
-        assert max(there.max(), here.max()) < 0.05 * voxel
+    assert_same_points(sparse[0], whole[0], voxel)
+    assert_same_points(sparse[0][sparse[1]].mean(1), whole[0][whole[1]].mean(1), voxel)
 
 
 @pytest.mark.parametrize("field", [torus, head])
-def test_sparse_is_dense(field):
-    voxel = 1.35 / 64
-    sparse = extract(field, LOW, HIGH, voxel, 1.25)
-    assert_same_surface(sparse, dense(field, voxel), voxel)
+@pytest.mark.parametrize("resolution", [20, 40, 64, 110])  # first lattices of 1, 2, 4 and 8 voxels
+def test_sparse_is_dense(field, resolution):
+    voxel = 1.35 / resolution
+    assert_same_surface(extract(field, LOW, HIGH, voxel), dense(field, voxel), voxel)
 
 
-@pytest.mark.parametrize("steepness", [0.4, 3.0])
-def test_growth_makes_up_for_a_wrong_slope(steepness):
-    voxel = 1.35 / 48
-    sparse = extract(lambda p: steepness * head(p), LOW, HIGH, voxel, 1.0)
-    assert_same_surface(sparse, dense(head, voxel), voxel)
+@torch.inference_mode()
+def test_sparse_is_dense_for_the_shipped_prior():
+    prior, voxel = load_prior(PRIOR), 1.35 / 50
+    z_id = prior.identity.mean
+    for seed, spread in ((0, 0), (1, 1), (2, 2)):  # from the neutral face to one pulled as none is
+        weights = torch.randn(prior.config.expression_modes, generator=torch.Generator().manual_seed(seed))
+        z_exp = prior.z_exp_from(spread * weights)
+
+        def field(points: torch.Tensor, z_exp: torch.Tensor = z_exp) -> torch.Tensor:
+            return prior.sdf(prior.warp(points, z_id, z_exp), z_id)
+
+        assert_same_points(extract(field, LOW, HIGH, voxel)[0], dense(field, voxel)[0], voxel)
 
 
-def test_a_tenth_of_the_evaluations():
+@settings(max_examples=60, deadline=None)
+@given(
+    st.floats(0.15, 0.3),
+    st.lists(st.tuples(*[st.floats(-0.4, 0.4)] * 3, st.floats(0.003, 0.1)), max_size=5),
+    st.floats(0, 0.02),
+    st.floats(1, 40),
+    st.integers(40, 72),
+)
+def test_the_largest_piece_is_whole_whatever_the_field(radius, balls, height, frequency, resolution):
+    """A large ball with smaller ones on, in and beside it, rippled, so that lattices lead to expect little rightly."""
+
+    def field(points: torch.Tensor) -> torch.Tensor:
+        distance = points.norm(dim=1) - radius
+        for *middle, size in balls:
+            distance = torch.minimum(distance, (points - torch.tensor(middle)).norm(dim=1) - size)
+        return distance + height * torch.sin(frequency * points).prod(1)
+
+    def largest(mesh: tuple) -> tuple:
+        return compact(mesh[0], largest_piece(mesh[1], len(mesh[0])))
+
+    voxel = 1.35 / resolution
+    assert_same_surface(largest(extract(field, LOW, HIGH, voxel)), largest(dense(field, voxel)), voxel)
+
+
+@pytest.mark.parametrize("field", [torus, head])
+def test_few_points_are_asked_and_none_twice(field):
     asked = []
 
-    def counted(points):
-        asked.append(len(points))
-        return torus(points)
+    def noted(points: torch.Tensor) -> torch.Tensor:
+        asked.append(points)
+        return field(points)
 
-    extract(counted, LOW, HIGH, 0.01, 1.25)
-    assert sum(asked) < np.prod((HIGH - LOW) / 0.01) / 10
+    _, cells = follow(noted, LOW, HIGH, 0.01)
+    points = torch.cat(asked)
+    assert len(points) == len(points.unique(dim=0))
+    assert len(points) < 1.25 * len(corner_points(cells).unique(dim=0))
 
 
 def test_closed_and_outward():
-    vertices, faces = extract(torus, LOW, HIGH, 0.02, 1.25)
+    vertices, faces = extract(torus, LOW, HIGH, 0.02)
     mesh = trimesh.Trimesh(vertices, faces, process=False)
     assert mesh.is_watertight
     assert mesh.volume == pytest.approx(2 * np.pi**2 * 0.35 * 0.12**2, rel=0.02)
@@ -90,7 +129,7 @@ def test_closed_and_outward():
 
 @pytest.mark.parametrize("value", [1.0, -1.0])
 def test_no_surface(value):
-    vertices, faces = extract(lambda p: torch.full((len(p),), value), LOW, HIGH, 0.05, 1.25)
+    vertices, faces = extract(lambda p: torch.full((len(p),), value), LOW, HIGH, 0.05)
     assert len(vertices) == len(faces) == 0
 
 
@@ -160,7 +199,7 @@ def test_head_of_the_shipped_prior():
     prior = load_prior(PRIOR)
     z_id = prior.z_id_from(torch.zeros(prior.config.identity_modes)).detach()
     neck, pose = Plane(-0.35, 9), np.diag([4.0, 4.0, 4.0, 1.0])
-    mesh = mesh_head(prior, z_id, prior.neutral, pose, 8, 1.25, neck)
+    mesh = mesh_head(prior, z_id, prior.neutral, pose, 8, neck)
     assert np.ptp(mesh.vertices, axis=0) == pytest.approx([0.19, 0.24, 0.2], abs=0.06)  # metres
     assert neck.height(mesh.x_can).min() > -1e-5
     np.testing.assert_allclose(mesh.x_can[:, :3], mesh.vertices * 4, atol=0.1)  # neutral: hardly moved
@@ -172,7 +211,7 @@ def test_head_of_the_shipped_prior():
     np.testing.assert_allclose(mesh.x_can, again.numpy(), atol=2e-2)
     assert mesh.x_can.dtype == np.float32
     with pytest.raises(DataError, match="no surface above the neck"):
-        mesh_head(prior, z_id, prior.neutral, pose, 16, 1.25, Plane(0.84, 0))
+        mesh_head(prior, z_id, prior.neutral, pose, 16, Plane(0.84, 0))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ def mesh_head(
     z_exp: torch.Tensor,
     head_from_world: np.ndarray,
     voxel_mm: float,
-    lipschitz: float,
     neck: Plane,
 ) -> Mesh:
     """Mesh one time step.
@@ -31,7 +30,7 @@ def mesh_head(
 
     box = prior.config.box_min, prior.config.box_max
     voxel = voxel_mm * 1e-3 * prior.config.units_per_metre
-    vertices, faces = extract(field, *box, voxel, lipschitz, z_id.device)
+    vertices, faces = extract(field, *box, voxel, z_id.device)
     x_can = prior.warp(torch.from_numpy(vertices).to(z_id.device), z_id, z_exp).cpu().numpy()
     height = neck.height(x_can)
     if not (height > 0).any():

@@ -1,133 +1,130 @@
-"""Marching cubes over the cells that a signed distance field may cross, found coarse to fine.
+"""Marching cubes over the cells that a signed distance field's surface crosses, found by following the surface.
 
-The surface is that of a dense grid (tests compare them), for a small part of the field's evaluations. The search runs
+The surface is that of a dense grid (tests compare them), for two evaluations of the field per vertex. The search runs
 on the field's device, CPU or GPU; marching cubes itself runs on the CPU.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import product
 
 import numpy as np
 import torch
 from skimage.measure import marching_cubes
 from torch import Tensor
+from torch.nn import functional as F
 
 Field = Callable[[Tensor], Tensor]  # points (P, 3) float32 -> signed distances (P,), negative inside
 
-COARSEST = 16  # voxels along the edge of the first blocks
-FINEST = 2  # and of the last ones, whose corners are evaluated
-SURE = 0.6  # slope reckoned with at the last level: growth finds the rest, and a fifth of the evaluations is saved
+LATTICE = 12  # cells of the first lattice along the box's shortest edge, at least, and less than twice as many
+MIDDLE = 4  # voxels along a cell of the second lattice; the third and last one is the grid
 UNKNOWN = 1.0  # value where nothing was evaluated; no cell that is marched touches it
+CORNERS = torch.tensor(list(product((0, 1), repeat=3)))
+FACES = torch.stack([(CORNERS[:, axis] == side).nonzero()[:, 0] for axis in range(3) for side in (0, 1)])  # (6, 4)
+BEYOND = torch.tensor([[side * (axis == other) for other in range(3)] for axis in range(3) for side in (-1, 1)])
 
 
 def extract(
-    field: Field,
-    low: Sequence[float],
-    high: Sequence[float],
-    voxel: float,
-    lipschitz: float,
-    device: torch.device | str = "cpu",
+    field: Field, low: Sequence[float], high: Sequence[float], voxel: float, device: torch.device | str = "cpu"
 ) -> tuple[np.ndarray, np.ndarray]:
     """The zero level set of `field` inside the box from `low` to `high` (3,), in the field's unit.
 
-    A block is kept when |field(centre)| <= lipschitz * half its diagonal; then the blocks are grown wherever the
-    surface leaves them, so that a steeper field loses no part that hangs together with a found one. `field` is asked
-    on `device`. Returns vertices (V, 3) float32 and faces (F, 3) int32, counter-clockwise seen from outside; both
-    empty without a surface. Where the surface leaves the box (made of whole blocks of FINEST voxels) the mesh is open.
+    Of the dense grid's surface every connected part that the first lattice meets is there, and whole: whatever bounds a
+    solid or a hollow in which a ball fits that is as wide as a lattice cell's diagonal. Smaller islands are found by
+    chance. `field` is asked on `device`, once at most at any grid point. Returns vertices (V, 3) float32 and faces
+    (F, 3) int32, counter-clockwise seen from outside; both empty without a surface. Where the surface leaves the box
+    (made of whole voxels) the mesh is open.
     """
-    low, extent = np.asarray(low, float), np.subtract(high, low)
-    corner = torch.from_numpy(low).to(device)
-    values = torch.full([FINEST * n + 1 for n in box_blocks(extent, voxel, FINEST)], torch.nan, device=device)
-    active = _descend(field, corner, extent, voxel, lipschitz, values)
-    while True:
-        _evaluate(field, corner, voxel, _corners(active) & values.isnan(), values)
-        grown = _grown(active, values)
-        if torch.equal(grown, active):
-            return _march(values.cpu().numpy(), active.cpu().numpy(), low, voxel)
-        active = grown
+    return march(*follow(field, low, high, voxel, device), low, voxel)
 
 
-def box_blocks(extent: np.ndarray, voxel: float, size: int) -> list[int]:
-    """Blocks of `size` voxels along each edge of a box of `extent` (3,), the last ones perhaps sticking out."""
-    return np.maximum(np.ceil(extent / (voxel * size) - 1e-9), 1).astype(int).tolist()
+def follow(
+    field: Field, low: Sequence[float], high: Sequence[float], voxel: float, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """Values (X + 1, Y + 1, Z + 1) on the grid, nan where none was asked for, and the cells (N, 3) on the surface.
 
-
-def _descend(field: Field, low: Tensor, extent: np.ndarray, voxel: float, lipschitz: float, values: Tensor) -> Tensor:
-    """Blocks of FINEST voxels near the surface (X, Y, Z), bool, from all blocks of COARSEST voxels.
-
-    The centres of the last blocks are grid points; what the field is there is kept in `values`.
+    All cells of a coarse lattice are looked at; of finer ones those that the surface crosses if coarser values
+    are interpolated. To these are added, on every lattice, the cells into which the surface leads from a found one.
     """
-    size = COARSEST
-    active = torch.ones(box_blocks(extent, voxel, size), dtype=torch.bool, device=low.device)
+    corner = torch.as_tensor(low, dtype=torch.float64, device=device)
+    size = torch.tensor(grid_cells(np.subtract(high, low), voxel), device=device)
+    stride = 1
+    while size.min() >= 2 * stride * LATTICE:
+        stride *= 2
+    values = torch.full([n * stride + 1 for n in _lattice_cells(size, stride).tolist()], torch.nan, device=device)
+    cells = torch.ones(_lattice_cells(size, stride).tolist(), dtype=torch.bool, device=device).nonzero()
     while True:
-        index = active.nonzero()
-        centres = index * size + size // 2  # grid points
-        value = field((low + centres * voxel).float())
-        slope = lipschitz if size > FINEST else min(lipschitz, SURE)
-        active[tuple(index.T)] = value.abs() <= slope * size * voxel * np.sqrt(3) / 2
-        if size == FINEST:
-            values[tuple(centres.T)] = value.to(values.dtype)
-            return active
-        size //= 2
-        x, y, z = box_blocks(extent, voxel, size)
-        active = _twice(active)[:x, :y, :z].contiguous()
+        own = _lattice_cells(size, stride)
+        level = values[tuple(slice(0, n * stride + 1, stride) for n in own.tolist())]
+        inside = (cells < own).all(-1)  # the last cells of the coarser lattice may stick out of the box
+        cells = _closed(lambda at, by=stride: field((corner + at.double() * by * voxel).float()), level, cells[inside])
+        if stride == 1:
+            return level, cells
+        finer = MIDDLE if stride > MIDDLE else 1
+        cells = _expected(level, cells, stride // finer)
+        stride = finer
 
 
-def _twice(blocks: Tensor) -> Tensor:
-    """(X, Y, Z) blocks cut in halves along every axis: (2 X, 2 Y, 2 Z)."""
-    for axis in range(3):
-        blocks = blocks.repeat_interleave(2, axis)
-    return blocks
-
-
-def _corners(active: Tensor) -> Tensor:
-    """Grid points of active blocks: (X, Y, Z) blocks -> (2 X + 1, 2 Y + 1, 2 Z + 1) points."""
-    points = _twice(active)  # FINEST is 2
-    for axis in range(3):  # a cell's points along one axis after another
-        none = torch.zeros_like(points.narrow(axis, 0, 1))
-        points = torch.cat([points, none], axis) | torch.cat([none, points], axis)
-    return points
-
-
-def _evaluate(field: Field, low: Tensor, voxel: float, wanted: Tensor, values: Tensor) -> None:
-    """Fill `values` where `wanted`, both over grid points."""
-    index = wanted.nonzero()
-    if len(index):
-        values[wanted] = field((low + index * voxel).float()).to(values.dtype)
-
-
-def _grown(active: Tensor, values: Tensor) -> Tensor:
-    """Active blocks and those that share a face with one on which the values change sign."""
-    grown, inside, outside = active.clone(), values < 0, values >= 0
-    for axis in range(3):
-        last = active.shape[axis] - 1
-        first_block, second_block = active.narrow(axis, 0, last), active.narrow(axis, 1, last)
-        crossed = (first_block ^ second_block) & _on_faces(inside, axis) & _on_faces(outside, axis)
-        grown.narrow(axis, 0, last).logical_or_(crossed)
-        grown.narrow(axis, 1, last).logical_or_(crossed)
-    return grown
-
-
-def _on_faces(points: Tensor, axis: int) -> Tensor:
-    """Whether any of the 3 x 3 points is set on the faces between blocks along `axis`: points (2 X + 1, 2 Y + 1,
-    2 Z + 1) -> (X - 1, Y, Z), where it is the first axis."""
-    for along in range(3):
-        every = torch.arange(0, points.shape[along], FINEST, device=points.device)
-        if along == axis:
-            points = points.index_select(along, every[1:-1])
-        else:
-            planes = [points.index_select(along, every[:-1] + step) for step in range(FINEST + 1)]
-            points = planes[0] | planes[1] | planes[2]
-    return points
-
-
-def _march(values: np.ndarray, active: np.ndarray, low: np.ndarray, voxel: float) -> tuple[np.ndarray, np.ndarray]:
-    """Marching cubes over the cells of the active blocks."""
-    inside = values < 0  # nowhere where not evaluated
-    if not inside.any() or inside.sum() == np.isfinite(values).sum():
+def march(values: Tensor, cells: Tensor, low: Sequence[float], voxel: float) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (V, 3) and faces (F, 3) in `cells` (N, 3) of a grid of `values` (X + 1, Y + 1, Z + 1), see `extract`."""
+    if len(cells) == 0:
         return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
-    cells = np.zeros(values.shape, bool)
-    # scikit-image looks for a cell at the far one of its eight points
-    cells[1:, 1:, 1:] = active.repeat(FINEST, 0).repeat(FINEST, 1).repeat(FINEST, 2)
-    filled = np.where(np.isnan(values), np.float32(UNKNOWN), values)
-    vertices, faces, _, _ = marching_cubes(filled, 0.0, gradient_direction="descent", mask=cells)
-    return (low + vertices * voxel).astype(np.float32), faces.astype(np.int32)
+    marched = np.zeros(values.shape, bool)
+    marched[tuple((cells.T + 1).cpu().numpy())] = True  # scikit-image looks for a cell at the far one of its points
+    known = values.nan_to_num(UNKNOWN).cpu().numpy()
+    vertices, faces, _, _ = marching_cubes(known, 0.0, gradient_direction="descent", mask=marched)
+    return (np.asarray(low) + vertices * voxel).astype(np.float32), faces.astype(np.int32)
+
+
+def corner_points(cells: Tensor) -> Tensor:
+    """Grid points (N * 8, 3) at the corners of cells (N, 3), those that cells share once for each."""
+    return (cells[:, None] + CORNERS.to(cells.device)).reshape(-1, 3)
+
+
+def grid_cells(extent: np.ndarray, voxel: float) -> list[int]:
+    """Voxels along each edge of a box of `extent` (3,), the last ones perhaps sticking out."""
+    return np.maximum(np.ceil(extent / voxel - 1e-9), 1).astype(int).tolist()
+
+
+def _lattice_cells(size: Tensor, stride: int) -> Tensor:
+    """Cells of `stride` voxels along each edge of a box of `size` (3,) voxels, the last ones perhaps sticking out."""
+    return (size + stride - 1) // stride
+
+
+def _closed(field: Field, values: Tensor, cells: Tensor) -> Tensor:
+    """The cells (M, 3) that the surface crosses: those of `cells` (N, 3) and all that hang together with one of them.
+
+    `field` is asked at grid points (P, 3) where `values` (X + 1, Y + 1, Z + 1) is nan, and the answers put there.
+    """
+    faces, beyond = FACES.to(values.device), BEYOND.to(values.device)
+    seen = torch.zeros([n - 1 for n in values.shape], dtype=torch.bool, device=values.device)
+    end = torch.tensor(seen.shape, device=values.device)
+    seen[tuple(cells.T)] = True
+    crossed = [cells[:0]]
+    while len(cells):
+        points = corner_points(cells)
+        unknown = _distinct(points[values[tuple(points.T)].isnan()], values.shape)
+        if len(unknown):
+            values[tuple(unknown.T)] = field(unknown).to(values.dtype)
+        inside = (values[tuple(points.T)] <= 0).reshape(-1, 8)[:, faces]  # (N, 6, 4); marching cubes counts 0 as inside
+        leaves = inside.any(-1) & ~inside.all(-1)  # through which faces the surface leaves the cell
+        crossed.append(cells[leaves.any(-1)])
+        cells = (cells[:, None] + beyond)[leaves]
+        cells = cells[((cells >= 0) & (cells < end)).all(-1)]
+        cells = _distinct(cells[~seen[tuple(cells.T)]], seen.shape)
+        seen[tuple(cells.T)] = True
+    return torch.cat(crossed)
+
+
+def _distinct(places: Tensor, shape: Sequence[int]) -> Tensor:
+    """Each of `places` (N, 3) in a grid of `shape` once."""
+    x, y, z = places.T
+    return torch.stack(torch.unravel_index(((x * shape[1] + y) * shape[2] + z).unique(), tuple(shape)), -1)
+
+
+def _expected(values: Tensor, cells: Tensor, parts: int) -> Tensor:
+    """The cells (M, 3), of those that `cells` (N, 3) fall into along each axis, that the surface of the trilinear
+    interpolation of `values` crosses."""
+    corner = values[tuple(corner_points(cells).T)].reshape(-1, 1, 2, 2, 2)
+    value = F.interpolate(corner, size=parts + 1, mode="trilinear", align_corners=True)
+    parent, _, *part = ((F.max_pool3d(-value, 2, 1) >= 0) & (F.max_pool3d(value, 2, 1) > 0)).nonzero().T
+    return cells[parent] * parts + torch.stack(part, -1)

@@ -9,9 +9,6 @@ class MeshSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     voxel_mm: float = Field(2.5, ge=0.5, le=20, description="edge of a marching cubes cell")
-    lipschitz: float = Field(
-        1.25, ge=1, le=5, description="steepest slope of the field that the search for cells reckons with"
-    )
     neck_offset: float = Field(
         -0.35, ge=-1, le=1, description="height of the neck cut at the origin of canonical head space, head units"
     )

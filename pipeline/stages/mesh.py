@@ -39,7 +39,7 @@ def main() -> None:
     for step in range(arguments.start, arguments.stop):
         code = torch.from_numpy(z_exp[step])
         try:
-            mesh = mesh_head(prior, z_id, code, poses[step], settings.voxel_mm, settings.lipschitz, neck)
+            mesh = mesh_head(prior, z_id, code, poses[step], settings.voxel_mm, neck)
         except DataError as error:
             raise DataError(f"{arguments.track}: step {step}: {error}") from error
         meshes.append(mesh)
