@@ -64,9 +64,9 @@ def main() -> None:
     for seed in range(options.poses):
         clouds, step = steps[seed % len(steps)]
         frame, world = clouds.frame(step), random_world(seed)
-        points, normals = pose.apply(world, frame.points), frame.normals @ world[:3, :3].T
+        frame = replace(frame, points=pose.apply(world, frame.points), normals=frame.normals @ world[:3, :3].T)
         began = time.perf_counter()
-        found = first_head(prior, moved(rig, world), mean, points, normals, seed)
+        found = first_head(prior, moved(rig, world), mean, frame, seed)
         seconds += time.perf_counter() - began
         (track,) = read_arrays(options.results / "tracks" / f"{clouds.sequence}.zarr.zip", "head_from_world")
         error = pose.motion_between(track[step], found.head_from_world[0] @ world)

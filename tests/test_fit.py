@@ -90,7 +90,7 @@ def test_derivatives_match_finite_differences(tiny):
     rng = np.random.default_rng(0)
     poses = pose.moved(np.broadcast_to(facing_pose(), (2, 4, 4)), 0.1 * rng.normal(size=(2, 6)))
     heads = Heads(rng.normal(size=5), rng.normal(size=(2, 4)), poses)
-    samples = Samples(rng.uniform(-0.1, 0.1, (2, 30, 3)), rng.normal(size=(2, 30, 3)))
+    samples = Samples(rng.uniform(-0.1, 0.1, (2, 30, 3)), rng.normal(size=(2, 30, 3)), np.zeros((2, 0, 3)))
     samples = samples.with_free(rng.uniform(-0.1, 0.1, (2, 30, 3)))
     linear = linearise(tiny, heads, samples, with_shared=True)
     assert 0.1 < (linear.residual[:, 30:] == 0).mean() < 0.9
@@ -181,7 +181,8 @@ def test_first_head_in_any_world_through_clutter(prior, seed, shouting):
     mean = np.zeros(prior.config.identity_modes)
     codes = _wide_open_mouth(prior) if shouting else (mean, np.zeros(prior.config.expression_modes))
     points, normals = cloud(prior, *codes, truth, 2000, seed, noise_mm=1.0, clutter=0.2)
-    found = first_head(prior, rig_in_front(world_from_scene), mean, points, normals, seed=0)
+    frame = Frame("any", 0, points, normals, np.zeros((9, 0, 0), np.uint8))
+    found = first_head(prior, rig_in_front(world_from_scene), mean, frame, seed=0)
     error = pose.motion_between(truth, found.head_from_world[0])
     assert np.degrees(np.linalg.norm(error[:3])) < 3
     assert np.linalg.norm(error[3:]) / SCALE < 5e-3
@@ -225,7 +226,7 @@ def test_levenberg_finds_the_surface_through_clutter_as_well_as_adam(prior, expr
 
 def test_points_whose_normals_contradict_the_surface_do_not_pull(prior, expressive):
     truth, samples = expressive
-    turned = Samples(samples.points, -samples.normals)
+    turned = replace(samples, normals=-samples.normals)
     assert linearise(prior, truth, turned, False).agreement.mean() < 0.1
     assert linearise(prior, truth, samples, False).agreement.mean() > 0.6
 
@@ -403,5 +404,6 @@ def test_a_cloud_without_a_head_says_so(prior):
     far = np.full((10, 3), 9.0)
     with pytest.raises(DataError, match="none of 10 cloud points"):
         draw(far, far, facing_pose(), prior, 5, seed=0)
+    frame = Frame("far", 0, far, far, np.zeros((9, 0, 0), np.uint8))
     with pytest.raises(DataError, match="none of 10 cloud points lies where the cameras aim"):
-        first_head(prior, rig_in_front(np.eye(4)), np.zeros(prior.config.identity_modes), far, far, seed=0)
+        first_head(prior, rig_in_front(np.eye(4)), np.zeros(prior.config.identity_modes), frame, seed=0)
