@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fit_capture import head_mesh, silhouettes, write_spans
-from fit_data import SCALE, WEIGHTS, cloud, facing_pose, rig_in_front
+from fit_capture import head_mesh, silhouettes, write_landmarks, write_spans
+from fit_data import SCALE, WEIGHTS, cloud, facing_pose, posed_landmarks, rig_in_front
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -304,7 +304,7 @@ def test_a_head_that_is_lost_is_sought_anew(prior):
 @pytest.fixture(scope="module")
 def footage(prior, tmp_path_factory) -> dict:
     """A rig file and a sequence of four steps, once as one span and once as two; one with an empty cloud, one where the
-    second cloud is no head."""
+    second cloud is no head, with landmarks for these two."""
     folder = tmp_path_factory.mktemp("footage")
     rng, rig = np.random.default_rng(1), rig_in_front(np.eye(4))
     mean, expression = np.zeros(prior.config.identity_modes), 0.5 * rng.normal(size=prior.config.expression_modes)
@@ -321,6 +321,7 @@ def footage(prior, tmp_path_factory) -> dict:
         "halves": [write_spans(folder / "halves", frames[start : start + 2]) for start in (0, 2)],
         "empty": [write_spans(folder / "empty", [frames[0], empty])],
         "junk": [write_spans(folder / "junk", [frames[0], junk])],
+        "landmarks": write_landmarks(folder / "landmarks.zarr.zip", "nod", posed_landmarks(prior, truth)[:2]),
         "poses": poses,
     }
 
@@ -338,11 +339,11 @@ def _fit_identity(footage: dict, which: str, output: Path) -> subprocess.Complet
 
 
 def _fit_sequence(
-    footage: dict, which: str, identity: Path, output: Path, threads: int = 1
+    footage: dict, which: str, identity: Path, output: Path, *more: object
 ) -> subprocess.CompletedProcess:
     return _stage(
         "fit_sequence", {"points": 300, "free": 100, "steps": 4, "window": 2}, footage, which, "--identity", identity,
-        "--subject", "s", "--sequence", "nod", "--threads", threads, "--output", output,
+        "--subject", "s", "--sequence", "nod", "--output", output, *more,
     )  # fmt: skip
 
 
@@ -356,7 +357,7 @@ def test_stages_fit_a_sequence_and_do_not_care_for_spans_or_workers(footage, tmp
     tracks = []
     for name, threads in (("whole", 1), ("halves", 2)):
         output = tmp_path / f"{name}.zarr.zip"
-        done = _fit_sequence(footage, name, tmp_path / "identity.safetensors", output, threads)
+        done = _fit_sequence(footage, name, tmp_path / "identity.safetensors", output, "--threads", threads)
         assert done.returncode == 0, done.stderr
         assert read_attributes(output)["failed"] == []
         tracks.append(read_arrays(output, "z_exp", "head_from_world", "residual_mm"))
@@ -374,10 +375,19 @@ def test_stages_fit_a_sequence_and_do_not_care_for_spans_or_workers(footage, tmp
     change = np.linalg.norm(np.diff(z_exp, axis=0), axis=1)
     assert change[1] < 1.5 * max(change[0], change[2])
 
-    done = _fit_sequence(footage, "junk", tmp_path / "identity.safetensors", tmp_path / "junk.zarr.zip")
+    arguments = "junk", tmp_path / "identity.safetensors", tmp_path / "junk.zarr.zip"
+    done = _fit_sequence(footage, *arguments, "--landmarks", footage["landmarks"])
     assert done.returncode == 0, done.stderr
     assert "nod: step 1 has failed" in done.stderr
     assert read_attributes(tmp_path / "junk.zarr.zip")["failed"] == [1]
+    (head_from_world,) = read_arrays(tmp_path / "junk.zarr.zip", "head_from_world")
+    error = pose.motion_between(truth[1], head_from_world[1])  # but its landmarks tell where the head is
+    assert np.degrees(np.linalg.norm(error[:3])) < 3
+    assert np.linalg.norm(error[3:]) / SCALE < 5e-3
+
+    done = _fit_sequence(footage, "whole", *arguments[1:], "--landmarks", footage["landmarks"])
+    assert done.returncode == 1
+    assert "landmarks of 2 steps of nod; expected 4" in done.stderr
 
 
 def test_an_empty_cloud_is_named_and_nothing_is_written(footage, tmp_path):
