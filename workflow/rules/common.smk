@@ -50,8 +50,9 @@ wildcard_constraints:
 def job(stage, **options):
     """Arguments of a stage: its settings, the digest of its code, and options that may be functions of wildcards.
 
-    An option of several values is a list, and is left out where that is empty. A rule with the wildcard {ablation} gets that variant's settings. One string, because Snakemake compares params
-    as an unordered set of values without their names.
+    An option of several values is a list, and is left out where that is empty. A rule with the wildcard {ablation}
+    gets that variant's settings. One string, because Snakemake compares params as an unordered set of values without
+    their names.
     """
 
     def arguments(wildcards):
