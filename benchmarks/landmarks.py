@@ -26,7 +26,7 @@ from scipy.spatial import cKDTree
 
 from benchmarks.fitting import Altered, Bench, level_set
 from benchmarks.truth_error import measure, truth_face, truth_head, visible_samples
-from pipeline.capture.cameras import read_rig
+from pipeline.capture.cameras import Rig, read_rig
 from pipeline.head.clouds import Frame, by_sequence
 from pipeline.head.ict import LANDMARKS
 from pipeline.head.prior import load_prior
@@ -43,29 +43,30 @@ NEAR = 0.025  # metres
 class Detector:
     """Landmarks of a capture as cameras with `pixels` of noise would give them, `bias` metres off in the head."""
 
-    bench: Bench
+    truth: Path
+    rig: Rig
     pixels: float
     bias: float
 
     def true(self, frame: Frame) -> np.ndarray:
         """Where the landmarks are (L, 3), world metres."""
-        return np.array(truth_head(self.bench.truth, frame.sequence, frame.step).vertices)[list(LANDMARKS)]
+        return np.array(truth_head(self.truth, frame.sequence, frame.step).vertices)[list(LANDMARKS)]
 
     def found(self, frame: Frame) -> np.ndarray:
         """The triangulated ones (L, 3), world metres, NaN where unknown."""
-        head = truth_head(self.bench.truth, frame.sequence, frame.step)
+        head = truth_head(self.truth, frame.sequence, frame.step)
         points, normals = (np.array(part)[list(LANDMARKS)] for part in (head.vertices, head.vertex_normals))
-        with np.load(self.bench.truth / f"{frame.sequence}.npz") as motion:
+        with np.load(self.truth / f"{frame.sequence}.npz") as motion:
             world_from_head = motion["head_to_world"][frame.step, :3, :3]
         points += np.random.default_rng(0).normal(0, self.bias, points.shape) @ world_from_head.T
         rng = np.random.default_rng(frame.step)
         cameras = []
-        for camera in self.bench.rig.cameras:
+        for camera in self.rig.cameras:
             pixels = camera.project(points)[0] + rng.normal(0, self.pixels, (len(points), 2))
             rays = camera.centre - points
             facing = (rays * normals).sum(-1) > FACING * np.linalg.norm(rays, axis=-1)
             cameras.append(np.concatenate([pixels, facing[:, None]], -1))
-        return triangulate(self.bench.rig, np.stack(cameras)[None], LandmarksSettings().agree_mm / 1e3)[0][0]
+        return triangulate(self.rig, np.stack(cameras)[None], LandmarksSettings().agree_mm / 1e3)[0][0]
 
     def added(self, frame: Frame) -> Frame:
         """The frame with its landmarks."""
@@ -77,9 +78,8 @@ class Detector:
         return replace(frame, points=frame.points[kept], normals=frame.normals[kept])
 
 
-def fitted(detector: Detector, changes: list[Callable[[Frame], Frame]]) -> dict[str, float]:
+def fitted(bench: Bench, detector: Detector, changes: list[Callable[[Frame], Frame]]) -> dict[str, float]:
     """Face errors of the held-out sequence where every frame is changed."""
-    bench = detector.bench
     for change in changes:
         bench = replace(bench, sequences=[Altered(clouds, change) for clouds in bench.sequences])
     held_out = next(clouds for clouds in bench.sequences if clouds.sequence == bench.held_out)
@@ -114,14 +114,14 @@ def main() -> None:
     rig, sequences = read_rig(options.results / "cameras.json"), by_sequence(*files)
     prior = load_prior(options.prior)
     bench = Bench(prior, rig, sequences, options.capture, options.truth, options.held_out, options.every)
-    detector = Detector(bench, options.pixels, options.bias / 1e3)
+    detector = Detector(options.truth, rig, options.pixels, options.bias / 1e3)
     frames = [clouds.frame(step) for clouds in sequences for step in range(len(clouds))]
     off = 1e3 * np.linalg.norm([detector.found(frame) - detector.true(frame) for frame in frames], axis=-1)
     result = {"landmark_mm": float(np.nanmedian(off)), "landmark_worst_mm": float(np.nanmax(off))}
     for variant in options.variants.split(","):
         changes = {"whole": [], "holed": [detector.holed]}[variant]
         for name, more in ((variant, []), (f"{variant}_landmarks", [detector.added])):
-            result |= {f"{name}_{key}": value for key, value in fitted(detector, changes + more).items()}
+            result |= {f"{name}_{key}": value for key, value in fitted(bench, detector, changes + more).items()}
     print(json.dumps({key: round(value, 3) for key, value in result.items()}))
 
 
