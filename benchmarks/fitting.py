@@ -126,7 +126,7 @@ def outside(mesh: Mesh, rig: Rig, alpha: np.ndarray) -> tuple[float, float]:
 def against_adam(fitter: Fitter, frame: Frame, identity: np.ndarray) -> dict[str, float]:
     """Seconds and median distance in millimetres of both solvers for a frame, from a neutral face."""
     prior = fitter.prior
-    found = first_head(prior, fitter.rig, identity, frame.points, frame.normals, seed=0)
+    found = first_head(prior, fitter.rig, identity, frame, seed=0)
     cold = Heads(identity, np.zeros_like(found.expression), found.head_from_world)
     samples = fitter.samples(frame, cold)
     schedule = replace(fitter.schedule, widest=20, steps=12)

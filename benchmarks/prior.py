@@ -88,7 +88,7 @@ def fitted_codes(
     turn, shift = np.radians(5) * np.array([0.6, 0.64, 0.48]), np.array([0.6, -0.64, 0.48]) * 5e-3 * 4
     start = pose.moved(np.linalg.inv(to_metres)[None], np.concatenate([turn, shift])[None])
     heads = Heads(np.zeros(prior.config.identity_modes), np.zeros((1, prior.config.expression_modes)), start)
-    samples = Samples(pose.apply(to_metres, points)[None], normals[None])
+    samples = Samples(pose.apply(to_metres, points)[None], normals[None], np.zeros((1, 0, 3)))
     heads, _ = levenberg(prior, heads, samples, schedule, Free(identity=True))
     z_id = prior.z_id_from(torch.as_tensor(heads.identity, dtype=torch.float32))
     z_exp = prior.z_exp_from(torch.as_tensor(heads.expression[0], dtype=torch.float32))

@@ -22,6 +22,7 @@ from pipeline.settings.fit_quality import FitQualitySettings
 from pipeline.settings.fit_sequence import FitSequenceSettings
 from pipeline.settings.ingest import IngestSettings
 from pipeline.settings.isolate import IsolateSettings
+from pipeline.settings.landmarks import LandmarksSettings
 from pipeline.settings.mesh import MeshSettings
 from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.settings.prior import PriorSettings
@@ -75,6 +76,7 @@ class Settings(Section):
     calibrate: CalibrateSettings = CalibrateSettings()
     ingest: IngestSettings = IngestSettings()
     pointcloud: PointcloudSettings = PointcloudSettings()
+    landmarks: LandmarksSettings = LandmarksSettings()
     fit_identity: FitIdentitySettings = FitIdentitySettings()
     fit_sequence: FitSequenceSettings = FitSequenceSettings()
     mesh: MeshSettings = MeshSettings()

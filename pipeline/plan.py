@@ -129,6 +129,10 @@ class Plan:
         folder = self.folder(subject) / "sequences" / sequence / "images"
         return [folder / f"cam_{camera}.mp4" for camera in self.cameras(subject)]
 
+    def landmarks(self, subject: str, sequence: str) -> list[Path]:
+        """A sequence's landmarks, one file per camera; none where the capture has no landmarks."""
+        return sorted((self.folder(subject) / "sequences" / sequence / "landmarks").glob("*.npy"))
+
     def plates(self, subject: str) -> list[Path]:
         """A subject's background plate of every calibrated camera."""
         folder = self.folder(subject) / "sequences/BACKGROUND"

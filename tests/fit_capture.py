@@ -48,3 +48,13 @@ def write_spans(folder: Path, frames: list[Frame]) -> tuple[Path, Path]:
     alpha = np.stack([frame.alpha for frame in frames])
     write_chunk(paths[1], {"alpha": Array(alpha, ("time", "camera", "row", "column"), "1", "head 255")}, attributes)
     return paths
+
+
+def write_landmarks(path: Path, sequence: str, points: np.ndarray) -> Path:
+    """Landmarks (T, L, 3) of a sequence as the stage writes them, seen by nine cameras; the path."""
+    arrays = {
+        "points": Array(points, ("time", "landmark", "xyz"), "m", "world"),
+        "views": Array(np.full(points.shape[:2], 9, np.uint8), ("time", "landmark"), "1", "cameras that agree"),
+    }
+    write_chunk(path, arrays, {"stage": "test", "subject": "s", "sequence": sequence, "start": 0, "stop": len(points)})
+    return path

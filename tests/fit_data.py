@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from pipeline.capture.cameras import Camera, Rig
 from pipeline.head import pose
 from pipeline.head.prior import HeadPrior
+from pipeline.head.residuals import Heads
 
 WEIGHTS = Path(__file__).parents[1] / "pipeline" / "head" / "weights" / "head_prior.safetensors"
 SCALE = 4.0
@@ -71,3 +72,14 @@ def cloud(
     normal[stray] = Rotation.random(stray.sum(), random_state=seed).apply([0, 0, 1.0]) if stray.any() else normal[stray]
     rotation = head_from_world[:3, :3] / SCALE
     return pose.apply(np.linalg.inv(head_from_world), x), normal @ rotation
+
+
+def posed_landmarks(prior: HeadPrior, heads: Heads) -> np.ndarray:
+    """Where the landmarks of heads are, (F, L, 3) world: the points that the backward deformation takes to them."""
+    z_id = prior.z_id_from(torch.as_tensor(heads.identity, dtype=torch.float32))
+    z_exp = prior.z_exp_from(torch.as_tensor(heads.expression, dtype=torch.float32))
+    rest = prior.landmarks_from(torch.as_tensor(heads.identity, dtype=torch.float32))
+    x = rest.expand(len(z_exp), -1, -1)
+    for _ in range(60):
+        x = x - 0.7 * (prior.warp(x, z_id, z_exp)[..., :3] - rest)
+    return pose.apply(np.linalg.inv(heads.head_from_world), x.double().numpy())

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fit_capture import head_mesh, silhouettes, write_spans
-from fit_data import SCALE, WEIGHTS, cloud, facing_pose, rig_in_front
+from fit_capture import head_mesh, silhouettes, write_landmarks, write_spans
+from fit_data import SCALE, WEIGHTS, cloud, facing_pose, posed_landmarks, rig_in_front
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -90,7 +90,7 @@ def test_derivatives_match_finite_differences(tiny):
     rng = np.random.default_rng(0)
     poses = pose.moved(np.broadcast_to(facing_pose(), (2, 4, 4)), 0.1 * rng.normal(size=(2, 6)))
     heads = Heads(rng.normal(size=5), rng.normal(size=(2, 4)), poses)
-    samples = Samples(rng.uniform(-0.1, 0.1, (2, 30, 3)), rng.normal(size=(2, 30, 3)))
+    samples = Samples(rng.uniform(-0.1, 0.1, (2, 30, 3)), rng.normal(size=(2, 30, 3)), np.zeros((2, 0, 3)))
     samples = samples.with_free(rng.uniform(-0.1, 0.1, (2, 30, 3)))
     linear = linearise(tiny, heads, samples, with_shared=True)
     assert 0.1 < (linear.residual[:, 30:] == 0).mean() < 0.9
@@ -181,7 +181,8 @@ def test_first_head_in_any_world_through_clutter(prior, seed, shouting):
     mean = np.zeros(prior.config.identity_modes)
     codes = _wide_open_mouth(prior) if shouting else (mean, np.zeros(prior.config.expression_modes))
     points, normals = cloud(prior, *codes, truth, 2000, seed, noise_mm=1.0, clutter=0.2)
-    found = first_head(prior, rig_in_front(world_from_scene), mean, points, normals, seed=0)
+    frame = Frame("any", 0, points, normals, np.zeros((9, 0, 0), np.uint8))
+    found = first_head(prior, rig_in_front(world_from_scene), mean, frame, seed=0)
     error = pose.motion_between(truth, found.head_from_world[0])
     assert np.degrees(np.linalg.norm(error[:3])) < 3
     assert np.linalg.norm(error[3:]) / SCALE < 5e-3
@@ -225,7 +226,7 @@ def test_levenberg_finds_the_surface_through_clutter_as_well_as_adam(prior, expr
 
 def test_points_whose_normals_contradict_the_surface_do_not_pull(prior, expressive):
     truth, samples = expressive
-    turned = Samples(samples.points, -samples.normals)
+    turned = replace(samples, normals=-samples.normals)
     assert linearise(prior, truth, turned, False).agreement.mean() < 0.1
     assert linearise(prior, truth, samples, False).agreement.mean() > 0.6
 
@@ -303,7 +304,7 @@ def test_a_head_that_is_lost_is_sought_anew(prior):
 @pytest.fixture(scope="module")
 def footage(prior, tmp_path_factory) -> dict:
     """A rig file and a sequence of four steps, once as one span and once as two; one with an empty cloud, one where the
-    second cloud is no head."""
+    second cloud is no head, with landmarks for these two."""
     folder = tmp_path_factory.mktemp("footage")
     rng, rig = np.random.default_rng(1), rig_in_front(np.eye(4))
     mean, expression = np.zeros(prior.config.identity_modes), 0.5 * rng.normal(size=prior.config.expression_modes)
@@ -320,6 +321,7 @@ def footage(prior, tmp_path_factory) -> dict:
         "halves": [write_spans(folder / "halves", frames[start : start + 2]) for start in (0, 2)],
         "empty": [write_spans(folder / "empty", [frames[0], empty])],
         "junk": [write_spans(folder / "junk", [frames[0], junk])],
+        "landmarks": write_landmarks(folder / "landmarks.zarr.zip", "nod", posed_landmarks(prior, truth)[:2]),
         "poses": poses,
     }
 
@@ -337,11 +339,11 @@ def _fit_identity(footage: dict, which: str, output: Path) -> subprocess.Complet
 
 
 def _fit_sequence(
-    footage: dict, which: str, identity: Path, output: Path, threads: int = 1
+    footage: dict, which: str, identity: Path, output: Path, *more: object
 ) -> subprocess.CompletedProcess:
     return _stage(
         "fit_sequence", {"points": 300, "free": 100, "steps": 4, "window": 2}, footage, which, "--identity", identity,
-        "--subject", "s", "--sequence", "nod", "--threads", threads, "--output", output,
+        "--subject", "s", "--sequence", "nod", "--output", output, *more,
     )  # fmt: skip
 
 
@@ -355,7 +357,7 @@ def test_stages_fit_a_sequence_and_do_not_care_for_spans_or_workers(footage, tmp
     tracks = []
     for name, threads in (("whole", 1), ("halves", 2)):
         output = tmp_path / f"{name}.zarr.zip"
-        done = _fit_sequence(footage, name, tmp_path / "identity.safetensors", output, threads)
+        done = _fit_sequence(footage, name, tmp_path / "identity.safetensors", output, "--threads", threads)
         assert done.returncode == 0, done.stderr
         assert read_attributes(output)["failed"] == []
         tracks.append(read_arrays(output, "z_exp", "head_from_world", "residual_mm"))
@@ -373,10 +375,19 @@ def test_stages_fit_a_sequence_and_do_not_care_for_spans_or_workers(footage, tmp
     change = np.linalg.norm(np.diff(z_exp, axis=0), axis=1)
     assert change[1] < 1.5 * max(change[0], change[2])
 
-    done = _fit_sequence(footage, "junk", tmp_path / "identity.safetensors", tmp_path / "junk.zarr.zip")
+    arguments = "junk", tmp_path / "identity.safetensors", tmp_path / "junk.zarr.zip"
+    done = _fit_sequence(footage, *arguments, "--landmarks", footage["landmarks"])
     assert done.returncode == 0, done.stderr
     assert "nod: step 1 has failed" in done.stderr
     assert read_attributes(tmp_path / "junk.zarr.zip")["failed"] == [1]
+    (head_from_world,) = read_arrays(tmp_path / "junk.zarr.zip", "head_from_world")
+    error = pose.motion_between(truth[1], head_from_world[1])  # but its landmarks tell where the head is
+    assert np.degrees(np.linalg.norm(error[:3])) < 3
+    assert np.linalg.norm(error[3:]) / SCALE < 5e-3
+
+    done = _fit_sequence(footage, "whole", *arguments[1:], "--landmarks", footage["landmarks"])
+    assert done.returncode == 1
+    assert "landmarks of 2 steps of nod; expected 4" in done.stderr
 
 
 def test_an_empty_cloud_is_named_and_nothing_is_written(footage, tmp_path):
@@ -403,5 +414,6 @@ def test_a_cloud_without_a_head_says_so(prior):
     far = np.full((10, 3), 9.0)
     with pytest.raises(DataError, match="none of 10 cloud points"):
         draw(far, far, facing_pose(), prior, 5, seed=0)
+    frame = Frame("far", 0, far, far, np.zeros((9, 0, 0), np.uint8))
     with pytest.raises(DataError, match="none of 10 cloud points lies where the cameras aim"):
-        first_head(prior, rig_in_front(np.eye(4)), np.zeros(prior.config.identity_modes), far, far, seed=0)
+        first_head(prior, rig_in_front(np.eye(4)), np.zeros(prior.config.identity_modes), frame, seed=0)

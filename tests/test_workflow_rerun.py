@@ -242,6 +242,16 @@ def test_a_replaced_video_reruns_its_sequence(project):
     assert "train" not in schedule
 
 
+def test_landmarks_of_a_sequence_run_its_track_again_and_no_training(project):
+    path = project.folder / "capture/sequences/held/landmarks/cam_left.npy"
+    project.write(str(path.relative_to(project.folder)), "points")
+    schedule = project.schedule()
+    shutil.rmtree(path.parent)
+    assert schedule["landmarks"] == {"results/7/landmarks/held.zarr.zip"}
+    assert schedule["fit_sequence"] == {"results/7/tracks/held.zarr.zip"}
+    assert not schedule.keys() & {"ingest", "pointcloud", "fit_identity", "train"}
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -95,4 +95,5 @@ def write_tiny_face(path: Path) -> None:
         identity_modes=identity.astype(np.float16),
         expression_modes=np.stack(list(expressions.values())).astype(np.float16),
         expression_names=np.array(list(expressions)),
+        landmarks=np.array([_at(row, column) for row in range(4, 7) for column in range(-8, 9)]),
     )

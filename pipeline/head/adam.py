@@ -1,11 +1,12 @@
 """The reference that the Levenberg-Marquardt fit is measured against: the same energy descended with Adam."""
 
+import numpy as np
 import torch
 
 from pipeline.head import pose
 from pipeline.head.prior import HeadPrior
-from pipeline.head.residuals import Heads, Samples, in_box, linearise
-from pipeline.head.solver import Schedule
+from pipeline.head.residuals import Heads, Samples, canonical_landmarks, in_box, linearise
+from pipeline.head.solver import Point, Schedule
 
 
 def adam(prior: HeadPrior, heads: Heads, samples: Samples, schedule: Schedule, steps: int, rate: float) -> Heads:
@@ -21,7 +22,11 @@ def adam(prior: HeadPrior, heads: Heads, samples: Samples, schedule: Schedule, s
     motion = torch.zeros(len(heads.expression), pose.POSE, dtype=like.dtype, requires_grad=True)
     optimizer = torch.optim.Adam([{"params": [expression], "lr": rate}, {"params": [motion], "lr": rate / 10}])
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    start = torch.as_tensor(pose.apply(heads.head_from_world, samples.points), dtype=like.dtype)
+    points, count = samples.points.shape[1], samples.landmarks.shape[1]
+    asked = np.concatenate([samples.points, np.nan_to_num(samples.landmarks)], 1)
+    start = torch.as_tensor(pose.apply(heads.head_from_world, asked), dtype=like.dtype)
+    canonical = canonical_landmarks(prior, heads.identity)[0] if count else np.zeros((0, 3))
+    canonical = torch.as_tensor(canonical, dtype=like.dtype)
     shrink = (schedule.narrowest / schedule.widest) ** (2 / steps)
     for step in range(steps):
         width = max(schedule.narrowest, schedule.widest * shrink**step) * units_per_mm
@@ -31,12 +36,14 @@ def adam(prior: HeadPrior, heads: Heads, samples: Samples, schedule: Schedule, s
             agreement = torch.as_tensor(linear.agreement, dtype=like.dtype)
             known = torch.as_tensor(in_box(prior, pose.apply(now.head_from_world, samples.points)))
         x = start @ torch.linalg.matrix_exp(_cross(motion[:, :3])).mT + motion[:, None, 3:]
-        residual = prior.sdf(prior.warp(x, z_id, prior.z_exp_from(expression)), z_id)
-        free = (known * residual.clamp(max=0))[:, linear.surface :]
-        residual = torch.cat([residual[:, : linear.surface], free], 1)
-        cost = agreement * residual**2 / (1 + (residual / width) ** 2)
-        scale = schedule.worth / linear.surface / (width / schedule.WIDTH_IN_DEVIATIONS) ** 2
-        loss = scale * cost.sum() + expression.square().sum()
+        x_can = prior.warp(x, z_id, prior.z_exp_from(expression))
+        distance = prior.sdf(x_can[:, :points], z_id)
+        free = (known * distance.clamp(max=0))[:, linear.surface :]
+        off = (x_can[:, points:, :3] - canonical).mT.flatten(1)
+        residual = torch.cat([distance[:, : linear.surface], free, off], 1)
+        widths, scale = Point(now, linear).rows(np.full(len(residual), width), schedule)
+        cost = agreement * residual**2 / (1 + (residual / torch.as_tensor(widths)) ** 2)
+        loss = (torch.as_tensor(scale) * cost).sum() + expression.square().sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

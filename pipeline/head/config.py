@@ -38,6 +38,7 @@ class PriorConfig(BaseModel):
     box_min: Corner = Field(description="lower corner of the space that holds a head, head units")
     box_max: Corner = Field(description="upper corner, head units")
     units_per_metre: float = Field(default=4.0, gt=0, description="head units in a metre")
+    landmarks: int = Field(default=0, ge=0, description="facial landmarks whose places it knows; 0: it knows of none")
 
     @model_validator(mode="after")
     def _consistent(self) -> "PriorConfig":

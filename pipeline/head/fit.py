@@ -38,14 +38,21 @@ class Fitter:
     @classmethod
     def of(cls, prior: HeadPrior, rig: Rig, settings: BaseModel) -> "Fitter":
         """The fitter that the settings of fit_identity or of fit_sequence ask for."""
-        schedule = Schedule(settings.widest_mm, settings.narrowest_mm, settings.steps, settings.worth)
+        schedule = Schedule(
+            settings.widest_mm,
+            settings.narrowest_mm,
+            settings.steps,
+            settings.worth,
+            landmark_mm=settings.landmark_mm,
+        )
         return cls(prior, rig, schedule, settings.points, settings.free, settings.bad_mm, settings.seed)
 
     def samples(self, frame: Frame, heads: Heads) -> Samples:
         """What a frame is fitted to, drawn round a guess of its head."""
         seed = self.seed + frame.step
         surface = draw(frame.points, frame.normals, heads.head_from_world[0], self.prior, self.points, seed)
-        return surface.with_free(free_points(self.prior, self.rig, frame.alpha, heads, self.free, seed)[None])
+        free = free_points(self.prior, self.rig, frame.alpha, heads, self.free, seed)
+        return replace(surface.with_free(free[None]), landmarks=frame.landmarks[None])
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ def follow(
 def seek(fitter: Fitter, frame: Frame, identity: np.ndarray) -> Heads:
     """The head of a frame, with an identity of its own, sought from identity weights (I,)."""
     seed = fitter.seed + frame.step
-    return first_head(fitter.prior, fitter.rig, identity, frame.points, frame.normals, seed)
+    return first_head(fitter.prior, fitter.rig, identity, frame, seed)
 
 
 def _fit_anew(fitter: Fitter, frame: Frame, identity: np.ndarray) -> Tracked:
@@ -214,7 +221,7 @@ def _equations(fitter: Fitter, part: tuple[Heads, Samples]) -> tuple[np.ndarray,
     for heads, samples in _frame_by_frame(*part):
         width = np.array([fitter.schedule.narrowest * float(pose.scale_of(heads.head_from_world)[0]) / 1e3])
         point = Point(heads, linearise(fitter.prior, heads, samples, False))
-        blocks.append(normal_equations(point, width, fitter.schedule.worth, Free())[:2])
+        blocks.append(normal_equations(point, width, fitter.schedule, Free())[:2])
     matrix, right = zip(*blocks, strict=True)
     return np.concatenate(matrix), np.concatenate(right)
 

@@ -18,6 +18,14 @@ HEAD_PER_CM = 0.04  # a head unit is 25 cm
 ORIGIN_CM = np.array([0.0, -0.5, 3.5])  # puts the tip of the nose at z 0.38 and the top of a bald head at y 0.6
 EAR_CM = 4.6  # an ear lies within this of its middle
 NECK_BOTTOM_CM = -30.0  # the open neck is drawn down to here and closed, well below every box
+# Published with the model: the vertices of Multi-PIE's 68 points, here from the brows on, whose order is iBUG's.
+LANDMARKS = (
+    *(268, 493, 1914, 2044, 1401, 3615, 4240, 4114, 2734, 2509),  # brows, from the subject's right to the left
+    *(978, 4527, 4942, 4857, 1140, 2075, 1147, 4269, 3360),  # bridge and tip of the nose, below the nostrils
+    *(1507, 1542, 1537, 1528, 1518, 1511, 3742, 3751, 3756, 3721, 3725, 3732),  # right eye, left eye
+    *(5708, 5695, 2081, 0, 4275, 6200, 6213, 6346, 6461, 5518, 5957, 5841),  # outer rim of the lips
+    *(5702, 5711, 5533, 6216, 6207, 6470, 5517, 5966),  # inner rim
+)
 KEYS = ("neutral", "faces", "face_material", "materials", "identity_modes", "expression_modes", "expression_names")
 
 
@@ -54,7 +62,7 @@ class FaceModel:
 
     skin: triangles of face, back of the head and neck, open at mouth, eyes and below the neck, where `collar` closes
     it with extra vertices; pocket: the inside of the mouth; lips: triangles that close the mouth over its opening;
-    eyes: the front halves of the eyeballs.
+    eyes: the front halves of the eyeballs. A file of another topology names its own `landmarks`.
     """
 
     neutral: np.ndarray  # (V, 3) cm
@@ -69,6 +77,7 @@ class FaceModel:
     eyes: np.ndarray
     neck_loop: np.ndarray  # rim of the skin below the neck
     mirror: np.ndarray  # (V,) the vertex at the mirrored place, over skin vertices; others are 0
+    landmarks: np.ndarray  # (L,) the vertices of the landmarks that detectors find
 
     @property
     def collar(self) -> np.ndarray:
@@ -134,6 +143,7 @@ def load_face_model(path: Path) -> FaceModel:
         eyes=eyes,
         neck_loop=min(loops, key=lambda loop: neutral[loop, 1].mean()),
         mirror=_mirrored(neutral, np.unique(skin)),
+        landmarks=data["landmarks"] if "landmarks" in data else np.array(LANDMARKS),
     )
 
 

@@ -42,6 +42,8 @@ class HeadPrior(nn.Module):
         self.identity = CodeStatistics(config.z_id, config.identity_modes)
         self.expression = CodeStatistics(config.z_exp, config.expression_modes)
         self.register_buffer("neutral", torch.zeros(config.z_exp))
+        if config.landmarks:
+            self.landmarks = CodeStatistics(3 * config.landmarks, config.identity_modes).requires_grad_(False)
 
     def sdf(self, x_can: Tensor, z_id: Tensor) -> Tensor:
         """Signed distance (..., P), negative inside, at canonical points x_can (..., P, 5) of identity z_id (..., D).
@@ -73,6 +75,13 @@ class HeadPrior(nn.Module):
     def anchors(self, z_id: Tensor) -> Tensor:
         """Anchors (..., A, 3) of identities z_id (..., D), canonical head space."""
         return self.anchor_net(z_id)
+
+    def landmarks_from(self, w: Tensor) -> Tensor:
+        """Landmarks (..., L, 3) of identity weights w (..., I), canonical head space; only where the config has some.
+
+        In the order of `pipeline.capture.landmarks.FIXED`.
+        """
+        return self.landmarks(w).unflatten(-1, (self.config.landmarks, 3))
 
     def z_id_from(self, w: Tensor) -> Tensor:
         """Identity codes (..., D) of standard normal weights (..., I)."""

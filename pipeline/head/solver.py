@@ -19,7 +19,8 @@ class Schedule:
     are already small; `steps` in all.
 
     `worth` says how many independent measurements a frame's points amount to against the standard normal prior of the
-    codes, each with a standard deviation of width / WIDTH_IN_DEVIATIONS.
+    codes, each with a standard deviation of width / WIDTH_IN_DEVIATIONS. Each coordinate of a landmark is one more,
+    with that standard deviation or `landmark_mm`, whichever is larger.
     """
 
     WIDTH_IN_DEVIATIONS: ClassVar[float] = 2.5
@@ -28,6 +29,7 @@ class Schedule:
     steps: int
     worth: float
     shrink: float = 0.6
+    landmark_mm: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -56,19 +58,29 @@ class Point:
     heads: Heads
     linear: Linearised
 
-    def data_scale(self, width: np.ndarray, worth: float) -> np.ndarray:
-        """(F,) factor that turns summed squared head units into negative log likelihood (times two)."""
-        return worth / self.linear.surface / (width / Schedule.WIDTH_IN_DEVIATIONS) ** 2
+    def rows(self, width: np.ndarray, schedule: Schedule) -> tuple[np.ndarray, np.ndarray]:
+        """Robust widths (F, S) of all rows, and factors (F, S) that turn their squared head units into negative log
+        likelihood (times two)."""
+        frames, rows = self.linear.residual.shape
+        points, deviations = self.linear.points, Schedule.WIDTH_IN_DEVIATIONS
+        least = deviations * schedule.landmark_mm * pose.scale_of(self.heads.head_from_world) / 1e3
+        widths = np.repeat(width[:, None], rows, 1)
+        widths[:, points:] = np.maximum(width, least)[:, None]
+        scale = np.ones((frames, rows))
+        scale[:, :points] = schedule.worth / self.linear.surface
+        return widths, scale / (widths / deviations) ** 2
 
-    def energy(self, width: np.ndarray, worth: float) -> np.ndarray:
+    def energy(self, width: np.ndarray, schedule: Schedule) -> np.ndarray:
         """(F,) robust data term and expression prior; the weights of points come from `self`'s own normals.
 
         A point without agreement costs the kernel's maximum, so that turning normals away is never a gain.
         """
-        cost = kernel(self.linear.residual, width[:, None])
+        widths, scale = self.rows(width, schedule)
         agree = self.linear.agreement
-        cost = agree * cost + (1 - agree) * width[:, None] ** 2
-        return self.data_scale(width, worth) * cost.sum(-1) + (self.heads.expression**2).sum(-1)
+        cost = agree * kernel(self.linear.residual, widths) + (1 - agree) * widths**2
+        points = self.linear.points
+        data = scale[:, 0] * cost[:, :points].sum(-1) + (scale * cost)[:, points:].sum(-1)
+        return data + (self.heads.expression**2).sum(-1)
 
 
 def narrower(linear: Linearised, width: np.ndarray, schedule: Schedule, units_per_mm: float) -> np.ndarray:
@@ -78,13 +90,13 @@ def narrower(linear: Linearised, width: np.ndarray, schedule: Schedule, units_pe
 
 
 def normal_equations(
-    point: Point, width: np.ndarray, worth: float, free: Free
+    point: Point, width: np.ndarray, schedule: Schedule, free: Free
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """Gauss-Newton blocks: frame matrices (F, n, n) and right sides (F, n), and for a shared identity the couplings
     (F, n, m), the shared matrix (m, m) and its right side (m,); n = 6 + J, m = I + 1. Priors included."""
     linear, heads = point.linear, point.heads
-    weight = linear.agreement * kernel_weight(linear.residual, width[:, None])
-    weight = weight * point.data_scale(width, worth)[:, None]
+    widths, scale = point.rows(width, schedule)
+    weight = linear.agreement * kernel_weight(linear.residual, widths) * scale
     weighted = linear.frame * weight[..., None]
     matrix = np.swapaxes(weighted, -1, -2) @ linear.frame
     right = -np.einsum("fpn,fp->fn", weighted, linear.residual)
@@ -150,11 +162,11 @@ def levenberg(
     damping = np.full(len(width), 1e-3)
     best = Point(heads, linearise(prior, heads, samples, together))
     for _ in range(schedule.steps):
-        blocks = normal_equations(best, width, schedule.worth, free)
+        blocks = normal_equations(best, width, schedule, free)
         step = solve_step(blocks, damping)
         moved = best.heads.moved(*step)
         tried = Point(moved, linearise(prior, moved, samples, together))
-        before, after = best.energy(width, schedule.worth), tried.energy(width, schedule.worth)
+        before, after = best.energy(width, schedule), tried.energy(width, schedule)
         if together:
             before = np.full_like(before, before.sum() + (best.heads.identity**2).sum())
             after = np.full_like(after, after.sum() + (tried.heads.identity**2).sum())

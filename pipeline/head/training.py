@@ -12,6 +12,7 @@ from pipeline.cli import Progress
 from pipeline.head.bank import Bank
 from pipeline.head.heads import ExpressionSampler, choose_anchors, head_vertices
 from pipeline.head.ict import HEAD_PER_CM, FaceModel, Hair, head_from_ict
+from pipeline.head.mark import mark
 from pipeline.head.prior import HeadPrior
 from pipeline.settings.prior import PriorModel, PriorSettings
 from pipeline.store.chunk import publish
@@ -164,7 +165,9 @@ class Trainer:
 def new_prior(model: FaceModel, sizes: PriorModel, seed: int) -> tuple[HeadPrior, np.ndarray]:
     """An untrained prior for the face model and the vertices (A,) of its anchors."""
     torch.manual_seed(seed)
-    prior = HeadPrior(sizes.config(len(model.identity_modes) + Hair.coefficients, len(model.expression_modes)))
+    identity_modes = len(model.identity_modes) + Hair.coefficients
+    prior = HeadPrior(sizes.config(identity_modes, len(model.expression_modes), len(model.landmarks)))
+    mark(prior, model)
     anchors = choose_anchors(model, sizes.pairs, sizes.mid)
     start_codes(prior, model, anchors, seed)
     return prior, anchors

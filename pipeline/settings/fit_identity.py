@@ -19,4 +19,7 @@ class FitIdentitySettings(BaseModel):
     )
     free_scale: bool = Field(default=False, description="fit the scale too, for captures that are not metric")
     bad_mm: float = Field(default=2.5, gt=0, description="a time step whose median distance is above is no key frame")
+    landmark_mm: float = Field(
+        default=3.0, gt=0, description="standard deviation of each coordinate of a landmark, where the capture has some"
+    )
     seed: int = Field(default=0, ge=0, description="seed of the draw of points")

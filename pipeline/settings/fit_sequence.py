@@ -26,4 +26,7 @@ class FitSequenceSettings(BaseModel):
     bad_mm: float = Field(
         default=2.5, gt=0, description="a time step whose median distance is above has failed, and is named"
     )
+    landmark_mm: float = Field(
+        default=3.0, gt=0, description="standard deviation of each coordinate of a landmark, where the capture has some"
+    )
     seed: int = Field(default=0, ge=0, description="seed of the draw of points")

@@ -27,8 +27,8 @@ class PriorModel(BaseModel):
     warp_layers: int = Field(default=5, ge=2, le=12, description="hidden layers of the deformation network")
     activation: Literal["softplus", "relu"] = Field(default="softplus", description="softplus has beta 100")
 
-    def config(self, identity_modes: int, expression_modes: int) -> PriorConfig:
-        """The checkpoint's config for a face model with so many modes (hair included)."""
+    def config(self, identity_modes: int, expression_modes: int, landmarks: int) -> PriorConfig:
+        """The checkpoint's config for a face model with so many modes (hair included) and landmarks."""
         sizes = self.model_dump()
         return PriorConfig(
             **{key: value for key, value in sizes.items() if key != "mid"},
@@ -36,6 +36,7 @@ class PriorModel(BaseModel):
             exp=expression_modes,
             identity_modes=identity_modes,
             expression_modes=expression_modes,
+            landmarks=landmarks,
             box_min=(-0.62, -0.5, -0.75),
             box_max=(0.62, 0.85, 0.5),
         )

@@ -8,7 +8,7 @@ import torch
 from pipeline import cli
 from pipeline.capture.cameras import read_rig
 from pipeline.head import pose
-from pipeline.head.clouds import by_sequence
+from pipeline.head.clouds import by_sequence, read_landmarks
 from pipeline.head.fit import Fitter, fit_identity
 from pipeline.head.identity import Identity, file_digest, write_identity
 from pipeline.head.prior import load_prior
@@ -23,13 +23,15 @@ def main() -> None:
     parser.add_argument("--cameras", type=Path, required=True, help="cameras.json")
     parser.add_argument("--clouds", type=Path, nargs="+", required=True, help="all spans of all training sequences")
     parser.add_argument("--frames", type=Path, nargs="+", required=True, help="the same of the frames, for their alpha")
+    parser.add_argument("--landmarks", type=Path, nargs="+", default=[], help="of the sequences that have some")
     parser.add_argument("--output", type=Path, required=True, help="identity.safetensors")
     arguments = parser.parse_args()
     settings = arguments.settings
     compute_alike()
 
     fitter = Fitter.of(load_prior(arguments.prior), read_rig(arguments.cameras), settings)
-    sequences = by_sequence(arguments.clouds, arguments.frames)
+    landmarks = read_landmarks(arguments.landmarks, fitter.prior)
+    sequences = by_sequence(arguments.clouds, arguments.frames, landmarks)
     heads, distances, names = fit_identity(fitter, sequences, settings.key_frames, settings.free_scale)
     medians = np.median(distances, axis=1)
     for name, median in zip(names, medians, strict=True):

@@ -8,7 +8,7 @@ import torch
 from pipeline import cli
 from pipeline.capture.cameras import read_rig
 from pipeline.errors import DataError
-from pipeline.head.clouds import Clouds
+from pipeline.head.clouds import Clouds, read_landmarks
 from pipeline.head.fit import Fitter, Smoothness, fit_sequence
 from pipeline.head.identity import file_digest, read_identity
 from pipeline.head.prior import load_prior
@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--cameras", type=Path, required=True, help="cameras.json")
     parser.add_argument("--clouds", type=Path, nargs="+", required=True, help="all spans of the sequence")
     parser.add_argument("--frames", type=Path, nargs="+", required=True, help="the same of the frames, for their alpha")
+    parser.add_argument("--landmarks", type=Path, nargs="+", default=[], help="of the sequence, if it has some")
     parser.add_argument("--subject", required=True)
     parser.add_argument("--sequence", required=True)
     parser.add_argument("--threads", type=int, default=1, help="windows tracked at once")
@@ -34,7 +35,7 @@ def main() -> None:
     compute_alike()
 
     prior, identity = load_prior(arguments.prior), read_identity(arguments.identity)
-    clouds = Clouds(arguments.clouds, arguments.frames)
+    clouds = Clouds(arguments.clouds, arguments.frames, read_landmarks(arguments.landmarks, prior))
     if identity.prior != file_digest(arguments.prior):
         raise DataError(
             f"{arguments.identity}: fitted with another head prior than {arguments.prior}; rerun fit_identity"

@@ -50,17 +50,19 @@ wildcard_constraints:
 def job(stage, **options):
     """Arguments of a stage: its settings, the digest of its code, and options that may be functions of wildcards.
 
-    A rule with the wildcard {ablation} gets that variant's settings. One string, because Snakemake compares params
-    as an unordered set of values without their names.
+    An option of several values is a list, and is left out where that is empty. A rule with the wildcard {ablation}
+    gets that variant's settings. One string, because Snakemake compares params as an unordered set of values without
+    their names.
     """
 
     def arguments(wildcards):
         settings = SETTINGS.ablated(wildcards.ablation) if "ablation" in wildcards.keys() else SETTINGS
         fixed = ["--settings", settings.stage(stage), "--code", provenance.digest(f"pipeline.stages.{stage}")]
         values = {name: value(wildcards) if callable(value) else value for name, value in options.items()}
-        return shlex.join(
-            fixed + [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-        )
+        for name, value in values.items():
+            several = value if isinstance(value, list) else [value]
+            fixed += [f"--{name.replace('_', '-')}", *map(str, several)] if several else []
+        return shlex.join(fixed)
 
     return arguments
 
@@ -108,6 +110,22 @@ def ict_facekit(wildcards):
 def tracks(subject, sequences):
     """The tracks of some sequences of a subject."""
     return [f"{SETTINGS.results}/{subject}/tracks/{sequence}.zarr.zip" for sequence in sequences]
+
+
+def landmarks(subject, sequences):
+    """Triangulated landmarks of those of the sequences for which the capture holds any."""
+    known = [sequence for sequence in sequences if PLAN.landmarks(subject, sequence)]
+    return [f"{SETTINGS.results}/{subject}/landmarks/{sequence}.zarr.zip" for sequence in known]
+
+
+def training_landmarks(wildcards):
+    """Landmarks of the subject's training sequences."""
+    return landmarks(wildcards.subject, PLAN.training(wildcards.subject))
+
+
+def sequence_landmarks(wildcards):
+    """Landmarks of the wildcards' sequence."""
+    return landmarks(wildcards.subject, [wildcards.sequence])
 
 
 def films(subject, suffix, rigs=("capture", "orbit"), folder="renders"):

@@ -1,4 +1,4 @@
-# From frames to a fitted head: point clouds, the head prior's codes and poses, meshes.
+# From frames to a fitted head: point clouds, landmarks, the head prior's codes and poses, meshes.
 
 
 rule pointcloud:
@@ -23,8 +23,38 @@ rule pointcloud:
         " --threads {threads} --output {output:q} > {log:q} 2>&1"
 
 
+rule landmarks:
+    input:
+        calibration,
+        plates,
+        lambda wildcards: PLAN.landmarks(wildcards.subject, wildcards.sequence),
+    output:
+        "<results>/{subject}/landmarks/{sequence}.zarr.zip",
+    log:
+        "<results>/{subject}/logs/landmarks/{sequence}.log",
+    benchmark:
+        "<results>/{subject}/benchmarks/landmarks/{sequence}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        job=job(
+            "landmarks",
+            capture=lambda wildcards: PLAN.folder(wildcards.subject),
+            subject=lambda wildcards: wildcards.subject,
+            sequence=lambda wildcards: wildcards.sequence,
+            frames=lambda wildcards: PLAN.frames(wildcards.subject, wildcards.sequence),
+            stride=SETTINGS.ingest.stride,
+        ),
+    shell:
+        "python -m pipeline.stages.landmarks {params.job} --output {output:q} > {log:q} 2>&1"
+
+
 rule fit_identity:
     input:
+        training_landmarks,
         prior=HEAD_PRIOR,
         cameras="<results>/{subject}/cameras.json",
         clouds=of_training("clouds/{sequence}/{span}.zarr.zip"),
@@ -41,7 +71,7 @@ rule fit_identity:
         mem_mb=4000,
         runtime=60,
     params:
-        job=job("fit_identity"),
+        job=job("fit_identity", landmarks=training_landmarks),
     shell:
         "python -m pipeline.stages.fit_identity {params.job} --prior {input.prior:q} --cameras {input.cameras:q}"
         " --clouds {input.clouds:q} --frames {input.frames:q} --output {output:q} > {log:q} 2>&1"
@@ -49,6 +79,7 @@ rule fit_identity:
 
 rule fit_sequence:
     input:
+        sequence_landmarks,
         prior=HEAD_PRIOR,
         identity="<results>/{subject}/identity.safetensors",
         cameras="<results>/{subject}/cameras.json",
@@ -72,6 +103,7 @@ rule fit_sequence:
             "fit_sequence",
             subject=lambda wildcards: wildcards.subject,
             sequence=lambda wildcards: wildcards.sequence,
+            landmarks=sequence_landmarks,
         ),
     shell:
         "python -m pipeline.stages.fit_sequence {params.job} --prior {input.prior:q} --identity {input.identity:q}"
