@@ -218,7 +218,7 @@ def test_page_without_headline_pictures(ball: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     with open_material(**{**files, **changed}) as material:
-        page = Page(render(context("ball", material, [], [], {}, ReportSettings(cameras=2, moments=2))))
+        page = Page(render(context("ball", material, [], [], [], {}, ReportSettings(cameras=2, moments=2))))
     assert "known expression, new camera" in page.text.lower()
     assert "new expression, new camera" not in page.text.lower()
 
