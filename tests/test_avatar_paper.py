@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from avatar_scene import write_scene
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from pydantic import ValidationError
 from safetensors import safe_open
 
@@ -22,7 +22,7 @@ from pipeline.avatar.condition import Buffers
 from pipeline.avatar.data import Pictures, sequence_views
 from pipeline.avatar.loop import Trainer
 from pipeline.avatar.model import Avatar
-from pipeline.avatar.pretrained import Pretrained, load_pretrained
+from pipeline.avatar.pretrained import Pretrained, load_pretrained, load_tiny_decoder
 from pipeline.avatar.recipe import Recipe
 from pipeline.avatar.schedule import Sampling
 from pipeline.config import load
@@ -266,6 +266,37 @@ def test_train_distill_and_render_with_a_pretrained_model(tmp_path, scene, model
     shutil.rmtree(own)
     with pytest.raises(DataError, match=f"{own}: no pretrained model to load"):
         read_avatar(tmp_path / "avatar.safetensors")
+
+
+TINY_DECODER = {"decoder_block_out_channels": (4, 4), "num_decoder_blocks": (1, 1)} | {
+    "encoder_block_out_channels": (4, 4),
+    "num_encoder_blocks": (1, 1),
+}
+
+
+def test_a_small_decoder_draws_in_the_autoencoders_place(model, pictures, tmp_path):
+    torch.manual_seed(2)
+    small = AutoencoderTiny(**TINY_DECODER)
+    small.save_pretrained(tmp_path / "small")
+    AutoencoderTiny(**TINY_DECODER, latent_channels=16).save_pretrained(tmp_path / "other")
+    avatar = tiny_avatar(model)
+    latents = torch.randn(1, *avatar.latent_shape(16, 16))
+    whole = avatar.autoencoder.decode(latents)
+    with pytest.raises(DataError, match=r"other: decodes 16 channels and enlarges them 2 times; expected 4 and 2"):
+        avatar.autoencoder.decode_with(load_tiny_decoder(str(tmp_path / "other")), str(tmp_path / "other"))
+    avatar.autoencoder.decode_with(load_tiny_decoder(str(tmp_path / "small")), "small")
+    drawn = avatar.autoencoder.decode(latents)
+    assert drawn.shape == whole.shape == (1, 3, 16, 16)
+    assert torch.equal(drawn, small.decode(latents).sample)
+    picture = torch.rand(1, 3, 16, 16)
+    assert torch.equal(avatar.encode(picture, torch.zeros(())), tiny_avatar(model).encode(picture, torch.zeros(())))
+
+
+def test_a_small_decoder_that_is_missing_or_not_wanted_is_one_line(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere: no small decoder to load .*madebyollin/taesd.*render\.decoder"):
+        load_tiny_decoder(str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match=r"folds its pictures.*expected render\.decoder none"):
+        Avatar(Architecture(), code_size=4).autoencoder.decode_with(AutoencoderTiny(**TINY_DECODER), "small")
 
 
 def test_a_model_that_the_hub_lacks_is_one_line(tmp_path, scene, monkeypatch):
