@@ -16,8 +16,10 @@ consistency  real pictures with noise at the teacher's 20 timesteps; wanted is w
 """
 
 import argparse
+import copy
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,122 +28,106 @@ import torch
 from benchmarks.prediction import SMALL, SmallPictures, read, sharpness
 from pipeline.avatar.architecture import Architecture
 from pipeline.avatar.batch import Part
-from pipeline.avatar.checkpoint import read_avatar, trained_tensors, write_avatar
+from pipeline.avatar.checkpoint import load_avatar, read_avatar, write_avatar
 from pipeline.avatar.data import Pictures
+from pipeline.avatar.distillation import Distiller
 from pipeline.avatar.drawing import draw
-from pipeline.avatar.loop import Loop, Trainer
+from pipeline.avatar.loop import Trainer
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.recipe import Recipe
-from pipeline.avatar.schedule import Predict, make_scheduler, shared_noise, trailing, v_of_picture, walk
+from pipeline.avatar.schedule import (
+    TRAINING_TIMESTEPS,
+    Predict,
+    shared_noise,
+    signal_shares,
+    trailing,
+    v_of_picture,
+    walk,
+)
 from pipeline.metrics.image import flip_map, psnr
+from pipeline.settings.distill import DistillSettings
 
 MANY = 20
 PIXELS_PER_DEGREE = 67
 
 
-class Way(Loop):
-    """A few-step avatar in the making: weights start from the teacher's."""
+class FromPictures(Distiller):
+    """Real pictures with noise, as in training."""
 
-    def __init__(self, avatar: Avatar, pictures: Pictures, recipe: Recipe, teacher: Avatar, few: int):
-        self.teacher, self.few = teacher, few
-        super().__init__(avatar, pictures, recipe)
-
-    def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """One of those that drawing visits."""
-        return trailing(self.few)[torch.randint(self.few, (count,), generator=generator)]
-
-    def teaches(self, part: Part) -> tuple[Predict, torch.Tensor, torch.Tensor]:
-        """The teacher's v, and its base less the avatar's own, in latents."""
-        teacher, buffers = self.teacher, part.buffers
-        picture, tokens, colours = teacher.conditions(buffers)
-        base = teacher.base(colours, buffers.mask)
-        own = self.avatar.base(self.avatar.conditions(buffers)[2], buffers.mask)
-        offset = (base - own) / teacher.latent_unit
-        return lambda latents, timesteps: teacher(latents, timesteps, base, picture, tokens), offset
-
-
-class PicturesWay(Way):
     exercise = Trainer.exercise
 
 
-class OwnWalk(Way):
-    def start(self, part: Part) -> torch.Tensor:
-        return part.noise
+class FromTeacher(Distiller):
+    """The avatar's own walk, towards what the teacher draws."""
 
-    def walked(self, part: Part, predict_v: Predict) -> torch.Tensor:
-        """The latents (B, C, h', w') that the avatar reaches at the part's timesteps."""
-        states = torch.stack(list(walk(predict_v, self.start(part), self.few))[:-1])
-        which = (part.timesteps[:, None] == trailing(self.few)).int().argmax(1)
-        return states[which, torch.arange(len(which))]
+    teacher: Avatar
+
+    @torch.no_grad()
+    def other(self, avatar: Avatar, part: Part) -> tuple[Predict, torch.Tensor]:
+        """Another avatar's v, and what to add to latents over its base to have them over the own avatar's."""
+        picture, tokens, colours = avatar.conditions(part.buffers)
+        base = avatar.base(colours, part.buffers.mask)
+        own = self.avatar.base(self.avatar.conditions(part.buffers)[2], part.buffers.mask)
+        return lambda latents, at: avatar(latents, at, base, picture, tokens), (base - own) / avatar.latent_unit
 
     def exercise(self, part: Part, latents: torch.Tensor, predict_v: Predict) -> tuple[torch.Tensor, torch.Tensor]:
-        noisy = self.walked(part, predict_v)
-        return noisy, v_of_picture(noisy, self.wanted(part, latents), part.timesteps)
-
-    def wanted(self, part: Part, latents: torch.Tensor) -> torch.Tensor:
-        return latents
+        teacher_v, offset = self.other(self.teacher, part)
+        *_, drawn = walk(teacher_v, part.noise, MANY)
+        return super().exercise(part, drawn + offset, predict_v)
 
 
-class TeacherWay(OwnWalk):
-    @torch.no_grad()
-    def wanted(self, part: Part, latents: torch.Tensor) -> torch.Tensor:
-        predict_v, offset = self.teaches(part)
-        *_, made = walk(predict_v, self.start(part), MANY)
-        return made + offset
+class FromFixedNoise(FromTeacher):
+    """The same from the one noise that drawing starts from."""
+
+    def exercise(self, part: Part, latents: torch.Tensor, predict_v: Predict) -> tuple[torch.Tensor, torch.Tensor]:
+        noise = shared_noise(part.noise.shape[1:], 1, 0).expand_as(part.noise)
+        return super().exercise(replace(part, noise=noise), latents, predict_v)
 
 
-class FixedNoise(TeacherWay):
-    def start(self, part: Part) -> torch.Tensor:
-        return shared_noise(part.noise.shape[1:], 1, 0).expand_as(part.noise)
+class FromLaterSelf(FromTeacher):
+    """Consistency: noisy real pictures, towards what the running average says one of the teacher's steps later."""
 
-
-class Consistency(Way):
     def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """One of the teacher's."""
         return trailing(MANY)[torch.randint(MANY, (count,), generator=generator)]
 
     @torch.no_grad()
     def exercise(self, part: Part, latents: torch.Tensor, predict_v: Predict) -> tuple[torch.Tensor, torch.Tensor]:
-        scheduler = make_scheduler()
-        shares = scheduler.alphas_cumprod
-        now, later = part.timesteps, part.timesteps - scheduler.config.num_train_timesteps // MANY
-        noisy = scheduler.add_noise(latents, part.noise, now)
-        teacher_v, offset = self.teaches(part)
-        share = shares[now][:, None, None, None]
-        v = teacher_v(noisy, now)  # said of latents relative to the teacher's base; the two bases are close
-        picture = share.sqrt() * noisy - (1 - share).sqrt() * v + offset
-        noise = (1 - share).sqrt() * noisy + share.sqrt() * v
-        after = shares[later.clamp_min(0)][:, None, None, None]
-        moved = after.sqrt() * picture + (1 - after).sqrt() * noise
-        own = {name: tensor.clone() for name, tensor in trained_tensors(self.avatar).items()}
-        load(self.avatar, self.average)
-        said = after.sqrt() * moved - (1 - after).sqrt() * predict_v(moved, later.clamp_min(0))
-        load(self.avatar, own)
-        wanted = torch.where((later < 0)[:, None, None, None], picture, said)
-        return noisy, v_of_picture(noisy, wanted, now)
+        teacher_v, offset = self.other(self.teacher, part)
+        slow_v, slow_offset = self.other(load(copy.deepcopy(self.teacher), self.average), part)
+        now, later = part.timesteps, (part.timesteps - TRAINING_TIMESTEPS // MANY).clamp_min(0)
+        share, after = (signal_shares()[at][:, None, None, None] for at in (now, later))
+        noisy = self.scheduler.add_noise(latents, part.noise, now)
+        v = teacher_v(noisy, now)
+        drawn, noise = share.sqrt() * noisy - (1 - share).sqrt() * v, (1 - share).sqrt() * noisy + share.sqrt() * v
+        moved = after.sqrt() * drawn + (1 - after).sqrt() * noise
+        said = after.sqrt() * moved - (1 - after).sqrt() * slow_v(moved, later)
+        is_last = (now < TRAINING_TIMESTEPS // MANY)[:, None, None, None]
+        return noisy, v_of_picture(noisy, torch.where(is_last, drawn + offset, said + slow_offset), now)
 
 
 WAYS = {
-    "pictures": PicturesWay,
-    "own_walk": OwnWalk,
-    "teacher": TeacherWay,
-    "fixed_noise": FixedNoise,
-    "consistency": Consistency,
+    "own_walk": Distiller,
+    "pictures": FromPictures,
+    "teacher": FromTeacher,
+    "fixed_noise": FromFixedNoise,
+    "consistency": FromLaterSelf,
 }
 
 
 @torch.no_grad()
 def load(avatar: Avatar, tensors: dict[str, torch.Tensor]) -> Avatar:
-    """The avatar with the given trained tensors."""
-    for name, tensor in trained_tensors(avatar).items():
-        tensor.copy_(tensors[name])
+    """The avatar with the given tensors."""
+    own = dict(avatar.named_parameters()) | dict(avatar.named_buffers())
+    for name, tensor in tensors.items():
+        own[name].copy_(tensor)
     return avatar
 
 
-def small_recipe(pictures: Pictures, **more: object) -> Recipe:
-    """Whole pictures, all timesteps alike, errors of v or of the picture as the snr_limit says."""
+def whole(pictures: Pictures) -> dict[str, int]:
+    """Settings for crops that are whole pictures, eight a step."""
     height, width = pictures.sides(0)
-    return Recipe(crop_height=height, crop_width=width, terminal_share=0.0, warmup_steps=20, **more)
+    return {"crop_height": height, "crop_width": width, "batch": 8, "warmup_steps": 20}
 
 
 def train_teacher(path: Path, pictures: Pictures, steps: int) -> None:
@@ -150,7 +136,8 @@ def train_teacher(path: Path, pictures: Pictures, steps: int) -> None:
     codes, depth, x_can = pictures.statistics()
     avatar = Avatar(Architecture(predicts="v", **SMALL), codes.shape[1])
     avatar.describe_data(codes, depth, x_can)
-    trainer = Trainer(avatar, pictures, small_recipe(pictures, texture_steps=60, steps=steps, batch=8, snr_limit=1e6))
+    recipe = Recipe(**whole(pictures), texture_steps=60, steps=steps, terminal_share=0.0, snr_limit=1e6)
+    trainer = Trainer(avatar, pictures, recipe)
     while trainer.step < trainer.total:
         trainer.train_step()
     write_avatar(path, avatar, trainer.average, trainer.step)
@@ -158,12 +145,12 @@ def train_teacher(path: Path, pictures: Pictures, steps: int) -> None:
 
 def distilled(way: str, path: Path, pictures: Pictures, few: int, steps: int, rate: float) -> Avatar:
     """The few-step avatar that a way makes of the teacher in the file."""
-    recipe = small_recipe(pictures, texture_steps=0, steps=steps, batch=8, learning_rate=rate, plane_learning_rate=rate)
-    teacher, avatar = read_avatar(path), read_avatar(path)
-    loop = WAYS[way](avatar.requires_grad_(True), pictures, recipe, teacher, few)
+    settings = DistillSettings(**whole(pictures), into=few, steps=steps, learning_rate=rate)
+    loop = WAYS[way](load_avatar(path), pictures, settings)
+    loop.teacher = read_avatar(path)
     while loop.step < loop.total:
         loop.train_step()
-    return load(avatar, loop.average).requires_grad_(False)
+    return load(loop.avatar, loop.average).eval().requires_grad_(False)
 
 
 def figures(avatar: Avatar, test: Pictures, steps: int) -> dict[str, float]:
