@@ -191,5 +191,10 @@ def test_few_steps_beside_many(tmp_path, scene, teacher, distilled, monkeypatch)
     assert frames[0].shape == (4 * 18, 4 * 48, 3)  # three pictures beside each other, titles above
     real = read_arrays(scene["targets"][0], "rgb")[0][0, 1].repeat(4, 0).repeat(4, 1)
     assert np.abs(frames[0][8:, 128:].astype(int) - real).mean() < 12
+    call(monkeypatch, speed, [*arguments, "--drawn", teacher])  # which is made for 20 steps itself
+    few, _ = csv.DictReader((tmp_path / "speed.tsv").read_text().splitlines(), delimiter="\t")
+    assert (few["steps"], few["eta"]) == ("1", "0")
+    with pytest.raises(DataError, match="steps is none; expected how many"):
+        call(monkeypatch, speed, [*arguments, "--settings", '{"steps": null}'])
     with pytest.raises(DataError, match="no camera back; it has left, front, right"):
         call(monkeypatch, speed, [*arguments, "--camera", "back"])

@@ -8,15 +8,18 @@ import torch
 
 from pipeline import cli
 from pipeline.avatar.checkpoint import read_avatar, require_codes
-from pipeline.avatar.data import Pictures, chosen_cameras, sequence_views, single
+from pipeline.avatar.data import Pictures, Target, chosen_cameras, sequence_views, single
 from pipeline.avatar.drawing import draw_timed
 from pipeline.avatar.film import titled, write_film
+from pipeline.avatar.schedule import Sampling
+from pipeline.errors import DataError
 from pipeline.metrics.image import figures
 from pipeline.settings.speed import SpeedSettings
 from pipeline.store.chunk import publish
 from pipeline.store.reel import open_reels
 
-COLUMNS = ("steps", "eta", "pictures", "pictures_per_s", "psnr_head", "ssim_head", "flip_head")
+MEANS = ("psnr_head", "ssim_head", "flip_head")
+COLUMNS = ("steps", "eta", "pictures", "pictures_per_s", *MEANS)
 
 
 def arguments() -> argparse.Namespace:
@@ -34,14 +37,26 @@ def arguments() -> argparse.Namespace:
     return result.parse_args()
 
 
+def means(film: np.ndarray, targets: list[Target], pixels_per_degree: float) -> list[float]:
+    """MEANS over the pictures of a film (T, h, w, 3)."""
+    each = [
+        figures(picture, target.rgb[0].numpy(), target.head[0].numpy(), pixels_per_degree)
+        for picture, target in zip(film, targets, strict=True)
+    ]
+    return [float(np.mean([one[name] for one in each])) for name in MEANS]
+
+
 def main() -> None:
     """Draw twice, measure, publish film and table."""
     given = arguments()
     settings = given.settings
+    if settings.steps is None:
+        raise DataError("speed.steps is none; expected how many steps are many")
     torch.set_flush_denormal(True)
     drawn, trained = read_avatar(given.drawn), read_avatar(given.trained)
     many = trained.sampling._replace(steps=settings.steps)
-    ways = [(given.drawn, drawn, drawn.sampling), (given.trained, trained, many)]
+    few = drawn.sampling if drawn.sampling.steps < many.steps else Sampling(1, eta=0.0)
+    ways = [(given.drawn, drawn, few), (given.trained, trained, many)]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with open_reels(given.buffers) as buffer_reels, open_reels(given.targets) as target_reels:
         buffers = single(buffer_reels)
@@ -52,12 +67,7 @@ def main() -> None:
         for path, avatar, (steps, eta) in ways:
             require_codes(path, avatar, given.track, len(pictures.views[0].z_exp))
             film, per_second = draw_timed(avatar.to(device), pictures, steps, eta, settings.seed, len(shown))
-            each = [
-                figures(picture, target.rgb[0].numpy(), target.head[0].numpy(), given.pixels_per_degree)
-                for picture, target in zip(film, shown, strict=True)
-            ]
-            means = [float(np.mean([one[name] for one in each])) for name in COLUMNS[4:]]
-            rows.append((steps, eta, len(film), per_second, *means))
+            rows.append((steps, eta, len(film), per_second, *means(film, shown, given.pixels_per_degree)))
             films.append(titled(film, f"{steps} step" + "s" * (steps > 1)))
             cli.log.info("%d steps: %.3g pictures/s", steps, per_second)
         films.append(titled(np.concatenate([target.rgb.numpy() for target in shown]), "real"))
