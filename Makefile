@@ -8,7 +8,7 @@ READY := .venv/ready
 
 demo: $(READY) ## the demo capture to films, figures and a report
 	snakemake --cores all
-	@echo; echo "Made:"; ls results/*/renders/*/*.mp4 results/*/metrics.json results/*/report.html
+	@echo; echo "Made:"; ls results/*/renders/*/*.mp4 results/*/speed/*.mp4 results/*/metrics.json results/*/report.html
 
 test: $(READY) ## all tests but those that need Slurm
 	python -m pytest -m "not slurm"

@@ -1,12 +1,15 @@
 """Time drawing pictures in many and in few steps of diffusion; one JSON line last.
 
-    python -m benchmarks.sample --device cpu|cuda --size tiny|sd21 [--steps 20] [--few 1] [--frames 4]
-    python -m benchmarks.sample --avatar avatar.safetensors --results results/901 [--sequence ...] [--camera ...]
+    python -m benchmarks.sample --device cpu|cuda --size tiny|sd21 [--steps 20] [--few 1 2 4] [--frames 4]
+    python -m benchmarks.sample --avatar avatar.safetensors --results results/901 [--distilled distilled.safetensors]
 
 The first form draws random pictures with the paper's model of random weights, or one as small as tests use. The second
-draws a held-out film of an avatar and adds what the few steps lose: psnr_head_loss, dB in the head's pixels, the mean
-over frames of PSNR after `steps` less that after `few`. Frames are drawn one by one, as the render stage does.
-share_controlnet, share_unet and share_decoder are of the time of the many steps.
+draws a held-out film of an avatar, and adds psnr_head and flip_head, means over frames of the head's pixels, and what
+the few steps lose: psnr_head_loss in dB, flip_head_ratio. Distilled avatars draw in the steps they are made for, an
+avatar without them in each of `--few`. fps_few, speedup, psnr_head_loss and flip_head_ratio are those of the fewest
+steps; `few` has them all. Frames are drawn one by one, as the render stage does; the first is left out of the time.
+share_controlnet, share_unet and share_decoder are of the time of the many steps. `--decoder` draws with a small decoder
+in the autoencoder's place (a folder or hub id; `random` is TAESD's size with random weights).
 """
 
 import argparse
@@ -18,13 +21,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderTiny
 
 from benchmarks.random_model import CODE_SIZE, SIDES, SIZES, RandomPictures, paper_settings, random_model
 from pipeline.avatar.checkpoint import read_avatar
 from pipeline.avatar.data import Pictures, camera_places, sequence_views
-from pipeline.avatar.drawing import draw
+from pipeline.avatar.drawing import draw_timed
 from pipeline.avatar.model import Avatar
-from pipeline.metrics.image import psnr
+from pipeline.avatar.pretrained import load_tiny_decoder
+from pipeline.metrics.image import flip_map, psnr
+from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.store.reel import open_reels
 
 
@@ -55,17 +61,6 @@ def now() -> float:
     return time.perf_counter()
 
 
-def drawn(avatar: Avatar, pictures: Pictures, steps: int, eta: float) -> tuple[list[np.ndarray], float]:
-    """Pictures (h, w, 3) uint8 and seconds per picture, the first, which warms up, left out of the time."""
-    film, seconds = [], []
-    started = now()
-    for picture in draw(avatar, pictures, steps, eta, seed=0):
-        film.append(picture.numpy())
-        seconds.append(now() - started)
-        started = now()
-    return film, float(np.mean(seconds[1:]))
-
-
 def film_of(results: Path, sequence: str, camera: str, stack: ExitStack) -> Pictures:
     """The views of one camera's film under a results folder."""
     kinds = [f"buffers/{sequence}/capture", f"targets/{sequence}"]
@@ -75,53 +70,93 @@ def film_of(results: Path, sequence: str, camera: str, stack: ExitStack) -> Pict
     return Pictures(sequence_views(buffers, targets, results / "tracks" / f"{sequence}.zarr.zip", [place]))
 
 
+def quality(film: np.ndarray, pictures: Pictures) -> dict[str, float]:
+    """psnr_head and flip_head, means over the film."""
+    each = []
+    for index, picture in enumerate(film):
+        target = pictures[index][1]
+        truth, head = target.rgb[0].numpy(), target.head[0].numpy()
+        flip = flip_map(picture, truth, EvaluateSettings().pixels_per_degree)
+        each.append((psnr(picture, truth, head), flip[head].mean()))
+    return dict(zip(("psnr_head", "flip_head"), np.mean(each, axis=0).tolist(), strict=True))
+
+
+def random_avatar(size: str, device: str) -> Avatar:
+    """The paper's model, or its tiny counterpart, of random weights."""
+    settings = paper_settings(size, "bfloat16" if device == "cuda" else "float32")
+    return Avatar(settings.architecture, CODE_SIZE, random_model(size)[0])
+
+
+def rounded(figures: dict[str, Any]) -> dict[str, Any]:
+    """Four decimals, which FLIP needs."""
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}
+
+
+def measure(given: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
+    """All figures."""
+    if given.avatar:
+        avatar = read_avatar(given.avatar)
+        pictures = film_of(given.results, given.sequence, given.camera, stack)
+    else:
+        avatar = random_avatar(given.size, given.device)
+        pictures = RandomPictures(given.frames + 1, SIDES[given.size], SIDES[given.size])
+    if given.decoder:
+        tiny = AutoencoderTiny() if given.decoder == "random" else load_tiny_decoder(given.decoder)
+        avatar.autoencoder.decode_with(tiny, given.decoder)
+    avatar.to(given.device).eval().requires_grad_(False)
+    few = {steps: avatar for steps in given.few}
+    if given.distilled:
+        made = [read_avatar(path).to(given.device) for path in given.distilled]
+        few = {other.sampling.steps: other for other in made}
+    rows = {}
+    for steps, drawn in sorted(few.items()):
+        film, per_second = draw_timed(drawn, pictures, steps, given.eta, seed=0)
+        rows[steps] = {"fps": per_second} | (quality(film, pictures) if given.avatar else {})
+    watch = Stopwatch()
+    parts = (avatar.controlnet, "guide"), (avatar.unet, "forward"), (avatar.autoencoder, "decode")
+    for name, (owner, function) in zip(("controlnet", "unet", "decoder"), parts, strict=True):
+        watch.time(owner, function, name)
+    started = now()
+    film, per_second = draw_timed(avatar, pictures, given.steps, given.eta, seed=0)
+    spent = now() - started
+    many = quality(film, pictures) if given.avatar else {}
+    for row in rows.values():
+        row["speedup"] = row["fps"] / per_second
+        if given.avatar:
+            row["psnr_head_loss"] = many["psnr_head"] - row["psnr_head"]
+            row["flip_head_ratio"] = row["flip_head"] / many["flip_head"]
+    fewest = rows[min(rows)]
+    return {
+        f"fps_{given.steps}": per_second,
+        "fps_few": fewest["fps"],
+        **{name: fewest[name] for name in ("speedup", "psnr_head_loss", "flip_head_ratio") if name in fewest},
+        **{f"{name}_{given.steps}": value for name, value in many.items()},
+        "few": {steps: rounded(row) for steps, row in rows.items()},
+        **{f"share_{name}": seconds / spent for name, seconds in watch.seconds.items()},
+        "frames": len(film),
+    }
+
+
 def main() -> None:
     """Draw, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--size", choices=SIZES, default="tiny")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--few", type=int, default=1)
+    parser.add_argument("--few", type=int, nargs="+", default=[1])
     parser.add_argument("--eta", type=float, default=0.0, help="share of fresh noise per step")
-    parser.add_argument("--frames", type=int, default=4, help="random pictures")
+    parser.add_argument("--frames", type=int, default=4, help="random pictures that are timed, after one")
+    parser.add_argument("--decoder", help="draw with this AutoencoderTiny")
     parser.add_argument("--avatar", type=Path)
+    parser.add_argument("--distilled", type=Path, nargs="+", default=[], help="few-step avatars of the same subject")
     parser.add_argument("--results", type=Path, help="folder of the avatar's subject")
     parser.add_argument("--sequence", default="EXP-2-eyes")
     parser.add_argument("--camera", default="222200037")
     given = parser.parse_args()
     torch.set_flush_denormal(True)
     with ExitStack() as stack:
-        if given.avatar:
-            avatar = read_avatar(given.avatar)
-            pictures = film_of(given.results, given.sequence, given.camera, stack)
-        else:
-            settings = paper_settings(given.size, "bfloat16" if given.device == "cuda" else "float32")
-            avatar = Avatar(settings.architecture, CODE_SIZE, random_model(given.size)[0])
-            pictures = RandomPictures(given.frames + 1, SIDES[given.size], SIDES[given.size])
-        avatar.to(given.device).eval().requires_grad_(False)
-        few, seconds_few = drawn(avatar, pictures, given.few, given.eta)
-        watch = Stopwatch()
-        for owner, function, name in (
-            (avatar.controlnet, "guide", "controlnet"),
-            (avatar.unet, "forward", "unet"),
-            (avatar.autoencoder, "decode", "decoder"),
-        ):
-            watch.time(owner, function, name)
-        many, seconds_many = drawn(avatar, pictures, given.steps, given.eta)
-        figures: dict[str, Any] = {
-            f"fps_{given.steps}": 1 / seconds_many,
-            "fps_few": 1 / seconds_few,
-            "speedup": seconds_many / seconds_few,
-            **{f"share_{name}": spent / len(many) / seconds_many for name, spent in watch.seconds.items()},
-        }
-        if given.avatar:
-            targets = [pictures[index][1] for index in range(len(pictures))]
-            truths = [(target.rgb[0].numpy(), target.head[0].numpy()) for target in targets]
-            for name, film in ((f"psnr_head_{given.steps}", many), ("psnr_head_few", few)):
-                figures[name] = np.mean([psnr(mine, *true) for mine, true in zip(film, truths, strict=True)])
-            figures["psnr_head_loss"] = figures[f"psnr_head_{given.steps}"] - figures["psnr_head_few"]
-    rounded = {name: round(float(value), 3) for name, value in figures.items()}
-    print(json.dumps(rounded | vars(given) | {"frames": len(many), "threads": torch.get_num_threads()}, default=str))
+        figures = measure(given, stack)
+    print(json.dumps(vars(given) | rounded(figures) | {"threads": torch.get_num_threads()}, default=str))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pipeline.plan import DRIVES, Plan, read_table, require_known
 from pipeline.presets import ABLATIONS, PRESETS, laid_over
 from pipeline.settings.ablations import AblationsSettings
 from pipeline.settings.calibrate import CalibrateSettings
+from pipeline.settings.distill import DistillSettings
 from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.settings.fit_identity import FitIdentitySettings
 from pipeline.settings.fit_quality import FitQualitySettings
@@ -31,6 +32,7 @@ from pipeline.settings.render import RenderSettings
 from pipeline.settings.report import ReportSettings
 from pipeline.settings.retarget import RetargetSettings
 from pipeline.settings.rig import RigSettings
+from pipeline.settings.speed import SpeedSettings
 from pipeline.settings.train import TrainSettings
 
 SCHEMA = Path(__file__).resolve().parent.parent / "workflow/schemas/config.schema.json"
@@ -86,7 +88,9 @@ class Settings(Section):
     rasterize: RasterizeSettings = RasterizeSettings()
     isolate: IsolateSettings = IsolateSettings()
     train: TrainSettings = TrainSettings()
+    distill: DistillSettings = DistillSettings()
     render: RenderSettings = RenderSettings()
+    speed: SpeedSettings = SpeedSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     report: ReportSettings = ReportSettings()
     prior: PriorSettings = PriorSettings()

@@ -7,32 +7,37 @@ from typing import Any
 
 Values = dict[str, Any]
 
+# The settings of the loop in DiffusionAvatars (Kirschstein et al., CVPR 2024), section 4.1, and in the released code
+# where the paper is silent.
+PAPER_LOOP: Values = {
+    "texture_steps": 0,
+    "texture_weight": 0.0,
+    "batch": 8,
+    "crop_height": 512,
+    "crop_width": 512,
+    "crop_share": 0.7,
+    "learning_rate": 1e-4,
+    "plane_learning_rate": 1e-2,
+    "warmup_steps": 0,
+    "rate_decay": "none",
+    "beta2": 0.999,
+    "weight_decay": 1e-2,
+    "gradient_limit": 1.0,
+    "limited": "controlnet",
+    "snr_limit": 1e6,
+    "average_decay": 0.0,
+    "save_every": 1000,
+    "preview_every": 5000,
+}
+
 PRESETS: dict[str, Values] = {
     "demo": {},  # the defaults of the settings' classes
-    # DiffusionAvatars (Kirschstein et al., CVPR 2024): section 4.1, and the released code where the paper is silent.
     "paper": {
         "rig": {"width": 512, "height": 512},
         "train": {
-            "texture_steps": 0,
-            "texture_weight": 0.0,
+            **PAPER_LOOP,
             "steps": 100_000,
-            "batch": 8,
-            "crop_height": 512,
-            "crop_width": 512,
-            "crop_share": 0.7,
-            "learning_rate": 1e-4,
-            "plane_learning_rate": 1e-2,
-            "warmup_steps": 0,
-            "rate_decay": "none",
-            "beta2": 0.999,
-            "weight_decay": 1e-2,
-            "gradient_limit": 1.0,
-            "limited": "controlnet",
             "terminal_share": 0.0,
-            "snr_limit": 1e6,
-            "average_decay": 0.0,
-            "save_every": 1000,
-            "preview_every": 5000,
             "architecture": {
                 "backbone": "pretrained",
                 "base": "none",
@@ -51,7 +56,16 @@ PRESETS: dict[str, Values] = {
                 "token_width": 1024,
             },
         },
-        "render": {"steps": 20, "eta": 1.0, "film_scale": 1},
+        # Beyond the paper: rates that come to rest, an average of the weights.
+        "distill": {
+            **PAPER_LOOP,
+            "steps": 10_000,
+            "learning_rate": 5e-5,
+            "plane_learning_rate": 1e-3,
+            "rate_decay": "cosine",
+            "average_decay": 0.99,
+        },
+        "render": {"film_scale": 1},
     },
 }
 

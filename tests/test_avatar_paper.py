@@ -12,18 +12,19 @@ import numpy as np
 import pytest
 import torch
 from avatar_scene import write_scene
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from pydantic import ValidationError
 from safetensors import safe_open
 
 from pipeline.avatar.architecture import Architecture
-from pipeline.avatar.checkpoint import read_avatar, trained_tensors, write_avatar
+from pipeline.avatar.checkpoint import read_avatar, read_tensors, trained_tensors, write_avatar
 from pipeline.avatar.condition import Buffers
 from pipeline.avatar.data import Pictures, sequence_views
 from pipeline.avatar.loop import Trainer
 from pipeline.avatar.model import Avatar
-from pipeline.avatar.pretrained import Pretrained, load_pretrained
+from pipeline.avatar.pretrained import Pretrained, load_pretrained, load_tiny_decoder
 from pipeline.avatar.recipe import Recipe
+from pipeline.avatar.schedule import Sampling
 from pipeline.config import load
 from pipeline.errors import DataError
 from pipeline.presets import PRESETS, laid_over
@@ -120,9 +121,16 @@ def test_one_word_selects_the_paper_and_what_stands_in_a_section_wins():
     assert (paper.train.batch, paper.train.architecture.plane_features) == (4, 8)
     assert (paper.train.steps, paper.train.learning_rate, paper.train.plane_learning_rate) == (100_000, 1e-4, 1e-2)
     assert (paper.train.limited, paper.train.gradient_limit) == ("controlnet", 1.0)
-    assert (paper.rig.width, paper.rig.height, paper.render.steps, paper.render.eta) == (512, 512, 20, 1.0)
+    assert (paper.rig.width, paper.rig.height) == (512, 512)
+    assert (paper.render.steps, paper.render.eta) == (None, None)  # as the avatar's file says
+    assert (paper.distill.limited, paper.distill.batch, paper.distill.texture_steps) == ("controlnet", 8, 0)
     assert json.loads(paper.stage("train"))["architecture"]["backbone"] == "pretrained"
     assert load(DEMO | {"preset": "demo"}).train == load(DEMO).train
+
+
+def test_networks_that_say_v_are_drawn_as_in_the_paper_and_those_that_say_the_picture_in_one_step(model):
+    assert tiny_avatar(model).sampling == Sampling(20, 1.0)
+    assert Avatar(Architecture(), code_size=4).sampling == Sampling(1, 0.0)
 
 
 def test_a_fresh_avatar_computes_what_its_pretrained_model_does(model, pictures):
@@ -210,11 +218,29 @@ def train_arguments(folder: Path, scene: dict[str, list[Path]], settings: dict) 
 def render(folder: Path, scene: dict[str, list[Path]]) -> subprocess.CompletedProcess:
     files = ["--buffers", *map(str, scene["buffers"]), "--track", str(scene["tracks"][0])]
     where = ["--output", str(folder / "r.zarr.zip"), "--film", str(folder / "r.mp4")]
-    settings = json.dumps({"steps": 4, "eta": 1.0, "film_seconds": 0.2})
-    return stage("render", "--settings", settings, "--avatar", str(folder / "avatar.safetensors"), *files, *where)
+    settings = json.dumps({"film_seconds": 0.2})
+    return stage("render", "--settings", settings, "--avatar", str(folder / "distilled.safetensors"), *files, *where)
 
 
-def test_train_and_render_with_a_pretrained_model(tmp_path, scene, model):
+def distill_arguments(folder: Path, scene: dict[str, list[Path]]) -> list[str]:
+    settings = PRESETS["paper"]["distill"] | SMALL | {"into": 2}
+    arguments = train_arguments(folder, scene, settings)
+    avatar = folder / "avatar.safetensors"
+    return [*arguments[:-1], str(folder / "distilled.safetensors"), "--avatar", str(avatar)]
+
+
+def check_distilled(folder: Path) -> None:
+    """What is trained is what the paper trains: all of that moves, nothing else is in the file."""
+    (before, _), (after, described) = (
+        read_tensors(folder / name) for name in ("avatar.safetensors", "distilled.safetensors")
+    )
+    assert before.keys() == after.keys()
+    kept = {"text", "code_mean", "code_scale"} | {name for name in before if name.startswith("units.")}
+    assert {name for name, tensor in after.items() if torch.equal(tensor, before[name])} == kept
+    assert described["sampling"] == {"steps": 2, "eta": 0.0}
+
+
+def test_train_distill_and_render_with_a_pretrained_model(tmp_path, scene, model):
     """End to end; the avatar's file has no pretrained network in it, and rendering needs no text encoder."""
     own = Path(shutil.copytree(model, tmp_path / "model"))
     trained = stage("train", *train_arguments(tmp_path, scene, paper_settings(own)))
@@ -228,14 +254,49 @@ def test_train_and_render_with_a_pretrained_model(tmp_path, scene, model):
     assert not any(name.startswith("autoencoder.") for name in names)
     shutil.rmtree(own / "text_encoder")
     shutil.rmtree(own / "tokenizer")
+    distilled = stage("distill", *distill_arguments(tmp_path, scene))
+    assert distilled.returncode == 0, distilled.stderr
+    check_distilled(tmp_path)
     drawn = render(tmp_path, scene)
     assert drawn.returncode == 0, drawn.stderr
+    assert "2 steps of diffusion, eta 0" in drawn.stderr
     (rgb,) = read_arrays(tmp_path / "r.zarr.zip", "rgb")
     assert rgb.shape == (3, 3, 16, 16, 3)
     assert len(np.unique(rgb)) > 10
     shutil.rmtree(own)
     with pytest.raises(DataError, match=f"{own}: no pretrained model to load"):
         read_avatar(tmp_path / "avatar.safetensors")
+
+
+TINY_DECODER = {"decoder_block_out_channels": (4, 4), "num_decoder_blocks": (1, 1)} | {
+    "encoder_block_out_channels": (4, 4),
+    "num_encoder_blocks": (1, 1),
+}
+
+
+def test_a_small_decoder_draws_in_the_autoencoders_place(model, pictures, tmp_path):
+    torch.manual_seed(2)
+    small = AutoencoderTiny(**TINY_DECODER)
+    small.save_pretrained(tmp_path / "small")
+    AutoencoderTiny(**TINY_DECODER, latent_channels=16).save_pretrained(tmp_path / "other")
+    avatar = tiny_avatar(model)
+    latents = torch.randn(1, *avatar.latent_shape(16, 16))
+    whole = avatar.autoencoder.decode(latents)
+    with pytest.raises(DataError, match=r"other: decodes 16 channels and enlarges them 2 times; expected 4 and 2"):
+        avatar.autoencoder.decode_with(load_tiny_decoder(str(tmp_path / "other")), str(tmp_path / "other"))
+    avatar.autoencoder.decode_with(load_tiny_decoder(str(tmp_path / "small")), "small")
+    drawn = avatar.autoencoder.decode(latents)
+    assert drawn.shape == whole.shape == (1, 3, 16, 16)
+    assert torch.equal(drawn, small.decode(latents).sample)
+    picture = torch.rand(1, 3, 16, 16)
+    assert torch.equal(avatar.encode(picture, torch.zeros(())), tiny_avatar(model).encode(picture, torch.zeros(())))
+
+
+def test_a_small_decoder_that_is_missing_or_not_wanted_is_one_line(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere: no small decoder to load .*madebyollin/taesd.*render\.decoder"):
+        load_tiny_decoder(str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match=r"folds its pictures.*expected render\.decoder none"):
+        Avatar(Architecture(), code_size=4).autoencoder.decode_with(AutoencoderTiny(**TINY_DECODER), "small")
 
 
 def test_a_model_that_the_hub_lacks_is_one_line(tmp_path, scene, monkeypatch):

@@ -18,7 +18,9 @@ from pipeline.avatar.data import Pictures, sequence_views
 from pipeline.avatar.loop import Trainer
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.recipe import Recipe
+from pipeline.avatar.session import parser, state_folder, training_views
 from pipeline.errors import DataError, PipelineError
+from pipeline.settings.train import TrainSettings
 from pipeline.stages import render, train
 from pipeline.store.chunk import Array, read_arrays, read_attributes, write_chunk
 from pipeline.store.reel import open_reels
@@ -135,7 +137,7 @@ def test_killed_and_stopped_training_ends_bit_for_bit_the_same(tmp_path, scene):
 
 def test_training_never_sees_the_held_out_camera(tmp_path, scene, reels, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train", *train_arguments(tmp_path, scene, SHORT, "a.safetensors")])
-    views = train.training_views(train.arguments(), *reels)
+    views = training_views(parser("", TrainSettings).parse_args(), *reels)
     assert len(views) == 3 * 2
     assert CAMERAS.index("front") not in {view.camera for view in views}
 
@@ -145,7 +147,7 @@ def test_other_settings_have_another_state(tmp_path, scene, monkeypatch):
     for seed in (0, 1):
         arguments = train_arguments(tmp_path, scene, SHORT | {"seed": seed}, "a.safetensors")
         monkeypatch.setattr(sys, "argv", ["train", *arguments])
-        folders.add(train.state_folder(train.arguments()))
+        folders.add(state_folder(parser("", TrainSettings).parse_args()))
     assert len(folders) == 2
 
 

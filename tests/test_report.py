@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -26,6 +27,10 @@ from pipeline.viewer.plots import Line, line_plot, nice_ticks
 from pipeline.viewer.sheets import cameras_around, contact_sheet, driven_rows, moments, typical_shot
 
 VOID = {"meta", "img", "br"}
+SPEED = """steps\teta\tpictures\tpictures_per_s\tpsnr_head\tssim_head\tflip_head
+1\t0\t12\t9.61\t27.05\t0.859\t0.111
+20\t0\t12\t0.472\t27.17\t0.857\t0.11
+"""
 
 
 class Page(HTMLParser):
@@ -99,12 +104,17 @@ def ball(tmp_path_factory: pytest.TempPathFactory) -> Path:
         one = ("--track", root / f"tracks/{path.stem}.zarr.zip", "--cameras", files["cameras"], "--output", path)
         measured = run_stage("fit_quality", *lists, *one)
         assert measured.returncode == 0, measured.stderr
+    speed = root / "speed" / f"{HELD_OUT_SEQUENCE}.tsv"
+    speed.parent.mkdir()
+    speed.write_text(SPEED)
+    shutil.copy(root / f"renders/{HELD_OUT_SEQUENCE}/capture.mp4", speed.with_suffix(".mp4"))
     words = [
         w for name, value in files.items() for w in (f"--{name}", *(value if isinstance(value, list) else [value]))
     ]
     reported = run_stage(
         "report",
         *("--subject", "ball", *words, "--films", *sorted(root.glob("renders/*/*.mp4"))),
+        *("--speed", speed, "--speed-film", speed.with_suffix(".mp4")),
         *(
             "--avatar",
             root / "avatar.safetensors",
@@ -133,7 +143,11 @@ def test_page_stands_alone(ball: Path) -> None:
         assert min(picture.shape[:2]) > 5
         assert image["alt"]
     films = page.all("video")
-    assert [film["aria-label"].split(",")[0] for film in films] == [HELD_OUT_SEQUENCE, "SMILE"]  # held out first
+    assert [film["aria-label"] for film in films] == [  # held out first
+        f"{HELD_OUT_SEQUENCE}, avatar beside the real head",
+        "SMILE, avatar beside the real head",
+        f"{HELD_OUT_SEQUENCE}, few and many steps",
+    ]
     assert all(b"ftyp" in base64.b64decode(film["src"].split(",", 1)[1])[:16] for film in films)
     assert not page.all("script")
     assert not page.all("link")
@@ -147,7 +161,8 @@ def test_page_says_what_the_files_say(ball: Path) -> None:
     for rows in metrics.values():
         for row in rows.values():
             assert f"{row['psnr_head']:.2f}" in page.text
-    for word in ("ball", HELD_OUT_CAMERA, HELD_OUT_SEQUENCE, "pointcloud", "train", "12 min 34 s", "22.0 s", "4321"):
+    named = ("ball", HELD_OUT_CAMERA, HELD_OUT_SEQUENCE, "pointcloud", "train", "12 min 34 s", "22.0 s", "4321")
+    for word in (*named, "0.472", "27.17"):  # the last two are of 20 steps
         assert word in page.text
 
 
@@ -218,7 +233,7 @@ def test_page_without_headline_pictures(ball: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     with open_material(**{**files, **changed}) as material:
-        page = Page(render(context("ball", material, [], [], {}, ReportSettings(cameras=2, moments=2))))
+        page = Page(render(context("ball", material, [], [], [], {}, ReportSettings(cameras=2, moments=2))))
     assert "known expression, new camera" in page.text.lower()
     assert "new expression, new camera" not in page.text.lower()
 
@@ -231,6 +246,12 @@ def test_run_times_add_up(tmp_path: Path) -> None:
     assert [(time.rule, time.jobs, time.wall_s) for time in times] == [("mesh", 2, 12), ("train", 1, 10)]
     assert times[0].cpu_s == pytest.approx(10.8)
     assert times[0].memory_mb == 512.5
+
+
+def test_a_foreign_table_of_speeds_is_named(tmp_path: Path) -> None:
+    (tmp_path / "A.tsv").write_text("steps\tpictures_per_s\n1\t2\n")
+    with pytest.raises(DataError, match=r"A\.tsv: expected a table with the columns steps, pictures_per_s, psnr_head"):
+        records.speed_rows(tmp_path / "A.tsv")
 
 
 def test_an_avatar_without_config_is_named(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ while [ $# -gt 0 ]; do
     shift
 done
 """
-AFTER_MESHES = {"rasterize", "isolate", "train", "render_capture", "render_orbit", "evaluate", "report"}
+AFTER_AVATAR = {"render_capture", "render_orbit", "speed", "evaluate", "report"}
+AFTER_MESHES = {"rasterize", "isolate", "train"} | AFTER_AVATAR
 AFTER_TRACKS = AFTER_MESHES | {"mesh", "fit_quality"}
 AFTER_FRAMES = AFTER_TRACKS | {"pointcloud", "fit_identity", "fit_sequence", "rig_capture", "rig_orbit"}
 CHUNKED = {"ingest", "pointcloud", "fit_sequence", "mesh", "fit_quality", "rasterize", "isolate", "render_capture"}
@@ -176,7 +177,11 @@ def test_a_library_edit_reruns_exactly_the_rules_that_import_it(project, module,
     ("section", "change", "reruns"),
     [
         ("ingest", {"person_levels": 31}, {"ingest"} | AFTER_FRAMES),
-        ("train", {"seed": 5}, {"train", "render_capture", "render_orbit", "evaluate", "report"}),
+        ("train", {"seed": 5}, {"train"} | AFTER_AVATAR),
+        ("distill", {"into": 4}, {"distill"} | AFTER_AVATAR),
+        ("distill", {"seed": 5}, set()),
+        ("speed", {"frames": 3}, {"speed", "report"}),
+        ("speed", {"steps": None}, {"report"}),
         ("evaluate", {"comparison_pictures": 3}, {"evaluate", "report"}),
         ("prior", {"seed": 5}, set()),
     ],
@@ -226,7 +231,7 @@ def test_a_driver_is_tracked_and_drives_but_changes_no_figure(project):
 
 def test_another_order_of_held_out_cameras_is_another_film(project):
     project.write_config({**project.config, "split": {**project.config["split"], "cameras": ["middle", "right"]}})
-    assert project.schedule().keys() == {"train", "render_capture", "render_orbit", "evaluate", "report"}
+    assert project.schedule().keys() == {"train"} | AFTER_AVATAR
 
 
 def test_a_replaced_video_reruns_its_sequence(project):

@@ -2,8 +2,10 @@
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import nn
+
+from pipeline.errors import DataError
 
 
 class SpaceToDepth(nn.Module):
@@ -22,13 +24,22 @@ class SpaceToDepth(nn.Module):
         """Latents to pictures in about [-1, 1]."""
         return F.pixel_shuffle(latents, self.factor)
 
+    def decode_with(self, tiny: AutoencoderTiny, source: str) -> None:
+        """Raise DataError: unfolding is no network that a smaller one could stand in for."""
+        raise DataError(
+            f"{source}: the avatar folds its pictures, which needs no decoder; expected render.decoder none"
+        )
+
 
 class LatentAutoencoder(nn.Module):
-    """A frozen AutoencoderKL: the mean of its posterior, scaled as its diffusion model expects."""
+    """A frozen AutoencoderKL: the mean of its posterior, scaled as its diffusion model expects.
+
+    An AutoencoderTiny made for the same latents (such as TAESD) can decode in its place.
+    """
 
     def __init__(self, vae: AutoencoderKL):
         super().__init__()
-        self.vae = vae.requires_grad_(False).eval()
+        self.vae = self.decoder = vae.requires_grad_(False).eval()
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.channels = vae.config.latent_channels
 
@@ -40,4 +51,14 @@ class LatentAutoencoder(nn.Module):
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents to pictures in about [-1, 1]."""
-        return self.vae.decode(latents / self.vae.config.scaling_factor).sample
+        return self.decoder.decode(latents / self.decoder.config.scaling_factor).sample
+
+    def decode_with(self, tiny: AutoencoderTiny, source: str) -> None:
+        """Decode with `tiny`, which came from `source`, from now on. Raises DataError when its latents are others."""
+        theirs = tiny.config.latent_channels, 2 ** (len(tiny.config.decoder_block_out_channels) - 1)
+        if theirs != (self.channels, self.factor):
+            raise DataError(
+                f"{source}: decodes {theirs[0]} channels and enlarges them {theirs[1]} times; "
+                f"expected {self.channels} and {self.factor}, as the avatar's autoencoder does"
+            )
+        self.decoder = tiny.requires_grad_(False).eval()

@@ -1,5 +1,6 @@
 """The pictures of a training step, cut into this process's parts; all that is random in a step is drawn here."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +10,9 @@ from pipeline.avatar.condition import Buffers
 from pipeline.avatar.data import Pictures, Rectangle, Target, moved
 from pipeline.avatar.enlarge import enlarge
 from pipeline.avatar.model import Avatar
-from pipeline.avatar.recipe import Recipe
-from pipeline.avatar.schedule import draw_timesteps
+from pipeline.avatar.recipe import LoopSettings
+
+DrawTimesteps = Callable[[int, torch.Generator], torch.Tensor]  # how many; (count,) int64
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,11 @@ class Part:
 class Batches:
     """The batches of a training. Everything random is a function of the recipe's seed and the step."""
 
-    def __init__(self, pictures: Pictures, avatar: Avatar, recipe: Recipe, accelerator: Accelerator):
+    def __init__(
+        self, pictures: Pictures, avatar: Avatar, recipe: LoopSettings, accelerator: Accelerator, draw: DrawTimesteps
+    ):
         self.pictures, self.avatar, self.recipe, self.accelerator = pictures, avatar, recipe, accelerator
+        self.draw_timesteps = draw
 
     @property
     def crops_are_whole(self) -> bool:
@@ -70,7 +75,7 @@ class Batches:
         window, sides = self._window(indices[0], generator)
         shape = self.avatar.latent_shape(*sides)
         noise = torch.randn(recipe.batch, *shape, generator=generator)
-        timesteps = draw_timesteps(recipe.batch, recipe.terminal_share, generator)
+        timesteps = self.draw_timesteps(recipe.batch, generator)
         return [
             Part(
                 indices[cut],

@@ -11,6 +11,7 @@ from safetensors.torch import save
 from pipeline.avatar.architecture import Architecture
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.pretrained import load_pretrained
+from pipeline.avatar.schedule import Sampling
 from pipeline.errors import DataError
 from pipeline.store.chunk import publish
 
@@ -47,11 +48,23 @@ def trained_tensors(avatar: Avatar) -> Tensors:
 def write_avatar(path: Path, avatar: Avatar, tensors: Tensors, steps: int) -> None:
     """Publish an avatar with the given trained tensors (by name, see `trained_tensors`) after `steps` steps."""
     config = {"architecture": avatar.architecture.model_dump(), "code_size": avatar.code_size, "steps": steps}
+    config["sampling"] = avatar.sampling._asdict()
     write_tensors(path, tensors, config)
 
 
 def read_avatar(path: Path) -> Avatar:
-    """Rebuild an avatar from its file, ready to render. Raises DataError when the file does not describe one."""
+    """An avatar from its file, ready to render; raises DataError as `load_avatar` does."""
+    return load_avatar(path).eval().requires_grad_(False)
+
+
+def require_codes(path: Path, avatar: Avatar, track: Path, size: int) -> None:
+    """Raise DataError when an avatar cannot read the codes of a track, which have `size` numbers."""
+    if size != avatar.code_size:
+        raise DataError(f"{track}: z_exp of {size} numbers; {path} expects {avatar.code_size}")
+
+
+def load_avatar(path: Path) -> Avatar:
+    """Rebuild an avatar from its file, ready to be trained on. Raises DataError when the file does not describe one."""
     tensors, config = read_tensors(path)
     try:
         if missing := Architecture.model_fields.keys() - config["architecture"].keys():
@@ -66,6 +79,8 @@ def read_avatar(path: Path) -> Avatar:
         with torch.no_grad():
             for name, tensor in expected.items():
                 tensor.copy_(tensors[name])
-    except (KeyError, ValidationError, ValueError, RuntimeError) as error:
+        if "sampling" in config:  # avatars were once written without
+            avatar.sampling = Sampling(**config["sampling"])
+    except (KeyError, TypeError, ValidationError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: does not describe an avatar of this version ({error})") from error
-    return avatar.eval().requires_grad_(False)
+    return avatar

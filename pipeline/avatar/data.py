@@ -41,6 +41,22 @@ def camera_places(reel: Reel, array: str = "mask") -> dict[str, int]:
     return {name: place for place, name in enumerate(names)}
 
 
+def chosen_cameras(buffers: Reel, names: str) -> dict[str, int]:
+    """Places of the named cameras on the camera axis, in the order of the names."""
+    places = camera_places(buffers)
+    chosen = [name for name in names.split(",") if name] or list(places)
+    if unknown := [name for name in chosen if name not in places]:
+        raise DataError(f"{buffers.paths[0]}: no camera {', '.join(unknown)}; it has {', '.join(places)}")
+    return {name: places[name] for name in chosen}
+
+
+def single(reels: dict[str, Reel]) -> Reel:
+    """The only reel. Raises DataError when there are several sequences."""
+    if len(reels) != 1:
+        raise DataError(f"files of the sequences {', '.join(reels)}; expected one sequence")
+    return next(iter(reels.values()))
+
+
 def sequence_views(buffers: Reel, targets: Reel | None, track: Path, cameras: list[int]) -> list[View]:
     """All views of one sequence, time step by time step, for the given places on the camera axis.
 

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 
 from pipeline.store.chunk import publish
@@ -13,6 +14,17 @@ CODING = {
     "threads": "1",
     "x264-params": "mbtree=0",  # its look ahead reads stray memory: 12 codings of a 96x128 film gave 7 different files
 }
+
+WIDTH_OF_TITLES = 320  # pixels of picture at which titles have OpenCV's own size
+
+
+def titled(pictures: np.ndarray, title: str) -> np.ndarray:
+    """Pictures (T, h, w, 3) uint8 below a white strip that says what they are."""
+    count, _, width, _ = pictures.shape
+    strip = np.full((math.ceil(width / 8), width, 3), 255, np.uint8)
+    place = (width // 32, math.ceil(width / 11))
+    cv2.putText(strip, title, place, cv2.FONT_HERSHEY_SIMPLEX, width / WIDTH_OF_TITLES, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.concatenate([np.broadcast_to(strip, (count, *strip.shape)), pictures], axis=1)
 
 
 def write_film(path: Path, pictures: np.ndarray, frames_per_second: int, seconds: float, scale: int) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from pipeline.avatar.checkpoint import Tensors, read_tensors, trained_tensors, w
 from pipeline.avatar.data import Pictures, to_unit
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.processes import make_accelerator, over_processes, sum_gradients
-from pipeline.avatar.recipe import Recipe
-from pipeline.avatar.schedule import make_scheduler, snr_weights
+from pipeline.avatar.recipe import LoopSettings, Recipe
+from pipeline.avatar.schedule import Predict, draw_timesteps, make_scheduler, snr_weights
 from pipeline.cli import Progress
 from pipeline.errors import PipelineError
 
@@ -23,20 +24,20 @@ FIGURES = ("loss", "learning_rate", "plane_learning_rate", "images_per_s")  # of
 AVERAGE_RAMP = 10  # the running average starts short: decay (1 + k) / (AVERAGE_RAMP + k) after k steps
 
 
-class Trainer:
-    """Model, optimizer and running average, and the step they are at.
+class Loop(ABC):
+    """Model, optimizer and running average, and the step they are at; what is practised in a step, subclasses say.
 
     All randomness of a step is a function of the seed and the step, so a state needs no random generator. The batch is
     that of all processes together, each of which works through its share in `accumulation` parts; losses are sums
     over pixels, divided by the number of pixels in the whole batch, so that no cut changes the gradient.
     """
 
-    def __init__(self, avatar: Avatar, pictures: Pictures, recipe: Recipe):
+    def __init__(self, avatar: Avatar, pictures: Pictures, recipe: LoopSettings):
         self.accelerator = make_accelerator(recipe.batch, recipe.accumulation)
         self.avatar, self.pictures, self.recipe = avatar.to(self.accelerator.device), pictures, recipe
         if self.accelerator.device.type == "cuda":
             avatar.to(memory_format=torch.channels_last)
-        self.batches = Batches(pictures, avatar, recipe, self.accelerator)
+        self.batches = Batches(pictures, avatar, recipe, self.accelerator, self.draw_timesteps)
         self.scheduler = make_scheduler()
         self.step = 0
         self._kept: dict[int, torch.Tensor] = {}  # latents by picture, see _latents
@@ -98,10 +99,12 @@ class Trainer:
         avatar, buffers, target = self.avatar, part.buffers, part.target
         picture, tokens, colours = avatar.conditions(buffers)
         base = avatar.base(colours.detach(), buffers.mask)
-        latents = self._latents(part, base)
-        noisy = self.scheduler.add_noise(latents, part.noise, part.timesteps)
-        v = avatar(noisy, part.timesteps, base, picture, tokens)
-        error = (v - self.scheduler.get_velocity(latents, part.noise, part.timesteps)).square().mean(1)  # (B, h', w')
+
+        def predict_v(latents: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+            return avatar(latents, timesteps, base, picture, tokens)
+
+        noisy, wanted = self.exercise(part, self._latents(part, base), predict_v)
+        error = (predict_v(noisy, part.timesteps) - wanted).square().mean(1)  # (B, h', w')
         error = error * snr_weights(part.timesteps, self.recipe.snr_limit)[:, None, None]
         factor = avatar.autoencoder.factor
         trusted = F.avg_pool2d(target.trusted[:, None].float(), factor)[:, 0] * factor**2
@@ -109,6 +112,14 @@ class Trainer:
         if not self.recipe.texture_weight:
             return loss
         return loss + self.recipe.texture_weight * self._colour_error(colours, part) / head_pixels
+
+    @abstractmethod
+    def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Timesteps (count,) int64 for the pictures of a step."""
+
+    @abstractmethod
+    def exercise(self, part: Part, latents: torch.Tensor, predict_v: Predict) -> tuple[torch.Tensor, torch.Tensor]:
+        """Noisy latents, and the v that the networks are to say of them, both (B, C, h', w') like the true latents."""
 
     def _latents(self, part: Part, base: torch.Tensor) -> torch.Tensor:
         """Latents (B, C, h', w') of the part's pictures; kept where nothing that is learned or drawn changes them."""
@@ -203,3 +214,18 @@ class Trainer:
                 self.accelerator.wait_for_everyone()
             if stop:
                 return
+
+
+class Trainer(Loop):
+    """Teaches the avatar every noise level on noisy real pictures."""
+
+    recipe: Recipe
+
+    def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Pure noise for the recipe's share of the pictures, otherwise uniform."""
+        return draw_timesteps(count, self.recipe.terminal_share, generator)
+
+    def exercise(self, part: Part, latents: torch.Tensor, predict_v: Predict) -> tuple[torch.Tensor, torch.Tensor]:
+        """The real picture with noise on it, and its v."""
+        noised = latents, part.noise, part.timesteps
+        return self.scheduler.add_noise(*noised), self.scheduler.get_velocity(*noised)

@@ -9,7 +9,7 @@ from pipeline.avatar.backbone import make_backbone
 from pipeline.avatar.condition import Buffers, Units, as_picture, condition, condition_channels
 from pipeline.avatar.planes import FeaturePlanes
 from pipeline.avatar.pretrained import Pretrained
-from pipeline.avatar.schedule import sample, v_of_picture
+from pipeline.avatar.schedule import Sampling, sample, v_of_picture
 from pipeline.errors import DataError
 
 RESIDUAL_UNIT = 0.25  # the difference to the base is about this large, so that latents are about 1
@@ -35,6 +35,8 @@ class Avatar(nn.Module):
         self.starts_from_texture = architecture.base == "texture"
         self.predicts_v = architecture.predicts == "v"
         self.is_regression = architecture.process == "regression"
+        # What training is made for; distillation changes it. A network that says the picture says it in one step.
+        self.sampling = Sampling(20, eta=1.0) if self.predicts_v else Sampling(1, eta=0.0)
         self.latent_unit = RESIDUAL_UNIT if self.starts_from_texture else 1.0
         self.to_tokens = None
         if architecture.expression != "none":

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 
 from pipeline.errors import DataError
 
@@ -49,3 +49,15 @@ def _empty_prompt(source: str) -> torch.Tensor:
     encoder = CLIPTextModel.from_pretrained(source, subfolder="text_encoder", use_safetensors=True).eval()
     ids = tokenizer("", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt").input_ids
     return encoder(ids)[0]
+
+
+def load_tiny_decoder(source: str) -> AutoencoderTiny:
+    """A small autoencoder such as TAESD from a hub id or a folder; raises DataError when it cannot be found."""
+    try:
+        return AutoencoderTiny.from_pretrained(source, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        reason, *_ = str(error).splitlines()
+        raise DataError(
+            f"{source}: no small decoder to load ({reason}); expected a hub id such as madebyollin/taesd, or a folder, "
+            "with an AutoencoderTiny in diffusers' format (render.decoder)"
+        ) from error

@@ -5,8 +5,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Recipe(BaseModel):
-    """The settings of the training loop. A budget is a number of steps, never a time, so that results repeat."""
+class LoopSettings(BaseModel):
+    """What any run of the training loop needs. A budget is a number of steps, never a time, so that results repeat."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,9 +34,6 @@ class Recipe(BaseModel):
     weight_decay: float = Field(1e-2, ge=0, le=1, description="AdamW's weight decay")
     gradient_limit: float = Field(1.0, gt=0, le=1e3, description="largest norm of the gradient")
     limited: Literal["all", "controlnet"] = Field("all", description="the weights whose gradient is limited")
-    terminal_share: float = Field(
-        0.85, ge=0, le=1, description="share of training pictures seen at the last timestep, which is pure noise"
-    )
     snr_limit: float = Field(
         1.0, ge=1, le=1e6, description="min-SNR weighting: 1 weighs errors of the picture alike, 1e6 those of v"
     )
@@ -44,3 +41,11 @@ class Recipe(BaseModel):
     average_decay: float = Field(0.99, ge=0, lt=1, description="decay of the running average of the weights")
     save_every: int = Field(200, ge=1, le=1_000_000, description="steps between saved states")
     preview_every: int = Field(200, ge=1, le=1_000_000, description="steps between sample pictures")
+
+
+class Recipe(LoopSettings):
+    """How an avatar is trained at all noise levels."""
+
+    terminal_share: float = Field(
+        0.85, ge=0, le=1, description="share of training pictures seen at the last timestep, which is pure noise"
+    )

@@ -1,12 +1,21 @@
 """The diffusion: zero terminal SNR, v-prediction, trailing steps, and noise that is the same for every picture."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from diffusers import DDIMScheduler
 
 TRAINING_TIMESTEPS = 1000
+Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # noisy latents and their timesteps to v
+
+
+class Sampling(NamedTuple):
+    """How pictures are drawn: steps of diffusion, and the share `eta` of fresh noise per step (0 DDIM, 1 DDPM)."""
+
+    steps: int
+    eta: float
 
 
 def make_scheduler() -> DDIMScheduler:
@@ -65,26 +74,37 @@ def shared_noise(shape: tuple[int, int, int], count: int, seed: int) -> torch.Te
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
 
 
-@torch.no_grad()
-def sample(
-    predict_v: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    noise: torch.Tensor,
-    pictures: int,
-    steps: int,
-    eta: float,
-) -> torch.Tensor:
-    """Latents (pictures, channels, h, w) after `steps` trailing steps.
+def trailing(steps: int) -> torch.Tensor:
+    """Timesteps (steps,) int64 that drawing in so many steps visits, from pure noise on."""
+    scheduler = make_scheduler()
+    scheduler.set_timesteps(steps)
+    return scheduler.timesteps
 
-    `predict_v(latents, timesteps (pictures,))` is the network; `noise` (steps, channels, h, w): the first row is the
-    initial latent and row i the fresh noise of step i, the same for every picture, so that a picture does not depend
-    on its place in a batch. `eta` 0 is DDIM, 1 adds as much noise as DDPM.
+
+@torch.no_grad()
+def walk(
+    predict_v: Predict, latents: torch.Tensor, steps: int, eta: float = 0.0, fresh: torch.Tensor | None = None
+) -> Iterator[torch.Tensor]:
+    """Yield the latents (B, C, h, w) that each of `steps` trailing steps starts from, and at last the picture's.
+
+    `predict_v(latents, timesteps (B,))` is the network; `latents` is pure noise. `eta` is the share of fresh noise:
+    0 is DDIM, 1 adds as much as DDPM; what step i adds is row i of `fresh` (steps - 1, C, h, w) for every picture.
     """
     scheduler = make_scheduler()
     scheduler.set_timesteps(steps)
-    latents = noise[:1].expand(pictures, -1, -1, -1)
     for i, timestep in enumerate(scheduler.timesteps):
-        v = predict_v(latents, timestep.expand(pictures).to(latents.device))
-        last = i == steps - 1
-        fresh = None if last else noise[i + 1]
-        latents = scheduler.step(v, timestep, latents, eta=0.0 if last else eta, variance_noise=fresh).prev_sample
-    return latents
+        yield latents
+        v = predict_v(latents, timestep.expand(len(latents)).to(latents.device))
+        adds = bool(eta) and i < steps - 1
+        noise = fresh[i] if adds else None
+        latents = scheduler.step(v, timestep, latents, eta=eta if adds else 0.0, variance_noise=noise).prev_sample
+    yield latents
+
+
+def sample(predict_v: Predict, noise: torch.Tensor, pictures: int, steps: int, eta: float) -> torch.Tensor:
+    """Latents (pictures, C, h, w) after a `walk` from `noise` (steps, C, h, w): the start, and what the steps add.
+
+    The same noise for every picture, so that a picture does not depend on its place in a batch.
+    """
+    *_, drawn = walk(predict_v, noise[:1].expand(pictures, -1, -1, -1), steps, eta, noise[1:])
+    return drawn

@@ -10,10 +10,18 @@ class RenderSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: Literal[1, 2, 4, 5, 8, 10, 20, 25, 40, 50] = Field(
-        1, description="steps of diffusion; 1 is the mean of all pictures that fit, more add detail"
+    steps: Literal[1, 2, 4, 5, 8, 10, 20, 25, 40, 50] | None = Field(
+        None, description="steps of diffusion; none: as many as the avatar is made for, which its file says"
     )
-    eta: float = Field(0.0, ge=0, le=1, description="share of fresh noise per step: 0 is DDIM, 1 is DDPM")
+    eta: float | None = Field(
+        None, ge=0, le=1, description="share of fresh noise per step, 0 is DDIM, 1 is DDPM; none: as its file says"
+    )
+    decoder: str | None = Field(
+        None,
+        min_length=1,
+        description="hub id or folder of an AutoencoderTiny that decodes in place of the pretrained model's own "
+        "autoencoder (madebyollin/taesd goes with Stable Diffusion 2.1)",
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the noise that all pictures share")
     frames_per_second: int = Field(24, ge=1, le=240, description="of the film")
     film_seconds: float = Field(3.0, ge=0, le=600, description="a shorter sequence is repeated up to this length")

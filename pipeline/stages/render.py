@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from pipeline import cli
-from pipeline.avatar.checkpoint import read_avatar
-from pipeline.avatar.data import Pictures, camera_places, sequence_views
+from pipeline.avatar.checkpoint import read_avatar, require_codes
+from pipeline.avatar.data import Pictures, camera_places, chosen_cameras, sequence_views, single
 from pipeline.avatar.drawing import draw
 from pipeline.avatar.film import write_film
+from pipeline.avatar.pretrained import load_tiny_decoder
 from pipeline.errors import DataError
 from pipeline.settings.render import RenderSettings
 from pipeline.store.chunk import Array, write_chunk
@@ -32,22 +33,6 @@ def arguments() -> argparse.Namespace:
     return result.parse_args()
 
 
-def chosen_cameras(buffers: Reel, names: str) -> dict[str, int]:
-    """Places of the named cameras on the camera axis, in the order of the names."""
-    places = camera_places(buffers)
-    chosen = [name for name in names.split(",") if name] or list(places)
-    if unknown := [name for name in chosen if name not in places]:
-        raise DataError(f"{buffers.paths[0]}: no camera {', '.join(unknown)}; it has {', '.join(places)}")
-    return {name: places[name] for name in chosen}
-
-
-def single(reels: dict[str, Reel]) -> Reel:
-    """The only reel. Raises DataError when there are several sequences."""
-    if len(reels) != 1:
-        raise DataError(f"files of the sequences {', '.join(reels)}; expected one sequence")
-    return next(iter(reels.values()))
-
-
 def real_pictures(targets: Reel, camera: str, like: np.ndarray) -> np.ndarray:
     """What the camera of that name saw, or the first one where a driver's rig has none: (T, h, w, 3) as `like`."""
     place = camera_places(targets, "rgb").get(camera, 0)
@@ -62,19 +47,21 @@ def main() -> None:
     given = arguments()
     settings = given.settings
     torch.set_flush_denormal(True)
-    avatar = read_avatar(given.avatar).to("cuda" if torch.cuda.is_available() else "cpu")
+    avatar = read_avatar(given.avatar)
+    if settings.decoder:
+        avatar.autoencoder.decode_with(load_tiny_decoder(settings.decoder), settings.decoder)
+    avatar.to("cuda" if torch.cuda.is_available() else "cpu")
     with open_reels(given.buffers) as buffer_reels, open_reels(given.targets) as target_reels:
         buffers = single(buffer_reels)
         targets = single(target_reels) if given.targets else None
         cameras = chosen_cameras(buffers, given.cameras)
         pictures = Pictures(sequence_views(buffers, None, given.track, list(cameras.values())))
-        if len(pictures.views[0].z_exp) != avatar.code_size:
-            raise DataError(
-                f"{given.track}: z_exp of {len(pictures.views[0].z_exp)} numbers; "
-                f"{given.avatar} expects {avatar.code_size}"
-            )
+        require_codes(given.avatar, avatar, given.track, len(pictures.views[0].z_exp))
         progress, drawn = cli.Progress(len(pictures), "pictures"), []
-        for picture in draw(avatar, pictures, settings.steps, settings.eta, settings.seed):
+        steps = settings.steps or avatar.sampling.steps
+        eta = avatar.sampling.eta if settings.eta is None else settings.eta
+        cli.log.info("%d steps of diffusion, eta %g", steps, eta)
+        for picture in draw(avatar, pictures, steps, eta, settings.seed):
             drawn.append(picture.numpy())
             progress.update(len(drawn))
         rgb = np.stack(drawn).reshape(buffers.steps, len(cameras), *drawn[0].shape)  # (T, C, h, w, 3)

@@ -7,7 +7,7 @@ from pipeline import cli
 from pipeline.settings.report import ReportSettings
 from pipeline.store.chunk import publish
 from pipeline.viewer.material import open_material
-from pipeline.viewer.page import context, read_films, render
+from pipeline.viewer.page import Speed, context, read_films, render
 from pipeline.viewer.records import rule_times, stage_settings
 from pipeline.viewer.sheets import contact_sheet, typical_shot
 
@@ -24,6 +24,8 @@ def arguments() -> argparse.Namespace:
     for name in FILES:
         result.add_argument(f"--{name}", type=cli.existing_file, required=True)
     result.add_argument("--driven", type=cli.existing_file, nargs="*", default=[], help="renders of driven heads")
+    for name in ("speed", "speed-film"):
+        result.add_argument(f"--{name}", type=cli.existing_file, nargs="*", default=[], help="of the speed stage")
     result.add_argument("--avatar", type=cli.existing_file, required=True, help="avatar.safetensors, for its settings")
     result.add_argument("--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files")
     result.add_argument("--output", type=Path, required=True, help="report.html")
@@ -40,7 +42,9 @@ def main() -> None:
         used = stage_settings(
             [material.frames, material.clouds, material.buffers, material.targets, material.renders], given.avatar
         )
-        page = render(context(given.subject, material, films, rule_times(given.benchmarks), used, given.settings))
+        speeds = [Speed.read(*pair) for pair in zip(given.speed, given.speed_film, strict=True)]
+        times = rule_times(given.benchmarks)
+        page = render(context(given.subject, material, films, speeds, times, used, given.settings))
         sheet = contact_sheet(material, typical_shot(material), next(iter(given.driven), None))
     with publish(given.sheet) as partial:
         sheet.save(partial)

@@ -26,6 +26,20 @@ class Film:
     uri: str | None
 
 
+@dataclass(frozen=True)
+class Speed:
+    """Few steps of diffusion beside many: a row of figures each, as the speed stage wrote them, and the film."""
+
+    name: str
+    rows: list[dict[str, str]]
+    uri: str
+
+    @staticmethod
+    def read(figures: Path, film: Path) -> "Speed":
+        """From `speed/{sequence}.tsv` and `.mp4`."""
+        return Speed(figures.stem, records.speed_rows(figures), _embedded(film.read_bytes()))
+
+
 def read_films(paths: list[Path], held_out: list[str], largest_mb: float) -> list[Film]:
     """Films from `renders/{sequence}/{rig}.mp4`, those of held-out sequences first; none above `largest_mb` is held."""
     films = []
@@ -38,10 +52,14 @@ def read_films(paths: list[Path], held_out: list[str], largest_mb: float) -> lis
                 _title(path),
                 path.parent.name,
                 path.parent.name in unseen,
-                "data:video/mp4;base64," + base64.b64encode(data).decode() if fits else None,
+                _embedded(data) if fits else None,
             )
         )
     return films
+
+
+def _embedded(film: bytes) -> str:
+    return "data:video/mp4;base64," + base64.b64encode(film).decode()
 
 
 def _title(path: Path) -> str:
@@ -73,6 +91,7 @@ def context(
     subject: str,
     material: Material,
     films: list[Film],
+    speeds: list[Speed],
     times: list[records.RuleTime],
     used: dict[str, str],
     settings: ReportSettings,
@@ -90,6 +109,8 @@ def context(
         "error_bar": tiles.encode(tiles.magma(np.linspace(0, 1, 256)[None].repeat(12, 0))),
         "error_levels": tiles.ERROR_LEVELS,
         "films": films,
+        "speeds": speeds,
+        "speed_figures": records.SPEED_FIGURES,
         "frames": sheets.frame_sheet(material, shot, settings.cameras),
         "mattes": sheets.matte_sheet(material, shot, settings.cameras),
         "cloud": sheets.cloud_sheet(material, shot),

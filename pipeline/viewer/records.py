@@ -34,6 +34,13 @@ FIT_FIGURES = {
     "normal_consistency": "normal consistency",
     "jitter_mm": "jitter, mm per step²",
 }
+SPEED_FIGURES = {
+    "steps": "steps of diffusion",
+    "pictures_per_s": "pictures per second",
+    "psnr_head": "PSNR head, dB",
+    "ssim_head": "SSIM head",
+    "flip_head": "FLIP head",
+}
 SPLITS = {
     "heldout_both": "new expression, new camera",
     "heldout_camera": "known expression, new camera",
@@ -99,6 +106,15 @@ def rule_times(folder: Path) -> list[RuleTime]:
         jobs[Path(path.relative_to(folder).parts[0]).stem] += lines
     totals = [_total(rule, lines) for rule, lines in jobs.items()]
     return sorted(totals, key=lambda total: -total.wall_s)
+
+
+def speed_rows(path: Path) -> list[dict[str, str]]:
+    """The speed stage's table. Raises DataError when it lacks a column."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    if not rows or not SPEED_FIGURES.keys() <= rows[0].keys():
+        raise DataError(f"{path}: expected a table with the columns {', '.join(SPEED_FIGURES)}")
+    return rows
 
 
 def _total(rule: str, lines: list[dict[str, str]]) -> RuleTime:

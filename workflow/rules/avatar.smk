@@ -1,4 +1,4 @@
-# The head prior (made anew only when its file is asked for by name), the avatar and its films.
+# The head prior (made only when its file is asked for by name), the avatar, what is distilled of it, and its films.
 
 
 rule prior:
@@ -47,9 +47,35 @@ rule train:
         " --tracks {input.tracks:q} --output {output:q} 2>&1 | tee {log:q}"
 
 
-rule render_capture:
+rule distill:
     input:
         avatar="<results>/{subject}/avatar.safetensors",
+        buffers=of_training("buffers/{sequence}/capture/{span}.zarr.zip"),
+        targets=of_training("targets/{sequence}/{span}.zarr.zip"),
+        tracks=lambda wildcards: tracks(wildcards.subject, PLAN.training(wildcards.subject)),
+    output:
+        "<results>/{subject}/distilled.safetensors",
+    log:
+        "<results>/{subject}/logs/distill.log",
+    benchmark:
+        "<results>/{subject}/benchmarks/distill.tsv"
+    conda:
+        "../../envs/gpu.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=1440,
+    params:
+        job=job("distill", held_out_cameras=HELD_OUT_CAMERAS, state=lambda wildcards: f"runs/{wildcards.subject}"),
+    shell:
+        "python -m pipeline.stages.distill {params.job} --avatar {input.avatar:q} --buffers {input.buffers:q}"
+        " --targets {input.targets:q} --tracks {input.tracks:q} --output {output:q} 2>&1 | tee {log:q}"
+
+
+rule render_capture:
+    input:
+        avatar=DRAWN_AVATAR,
         buffers=of_sequence("buffers/{sequence}/capture/{span}.zarr.zip"),
         targets=real_pictures,
         track="<results>/{subject}/tracks/{sequence}.zarr.zip",
@@ -77,7 +103,7 @@ rule render_capture:
 
 rule render_orbit:
     input:
-        avatar="<results>/{subject}/avatar.safetensors",
+        avatar=DRAWN_AVATAR,
         buffers=of_sequence("buffers/{sequence}/orbit/{span}.zarr.zip"),
         track="<results>/{subject}/tracks/{sequence}.zarr.zip",
     output:
@@ -99,3 +125,36 @@ rule render_orbit:
     shell:
         "python -m pipeline.stages.render {params.job} --avatar {input.avatar:q} --buffers {input.buffers:q}"
         " --track {input.track:q} --output {output.pictures:q} --film {output.film:q} > {log:q} 2>&1"
+
+
+rule speed:
+    input:
+        trained="<results>/{subject}/avatar.safetensors",
+        drawn=DRAWN_AVATAR,
+        buffers=of_sequence("buffers/{sequence}/capture/{span}.zarr.zip"),
+        targets=of_sequence("targets/{sequence}/{span}.zarr.zip"),
+        track="<results>/{subject}/tracks/{sequence}.zarr.zip",
+    output:
+        figures="<results>/{subject}/speed/{sequence}.tsv",
+        film="<results>/{subject}/speed/{sequence}.mp4",
+    log:
+        "<results>/{subject}/logs/speed/{sequence}.log",
+    benchmark:
+        "<results>/{subject}/benchmarks/speed/{sequence}.tsv"
+    conda:
+        "../../envs/gpu.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=120,
+    params:
+        job=job(
+            "speed",
+            camera=PLAN.held_out_cameras[0],
+            pixels_per_degree=SETTINGS.evaluate.pixels_per_degree,
+        ),
+    shell:
+        "python -m pipeline.stages.speed {params.job} --trained {input.trained:q} --drawn {input.drawn:q}"
+        " --buffers {input.buffers:q} --targets {input.targets:q} --track {input.track:q}"
+        " --output {output.figures:q} --film {output.film:q} > {log:q} 2>&1"

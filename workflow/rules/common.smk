@@ -27,6 +27,7 @@ def shipped(path):
 
 HEAD_PRIOR = SETTINGS.head_prior or shipped("pipeline/head/weights/head_prior.safetensors")
 AVATARS = SETTINGS.avatars or PLAN.subjects()
+DRAWN_AVATAR = f"<results>/{{subject}}/{'distilled' if SETTINGS.distill.into else 'avatar'}.safetensors"
 HELD_OUT_CAMERAS = ",".join(PLAN.held_out_cameras)
 HELD_OUT_SEQUENCES = ",".join(PLAN.held_out_sequences)
 
@@ -141,6 +142,17 @@ def driven(subject, suffix):
     """What is rendered of a subject's head driven by others."""
     drivers = [name for name in SETTINGS.films.drivers if PLAN.actor(subject, name)[0] != subject]
     return [f"{SETTINGS.results}/{subject}/renders/{name}/capture{suffix}" for name in drivers]
+
+
+def compared(suffix):
+    """Input function: few steps of diffusion beside many in the first held-out sequence, if that is wanted."""
+
+    def files(wildcards):
+        unseen = [name for name in PLAN.sequences(wildcards.subject) if name in PLAN.held_out_sequences]
+        first = unseen[:1] if SETTINGS.speed.steps else []
+        return [f"{SETTINGS.results}/{wildcards.subject}/speed/{sequence}{suffix}" for sequence in first]
+
+    return files
 
 
 def film_cameras(wildcards):

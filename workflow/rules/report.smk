@@ -46,7 +46,9 @@ rule report:
         ),
         films=lambda wildcards: films(wildcards.subject, ".mp4") + driven(wildcards.subject, ".mp4"),
         driven=lambda wildcards: driven(wildcards.subject, ".zarr.zip"),
-        avatar="<results>/{subject}/avatar.safetensors",
+        avatar=DRAWN_AVATAR,
+        speed=compared(".tsv"),
+        speed_film=compared(".mp4"),
         metrics="<results>/{subject}/metrics.json",
         comparison="<results>/{subject}/comparison.zarr.zip",
     output:
@@ -72,5 +74,6 @@ rule report:
         " --frames {input.frames:q} --clouds {input.clouds:q} --tracks {input.tracks:q} --buffers {input.buffers:q}"
         " --targets {input.targets:q} --renders {input.renders:q} --films {input.films:q}"
         " --driven {input.driven:q} --avatar {input.avatar:q}"
+        " --speed {input.speed:q} --speed-film {input.speed_film:q}"
         " --quality {input.quality:q} --metrics {input.metrics:q} --comparison {input.comparison:q}"
         " --output {output.page:q} --sheet {output.sheet:q} > {log:q} 2>&1"

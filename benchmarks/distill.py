@@ -1,0 +1,203 @@
+"""Ways to make a few-step avatar of a trained one, compared at a third of the demo's size; JSON lines.
+
+    python -m benchmarks.distill --results results/901 --teacher teacher.safetensors [--ways own_walk] [--few 1 2 4]
+
+The teacher predicts v and sees all timesteps alike, as the paper's model does; it is trained first where its file is
+missing. The first lines are the teacher's own, drawn in 1, 2, 4 and 20 steps. Then each way makes an avatar for 1, 2
+and 4 steps of it. Figures are means over the held-out camera's film of the held-out sequence: PSNR and FLIP in the
+head's pixels against the real pictures, sharpness as in benchmarks.prediction.
+
+pictures     real pictures with noise at the timesteps that drawing visits; wanted is the real picture
+own_walk     what the avatar itself makes of noise up to such a timestep; wanted is the real picture
+teacher      the same; wanted is what the teacher makes of the same noise in 20 steps
+fixed_noise  the same, but always from the one noise that the render stage starts from
+consistency  real pictures with noise at the teacher's 20 timesteps; wanted is what the avatar's running average says
+             one step of the teacher later (Luo et al. 2023, without guidance)
+"""
+
+import argparse
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.prediction import SMALL, SmallPictures, read, sharpness
+from pipeline.avatar.architecture import Architecture
+from pipeline.avatar.batch import Part
+from pipeline.avatar.checkpoint import load_avatar, read_avatar, write_avatar
+from pipeline.avatar.data import Pictures
+from pipeline.avatar.distillation import Distiller
+from pipeline.avatar.drawing import draw
+from pipeline.avatar.loop import Trainer
+from pipeline.avatar.model import Avatar
+from pipeline.avatar.recipe import Recipe
+from pipeline.avatar.schedule import (
+    TRAINING_TIMESTEPS,
+    Predict,
+    shared_noise,
+    signal_shares,
+    trailing,
+    v_of_picture,
+    walk,
+)
+from pipeline.metrics.image import flip_map, psnr
+from pipeline.settings.distill import DistillSettings
+
+MANY = 20
+PIXELS_PER_DEGREE = 67
+
+
+class FromPictures(Distiller):
+    """Real pictures with noise, as in training."""
+
+    exercise = Trainer.exercise
+
+
+class FromTeacher(Distiller):
+    """The avatar's own walk, towards what the teacher draws."""
+
+    teacher: Avatar
+
+    @torch.no_grad()
+    def other(self, avatar: Avatar, part: Part) -> tuple[Predict, torch.Tensor]:
+        """Another avatar's v, and what to add to latents over its base to have them over the own avatar's."""
+        picture, tokens, colours = avatar.conditions(part.buffers)
+        base = avatar.base(colours, part.buffers.mask)
+        own = self.avatar.base(self.avatar.conditions(part.buffers)[2], part.buffers.mask)
+        return lambda latents, at: avatar(latents, at, base, picture, tokens), (base - own) / avatar.latent_unit
+
+    def exercise(self, part: Part, latents: torch.Tensor, predict_v: Predict) -> tuple[torch.Tensor, torch.Tensor]:
+        teacher_v, offset = self.other(self.teacher, part)
+        *_, drawn = walk(teacher_v, part.noise, MANY)
+        return super().exercise(part, drawn + offset, predict_v)
+
+
+class FromFixedNoise(FromTeacher):
+    """The same from the one noise that drawing starts from."""
+
+    def exercise(self, part: Part, latents: torch.Tensor, predict_v: Predict) -> tuple[torch.Tensor, torch.Tensor]:
+        noise = shared_noise(part.noise.shape[1:], 1, 0).expand_as(part.noise)
+        return super().exercise(replace(part, noise=noise), latents, predict_v)
+
+
+class FromLaterSelf(FromTeacher):
+    """Consistency: noisy real pictures, towards what the running average says one of the teacher's steps later."""
+
+    def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """One of the teacher's."""
+        return trailing(MANY)[torch.randint(MANY, (count,), generator=generator)]
+
+    @torch.no_grad()
+    def exercise(self, part: Part, latents: torch.Tensor, predict_v: Predict) -> tuple[torch.Tensor, torch.Tensor]:
+        teacher_v, offset = self.other(self.teacher, part)
+        slow_v, slow_offset = self.other(load(copy.deepcopy(self.teacher), self.average), part)
+        now, later = part.timesteps, (part.timesteps - TRAINING_TIMESTEPS // MANY).clamp_min(0)
+        share, after = (signal_shares()[at][:, None, None, None] for at in (now, later))
+        noisy = self.scheduler.add_noise(latents, part.noise, now)
+        v = teacher_v(noisy, now)
+        drawn, noise = share.sqrt() * noisy - (1 - share).sqrt() * v, (1 - share).sqrt() * noisy + share.sqrt() * v
+        moved = after.sqrt() * drawn + (1 - after).sqrt() * noise
+        said = after.sqrt() * moved - (1 - after).sqrt() * slow_v(moved, later)
+        is_last = (now < TRAINING_TIMESTEPS // MANY)[:, None, None, None]
+        return noisy, v_of_picture(noisy, torch.where(is_last, drawn + offset, said + slow_offset), now)
+
+
+WAYS = {
+    "own_walk": Distiller,
+    "pictures": FromPictures,
+    "teacher": FromTeacher,
+    "fixed_noise": FromFixedNoise,
+    "consistency": FromLaterSelf,
+}
+
+
+@torch.no_grad()
+def load(avatar: Avatar, tensors: dict[str, torch.Tensor]) -> Avatar:
+    """The avatar with the given tensors."""
+    own = dict(avatar.named_parameters()) | dict(avatar.named_buffers())
+    for name, tensor in tensors.items():
+        own[name].copy_(tensor)
+    return avatar
+
+
+def whole(pictures: Pictures) -> dict[str, int]:
+    """Settings for crops that are whole pictures, eight a step."""
+    height, width = pictures.sides(0)
+    return {"crop_height": height, "crop_width": width, "batch": 8, "warmup_steps": 20}
+
+
+def train_teacher(path: Path, pictures: Pictures, steps: int) -> None:
+    """Train and write the teacher."""
+    torch.manual_seed(0)
+    codes, depth, x_can = pictures.statistics()
+    avatar = Avatar(Architecture(predicts="v", **SMALL), codes.shape[1])
+    avatar.describe_data(codes, depth, x_can)
+    recipe = Recipe(**whole(pictures), texture_steps=60, steps=steps, terminal_share=0.0, snr_limit=1e6)
+    trainer = Trainer(avatar, pictures, recipe)
+    while trainer.step < trainer.total:
+        trainer.train_step()
+    write_avatar(path, avatar, trainer.average, trainer.step)
+
+
+def distilled(way: str, path: Path, pictures: Pictures, few: int, steps: int, rate: float) -> Avatar:
+    """The few-step avatar that a way makes of the teacher in the file."""
+    settings = DistillSettings(**whole(pictures), into=few, steps=steps, learning_rate=rate)
+    loop = WAYS[way](load_avatar(path), pictures, settings)
+    loop.teacher = read_avatar(path)
+    while loop.step < loop.total:
+        loop.train_step()
+    return load(loop.avatar, loop.average).eval().requires_grad_(False)
+
+
+def figures(avatar: Avatar, test: Pictures, steps: int) -> dict[str, float]:
+    """psnr_head, flip_head and sharpness of a film drawn in so many steps."""
+    rows = []
+    for index, drawn in enumerate(draw(avatar, test, steps, eta=0.0, seed=0)):
+        target = test[index][1]
+        made, truth, head = drawn.numpy(), target.rgb[0].numpy(), target.head[0].numpy()
+        flip = flip_map(made, truth, PIXELS_PER_DEGREE)[head].mean()
+        rows.append((psnr(made, truth, head), flip, sharpness(made, head) / sharpness(truth, head)))
+    means = np.mean(rows, axis=0).tolist()
+    return {name: round(x, 3) for name, x in zip(("psnr_head", "flip_head", "sharpness"), means, strict=True)}
+
+
+def rows(given: argparse.Namespace, training: SmallPictures, test: SmallPictures) -> Iterator[dict[str, object]]:
+    """The table, a row at a time."""
+    if not given.teacher.is_file():
+        train_teacher(given.teacher, training, given.teacher_steps)
+    teacher = read_avatar(given.teacher)
+    for steps in (*given.few, MANY):
+        yield {"way": "none", "drawn_in": steps, **figures(teacher, test, steps)}
+    for way in given.ways:
+        for few in given.few:
+            avatar = distilled(way, given.teacher, training, few, given.steps, given.rate)
+            yield {"way": way, "drawn_in": few, **figures(avatar, test, few)}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, required=True, help="folder of a subject with buffers and targets")
+    parser.add_argument("--teacher", type=Path, required=True, help="its avatar.safetensors, made when missing")
+    parser.add_argument("--held-out-sequence", default="EXP-2-eyes")
+    parser.add_argument("--held-out-camera", default="222200037")
+    parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS))
+    parser.add_argument("--few", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--teacher-steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--rate", type=float, default=5e-4)
+    given = parser.parse_args()
+    torch.set_flush_denormal(True)
+    sequences = sorted(path.name for path in (given.results / "targets").iterdir())
+    training = read(given.results, [s for s in sequences if s != given.held_out_sequence], given.held_out_camera, False)
+    test = read(given.results, [given.held_out_sequence], given.held_out_camera, True)
+    for row in rows(given, training, test):
+        print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""Settings of the distill stage."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.avatar.recipe import LoopSettings
+
+
+class DistillSettings(LoopSettings):
+    """How a few-step avatar is made of a trained one."""
+
+    into: Literal[1, 2, 4] | None = Field(
+        None, description="steps that the distilled avatar draws all films in; none: the trained avatar draws them"
+    )
+    texture_steps: int = Field(0, ge=0, le=1_000_000, description="first steps, in which the planes alone learn")
+    steps: int = Field(400, ge=0, le=10_000_000, description="steps of the whole model")
+    learning_rate: float = Field(5e-4, gt=0, le=1, description="highest learning rate of the networks")
+    plane_learning_rate: float = Field(1e-3, gt=0, le=1, description="highest learning rate of the feature planes")

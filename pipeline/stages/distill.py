@@ -1,0 +1,36 @@
+"""Make an avatar that draws in few steps of diffusion out of a trained one; resumable as training is."""
+
+import argparse
+
+from pipeline import cli
+from pipeline.avatar.checkpoint import load_avatar, require_codes
+from pipeline.avatar.data import Pictures
+from pipeline.avatar.distillation import Distiller
+from pipeline.avatar.session import parser, state_folder, train
+from pipeline.errors import DataError
+from pipeline.settings.distill import DistillSettings
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    result = parser(__doc__, DistillSettings)
+    result.add_argument("--avatar", type=cli.existing_file, required=True, help="the trained avatar.safetensors")
+    return result.parse_args()
+
+
+def main() -> None:
+    """Read, train on, publish."""
+    given = arguments()
+    if given.settings.into is None:
+        raise DataError("distill.into is none; expected how many steps the avatar is to draw in")
+
+    def distiller(pictures: Pictures) -> Distiller:
+        avatar = load_avatar(given.avatar)
+        require_codes(given.avatar, avatar, given.tracks[0], len(pictures.views[0].z_exp))
+        return Distiller(avatar, pictures, given.settings)
+
+    train(given, state_folder(given, given.avatar), distiller)
+
+
+if __name__ == "__main__":
+    cli.run(main)
