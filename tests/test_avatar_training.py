@@ -24,6 +24,7 @@ from tests.latent_model import TINY as LATENT
 from tests.latent_model import write_latent_model
 
 SMALL = {"texture_steps": 2, "steps": 4, "batch": 4, "crop_height": 12, "crop_width": 12, "average_decay": 0.5}
+OPTIONS = {"eye_weight": 5, "mouth_weight": 3, "rare_share": 0.5, "plane_smoothness": 10, "crop_share": 0.8}
 WHOLE = {"crop_height": 16, "crop_width": 16}
 ROUNDING = 1e-6
 
@@ -58,11 +59,44 @@ def assert_same_weights(ours: dict[str, torch.Tensor], theirs: dict[str, torch.T
     assert difference.max() < 20 * ROUNDING
 
 
-def test_parts_of_a_batch_sum_to_the_batch(pictures):
-    whole = trained(pictures).average
-    assert_same_weights(trained(pictures, accumulation=2).average, whole)
-    other = trained(pictures, batch=2).average
-    assert any((other[name] - tensor).abs().max() > 100 * ROUNDING for name, tensor in whole.items())
+def assert_other_weights(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    assert any((tensor - theirs[name]).abs().max() > 100 * ROUNDING for name, tensor in ours.items())
+
+
+@pytest.mark.parametrize("options", [{}, OPTIONS])
+def test_parts_of_a_batch_sum_to_the_batch(pictures, options):
+    whole = trained(pictures, **options).average
+    assert_same_weights(trained(pictures, **options, accumulation=2).average, whole)
+    assert_other_weights(trained(pictures, **options, batch=2).average, whole)
+
+
+def test_every_option_changes_what_is_learned(pictures):
+    plain = trained(pictures).average
+    for name in OPTIONS:
+        assert_other_weights(trained(pictures, **{name: OPTIONS[name]}).average, plain)
+
+
+def test_a_region_of_weight_three_counts_three_times(pictures):
+    """The weighted sum of errors is a straight line in each weight, and the loss is that sum over the weights' sum."""
+
+    def total(**weights: float) -> tuple[float, float]:
+        trainer = trained(pictures, steps=0, texture_steps=0, texture_weight=0, batch=8, **weights)
+        (part,) = trainer.batches.parts(0)
+        return trainer._loss(part, part.counts()).item() * part.counts()[0].item(), part.counts()[0].item()
+
+    plain = total()
+    for name in ("eye_weight", "mouth_weight"):
+        double, triple = total(**{name: 2}), total(**{name: 3})
+        for one, two, three in zip(plain, double, triple, strict=True):
+            assert two > one
+            assert three - two == pytest.approx(two - one, rel=1e-3)
+
+
+def test_untrusted_pixels_count_nothing_in_any_region(pictures):
+    for step in range(3):
+        for part in trained(pictures, steps=0, texture_steps=0, **OPTIONS).batches.parts(step):
+            assert not part.weights[~part.target.trusted].any()
+            assert {1.0} < set(part.weights[part.target.trusted].unique().tolist()) <= {1.0, 3.0, 5.0}
 
 
 def test_checkpointing_changes_memory_only(pictures):
@@ -106,7 +140,8 @@ def test_two_processes_train_what_one_does(tmp_path, scene):
         files = [part for kind, paths in scene.items() for part in (f"--{kind}", *map(str, paths))]
         launch = ["-m", "accelerate.commands.launch", "--cpu", f"--num_processes={processes}", "--num_machines=1"]
         launch += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m"]
-        stage = ["pipeline.stages.train", "--settings", json.dumps(SMALL | {"architecture": TINY}), *files]
+        settings = json.dumps(SMALL | OPTIONS | {"architecture": TINY})
+        stage = ["pipeline.stages.train", "--settings", settings, *files]
         where = ["--state", str(tmp_path / f"state{processes}"), "--output", str(output)]
         command = [sys.executable, *(launch if processes > 1 else ["-m"]), *stage, *where]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

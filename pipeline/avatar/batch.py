@@ -1,6 +1,7 @@
 """The pictures of a training step, cut into this process's parts; all that is random in a step is drawn here."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from accelerate import Accelerator
@@ -9,7 +10,9 @@ from pipeline.avatar.condition import Buffers
 from pipeline.avatar.data import Pictures, Rectangle, Target, moved
 from pipeline.avatar.enlarge import enlarge
 from pipeline.avatar.model import Avatar
+from pipeline.avatar.rarity import rarity
 from pipeline.avatar.recipe import Recipe
+from pipeline.avatar.regions import region_weights
 from pipeline.avatar.schedule import draw_timesteps
 
 
@@ -17,18 +20,20 @@ from pipeline.avatar.schedule import draw_timesteps
 class Part:
     """B pictures of a step, on the device: which they are, and the noise (B, C, h', w') and timesteps (B,) they get.
 
-    In the texture steps, when only the planes learn, there is neither.
+    `weights` (B, h, w) float32 say how much each pixel counts. In the texture steps, when only the planes learn, there
+    are neither noise nor timesteps.
     """
 
     indices: list[int]
     buffers: Buffers
     target: Target
+    weights: torch.Tensor
     noise: torch.Tensor | None = None
     timesteps: torch.Tensor | None = None
 
     def counts(self) -> torch.Tensor:
-        """Numbers (2,) of trusted pixels, and of pixels where mesh and picture both say head."""
-        return torch.stack([self.target.trusted.sum(), (self.target.head & self.buffers.mask).sum()]).float()
+        """The sum of the weights, and the number of pixels where mesh and picture both say head: (2,)."""
+        return torch.stack([self.weights.sum(), (self.target.head & self.buffers.mask).sum().float()])
 
 
 class Batches:
@@ -65,14 +70,16 @@ class Batches:
         cuts = [slice(part * size, (part + 1) * size) for part in range(first, first + recipe.accumulation)]
         indices = self._indices(step)
         if step < recipe.texture_steps:
-            return [Part(indices[cut], *moved(self.pictures.batch(indices[cut]), device)) for cut in cuts]
+            return [self._part(indices[cut], *moved(self.pictures.batch(indices[cut]), device)) for cut in cuts]
         generator = self._generator(step)
+        if recipe.rare_share:
+            indices = self._some_rare(indices, generator)
         window, sides = self._window(indices[0], generator)
         shape = self.avatar.latent_shape(*sides)
         noise = torch.randn(recipe.batch, *shape, generator=generator)
         timesteps = draw_timesteps(recipe.batch, recipe.terminal_share, generator)
         return [
-            Part(
+            self._part(
                 indices[cut],
                 *(enlarge(part, *sides) for part in moved(self.pictures.batch(indices[cut], window), device)),
                 noise[cut].to(device),
@@ -80,6 +87,21 @@ class Batches:
             )
             for cut in cuts
         ]
+
+    def _part(self, indices: list[int], buffers: Buffers, target: Target, *drawn: torch.Tensor) -> Part:
+        """A part whose pixels count as the recipe says where they are trusted."""
+        weights = region_weights(buffers.x_can, self.recipe.eye_weight, self.recipe.mouth_weight)
+        return Part(indices, buffers, target, weights * target.trusted, *drawn)
+
+    @cached_property
+    def _rarity(self) -> torch.Tensor:
+        return rarity(self.pictures.codes())
+
+    def _some_rare(self, indices: list[int], generator: torch.Generator) -> list[int]:
+        """The step's pictures with some replaced, each with the chance `rare_share`, by draws weighted with rarity."""
+        replaced = torch.rand(len(indices), generator=generator) < self.recipe.rare_share
+        rare = torch.multinomial(self._rarity, len(indices), replacement=True, generator=generator)
+        return torch.where(replaced, rare, torch.tensor(indices)).tolist()
 
     def _window(self, index: int, generator: torch.Generator) -> tuple[Rectangle, tuple[int, int]]:
         """What is cut out of the step's pictures, and the height and width that it is enlarged to."""

@@ -28,7 +28,7 @@ class Trainer:
 
     All randomness of a step is a function of the seed and the step, so a state needs no random generator. The batch is
     that of all processes together, each of which works through its share in `accumulation` parts; losses are sums
-    over pixels, divided by the number of pixels in the whole batch, so that no cut changes the gradient.
+    over pixels, divided by the sum of the pixels' weights in the whole batch, so that no cut changes the gradient.
     """
 
     def __init__(self, avatar: Avatar, pictures: Pictures, recipe: Recipe):
@@ -69,7 +69,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss = torch.zeros((), device=self.accelerator.device)
         for part in parts:
-            share = self._loss(part, counts)
+            share = self._loss(part, counts) + self._roughness(part)
             if not torch.isfinite(share):
                 raise self._broken(f"the loss is {share.item()}", part.indices)
             share.backward()
@@ -90,12 +90,22 @@ class Trainer:
         pictures = "; ".join(self.pictures.name(index) for index in indices)
         return PipelineError(f"{what} at step {self.step}, pictures {pictures}; try a lower learning_rate")
 
+    def _roughness(self, part: Part) -> torch.Tensor:
+        """The part's share of the planes' roughness, by its share of the batch's pictures."""
+        if not self.recipe.plane_smoothness:
+            return torch.zeros((), device=self.accelerator.device)
+        share = len(part.indices) / self.recipe.batch
+        return self.recipe.plane_smoothness * share * self.avatar.planes.roughness()
+
     def _loss(self, part: Part, counts: torch.Tensor) -> torch.Tensor:
-        """The part's share of the loss: squared error of v, and of the texture's colours where both say head."""
-        trusted_pixels, head_pixels = counts
+        """The part's share of the loss: weighted mean of the squared error of v, and the texture's mean colour error.
+
+        The colours count alike where mesh and picture both say head.
+        """
+        weight, head_pixels = counts
         if part.noise is None:
             return self._colour_error(self.avatar.texture_picture(part.buffers), part) / head_pixels
-        avatar, buffers, target = self.avatar, part.buffers, part.target
+        avatar, buffers = self.avatar, part.buffers
         picture, tokens, colours = avatar.conditions(buffers)
         base = avatar.base(colours.detach(), buffers.mask)
         latents = self._latents(part, base)
@@ -104,8 +114,8 @@ class Trainer:
         error = (v - self.scheduler.get_velocity(latents, part.noise, part.timesteps)).square().mean(1)  # (B, h', w')
         error = error * snr_weights(part.timesteps, self.recipe.snr_limit)[:, None, None]
         factor = avatar.autoencoder.factor
-        trusted = F.avg_pool2d(target.trusted[:, None].float(), factor)[:, 0] * factor**2
-        loss = (error * trusted).sum() / trusted_pixels
+        weights = F.avg_pool2d(part.weights[:, None], factor)[:, 0] * factor**2  # of all the latent's pixels
+        loss = (error * weights).sum() / weight
         if not self.recipe.texture_weight:
             return loss
         return loss + self.recipe.texture_weight * self._colour_error(colours, part) / head_pixels

@@ -41,6 +41,17 @@ class Recipe(BaseModel):
         1.0, ge=1, le=1e6, description="min-SNR weighting: 1 weighs errors of the picture alike, 1e6 those of v"
     )
     texture_weight: float = Field(16.0, ge=0, le=100, description="weight of the planes' own colour loss")
+    plane_smoothness: float = Field(
+        0.0, ge=0, le=1e5, description="weight of the mean squared difference of neighbouring texels of the planes"
+    )
+    eye_weight: float = Field(1.0, ge=1, le=100, description="how many times pixels round the eyes count")
+    mouth_weight: float = Field(1.0, ge=1, le=100, description="how many times pixels round the mouth count")
+    rare_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the pictures that are drawn by how rare their expressions are; the others come in epochs",
+    )
     average_decay: float = Field(0.99, ge=0, lt=1, description="decay of the running average of the weights")
     save_every: int = Field(200, ge=1, le=1_000_000, description="steps between saved states")
     preview_every: int = Field(200, ge=1, le=1_000_000, description="steps between sample pictures")
