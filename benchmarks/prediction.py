@@ -16,15 +16,12 @@ import cv2
 import numpy as np
 import torch
 
-from pipeline.avatar.architecture import Architecture
+from benchmarks.short_training import trained_avatar, views_of
 from pipeline.avatar.condition import Buffers
-from pipeline.avatar.data import Pictures, Target, camera_places, sequence_views
+from pipeline.avatar.data import Pictures, Target
 from pipeline.avatar.drawing import draw
-from pipeline.avatar.loop import Trainer
-from pipeline.avatar.model import Avatar
-from pipeline.avatar.recipe import Recipe
 from pipeline.metrics.image import psnr
-from pipeline.store.reel import open_reels
+from pipeline.settings.train import TrainSettings
 
 THIRD = 3
 SMALL = {"channels": (24, 48, 72), "groups": 8, "heads": 4, "attention_levels": 1, "token_width": 32} | {
@@ -70,16 +67,9 @@ def _third(part: Buffers | Target) -> Buffers | Target:
 
 def read(results: Path, sequences: list[str], camera: str, held_out: bool) -> SmallPictures:
     """The named camera's views of some sequences, or all other cameras'."""
-    pictures = []
-    for sequence in sequences:
-        with ExitStack() as stack:
-            kinds = (f"buffers/{sequence}/capture", f"targets/{sequence}")
-            paths = [sorted((results / kind).glob("*.zarr.zip")) for kind in kinds]
-            buffers, targets = (stack.enter_context(open_reels(found))[sequence] for found in paths)
-            places = [place for name, place in camera_places(buffers).items() if (name == camera) == held_out]
-            views = Pictures(sequence_views(buffers, targets, results / "tracks" / f"{sequence}.zarr.zip", places))
-            pictures += [views[index] for index in range(len(views))]
-    return SmallPictures(pictures)
+    with ExitStack() as stack:
+        views = Pictures(views_of(stack, results, sequences, camera, held_out))
+        return SmallPictures([views[index] for index in range(len(views))])
 
 
 def sharpness(picture: np.ndarray, head: np.ndarray) -> float:
@@ -90,19 +80,9 @@ def sharpness(picture: np.ndarray, head: np.ndarray) -> float:
 def measure(predicts: str, training: Pictures, test: Pictures, steps: int, seed: int) -> dict[str, float]:
     """Train, draw, compare."""
     height, width = training.sides(0)
-    torch.manual_seed(seed)
-    codes, depth, x_can = training.statistics()
-    avatar = Avatar(Architecture(predicts=predicts, **SMALL), codes.shape[1])
-    avatar.describe_data(codes, depth, x_can)
     recipe = {"texture_steps": 60, "steps": steps, "warmup_steps": 20, "crop_height": height, "crop_width": width}
-    trainer = Trainer(avatar, training, Recipe(**recipe, snr_limit=SNR_LIMIT[predicts], seed=seed))
-    while trainer.step < trainer.total:
-        trainer.train_step()
-    with torch.no_grad():
-        for name, tensor in (dict(avatar.named_parameters()) | dict(avatar.named_buffers())).items():
-            if name in trainer.average:
-                tensor.copy_(trainer.average[name])
-    avatar.eval()
+    recipe |= {"snr_limit": SNR_LIMIT[predicts], "seed": seed, "architecture": {"predicts": predicts, **SMALL}}
+    avatar = trained_avatar(TrainSettings.model_validate(recipe), training)
     figures = {}
     for count in (1, 20):
         films = zip(draw(avatar, test, count, eta=0.0, seed=0), (test[i][1] for i in range(len(test))), strict=True)
