@@ -21,7 +21,7 @@ class Part:
     """B pictures of a step, on the device: which they are, and the noise (B, C, h', w') and timesteps (B,) they get.
 
     `weights` (B, h, w) float32 say how much each pixel counts. In the texture steps, when only the planes learn, there
-    are neither noise nor timesteps.
+    are neither noise nor timesteps, nor a `window` that was cut out.
     """
 
     indices: list[int]
@@ -30,6 +30,7 @@ class Part:
     weights: torch.Tensor
     noise: torch.Tensor | None = None
     timesteps: torch.Tensor | None = None
+    window: Rectangle | None = None
 
     def counts(self) -> torch.Tensor:
         """The sum of the weights, and the number of pixels where mesh and picture both say head: (2,)."""
@@ -43,11 +44,12 @@ class Batches:
         self.pictures, self.avatar, self.recipe, self.accelerator = pictures, avatar, recipe, accelerator
 
     @property
-    def crops_are_whole(self) -> bool:
-        """Whether training sees every picture whole, in every step the same."""
+    def latents_can_be_kept(self) -> bool:
+        """Whether a step's latents are cut out of those of whole pictures: where crops are whole, or if asked for."""
         height, width = self.pictures.sides(0)
         recipe = self.recipe
-        return recipe.crop_share == 1 and recipe.crop_height >= height and recipe.crop_width >= width
+        whole = recipe.crop_share == 1 and recipe.crop_height >= height and recipe.crop_width >= width
+        return whole or recipe.keep_latents
 
     def _generator(self, step: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
@@ -84,11 +86,12 @@ class Batches:
                 *(enlarge(part, *sides) for part in moved(self.pictures.batch(indices[cut], window), device)),
                 noise[cut].to(device),
                 timesteps[cut].to(device),
+                window,
             )
             for cut in cuts
         ]
 
-    def _part(self, indices: list[int], buffers: Buffers, target: Target, *drawn: torch.Tensor) -> Part:
+    def _part(self, indices: list[int], buffers: Buffers, target: Target, *drawn: torch.Tensor | Rectangle) -> Part:
         """A part whose pixels count as the recipe says where they are trusted."""
         weights = region_weights(buffers.x_can, self.recipe.eye_weight, self.recipe.mouth_weight)
         return Part(indices, buffers, target, weights * target.trusted, *drawn)
@@ -112,7 +115,9 @@ class Batches:
         if share < 1:
             share += (1 - share) * float(torch.rand((), generator=generator))
         cut = [max(round(share * side), 1) for side in (height, width)]
+        grid = factor if recipe.keep_latents else 1
         top, left = (
-            int(torch.randint(side - part + 1, (), generator=generator)) for side, part in zip(whole, cut, strict=True)
+            grid * int(torch.randint((side - part) // grid + 1, (), generator=generator))
+            for side, part in zip(whole, cut, strict=True)
         )
         return (top, left, *cut), (height, width)

@@ -39,7 +39,7 @@ class Trainer:
         self.batches = Batches(pictures, avatar, recipe, self.accelerator)
         self.scheduler = make_scheduler()
         self.step = 0
-        self._kept: dict[int, torch.Tensor] = {}  # latents by picture, see _latents
+        self._kept: dict[int, torch.Tensor] = {}  # latents of whole pictures, see _latents
         if recipe.checkpointing:
             for network in avatar.modules():
                 if isinstance(network, ModelMixin):
@@ -122,14 +122,15 @@ class Trainer:
 
     def _latents(self, part: Part, base: torch.Tensor) -> torch.Tensor:
         """Latents (B, C, h', w') of the part's pictures; kept where nothing that is learned or drawn changes them."""
-        pictures = to_unit(part.target.rgb)
-        if self.avatar.starts_from_texture or not self.batches.crops_are_whole:
-            return self.avatar.encode(pictures, base)
-        new = [place for place, index in enumerate(part.indices) if index not in self._kept]
-        if new:
-            encoded = self.avatar.encode(pictures[new], base).cpu()
-            self._kept.update(zip((part.indices[place] for place in new), encoded, strict=True))
-        return torch.stack([self._kept[index] for index in part.indices]).to(pictures.device)
+        avatar = self.avatar
+        if avatar.starts_from_texture or not self.batches.latents_can_be_kept:
+            return avatar.encode(to_unit(part.target.rgb), base)
+        for index in set(part.indices) - self._kept.keys():
+            picture = self.pictures[index][1].rgb.to(base.device)
+            self._kept[index] = avatar.encode(to_unit(picture), base)[0].cpu()
+        top, left, height, width = (length // avatar.autoencoder.factor for length in part.window)
+        cut = (slice(None), slice(top, top + height), slice(left, left + width))
+        return torch.stack([self._kept[index][cut] for index in part.indices]).to(base.device)
 
     @staticmethod
     def _colour_error(colours: torch.Tensor, part: Part) -> torch.Tensor:

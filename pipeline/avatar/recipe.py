@@ -26,6 +26,11 @@ class Recipe(BaseModel):
         le=1,
         description="least share of a crop's sides that is cut out, at random, and enlarged to the crop",
     )
+    keep_latents: bool = Field(
+        False,
+        description="encode every picture whole, once, and cut the crops out of its latents (backbone pretrained, "
+        "crop_share 1)",
+    )
     learning_rate: float = Field(2e-3, gt=0, le=1, description="highest learning rate of the networks")
     plane_learning_rate: float = Field(1e-2, gt=0, le=1, description="highest learning rate of the feature planes")
     warmup_steps: int = Field(50, ge=0, le=100_000, description="steps over which the networks' rate rises from 0")

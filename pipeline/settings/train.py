@@ -18,3 +18,12 @@ class TrainSettings(Recipe):
                 f"terminal_share is {self.terminal_share}; expected 1 with architecture.process regression"
             )
         return self
+
+    @model_validator(mode="after")
+    def _kept_latents_are_cut_not_enlarged(self) -> "TrainSettings":
+        if self.keep_latents and (self.architecture.backbone != "pretrained" or self.crop_share < 1):
+            raise ValueError(
+                f"keep_latents with architecture.backbone {self.architecture.backbone} and crop_share "
+                f"{self.crop_share}; expected pretrained and 1"
+            )
+        return self
