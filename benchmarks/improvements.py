@@ -1,12 +1,12 @@
 """What options of the avatar's training are worth: the same short training with each; a row each, one JSON line last.
 
-    python -m benchmarks.improvements --results results/901 [--variants none regions ...] [--steps 200] [--seed 0]
+    python -m benchmarks.improvements --results results/901 [--variants none regions ...] [--steps 250] [--seed 0]
 
-Trains the demo's avatar on a subject's results for fewer steps than the demo, once per variant, and draws the held-out
-camera's films: of the held-out sequence (both) and of the others (camera). psnr, ssim and flip count the head's pixels,
-eyes and mouth are PSNR in dB of the pixels of these regions (pipeline/avatar/regions.py), blink is `eyes` of one
-picture, `--blink`, at which the eyes are shut in training too. "none" has all options off, the other variants one or
-two on, and "demo" is the demo's preset.
+Trains the demo's avatar on a subject's results at half their size, for fewer steps than the demo, once per variant, and
+draws the held-out camera's films: of the held-out sequence (both) and of the others (camera). psnr, ssim and flip count
+the head's pixels, eyes and mouth are PSNR in dB of the pixels of these regions (pipeline/avatar/regions.py), blink is
+`eyes` of one picture, `--blink`, at which the eyes are shut in training too. "none" has all options off, the other
+variants one or two on, and "demo" is the demo's preset.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.short_training import trained_avatar, views_of
+from benchmarks.short_training import SmallPictures, trained_avatar, views_of
 from pipeline.avatar.data import Pictures
 from pipeline.avatar.drawing import draw
 from pipeline.avatar.model import Avatar
@@ -30,6 +30,7 @@ from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.settings.render import RenderSettings
 from pipeline.settings.train import TrainSettings
 
+HALF = 2
 NONE: Values = {"eye_weight": 1.0, "mouth_weight": 1.0, "rare_share": 0.0, "plane_smoothness": 0.0}
 REGIONS: Values = {"eye_weight": 8.0, "mouth_weight": 4.0}
 RARE: Values = {"rare_share": 0.5}
@@ -76,24 +77,27 @@ def main() -> None:
     parser.add_argument("--blink", default="EXP-5-mouth:6", help="a training sequence and time step of closed eyes")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--texture-steps", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_flush_denormal(True)
+    demo = TrainSettings()
     budget: dict[str, Any] = {"texture_steps": given.texture_steps, "steps": given.steps, "seed": given.seed}
+    size = {"crop_height": demo.crop_height // HALF, "crop_width": demo.crop_width // HALF}
+    size |= {"architecture": {"plane_size": demo.architecture.plane_size // HALF}}
     sequences = sorted(path.name for path in (given.results / "targets").iterdir())
     seen = [sequence for sequence in sequences if sequence != given.held_out_sequence]
     results = {}
     with ExitStack() as stack:
-        training = Pictures(views_of(stack, given.results, seen, given.held_out_camera, held_out=False))
-        both, camera = (
-            Pictures(views_of(stack, given.results, some, given.held_out_camera, held_out=True))
-            for some in ([given.held_out_sequence], seen)
+        training, both, camera = (
+            SmallPictures(views_of(stack, given.results, some, given.held_out_camera, held_out), HALF)
+            for some, held_out in ((seen, False), ([given.held_out_sequence], True), (seen, True))
         )
         blink = [f"{view.buffers.sequence}:{view.step}" for view in camera.views].index(given.blink)
         for name in given.variants:
             started = time.monotonic()
-            avatar = trained_avatar(TrainSettings.model_validate(laid_over(VARIANTS[name], budget)), training)
+            settings = laid_over(laid_over(budget, size), VARIANTS[name])
+            avatar = trained_avatar(TrainSettings.model_validate(settings), training)
             films = [measured(avatar, film) for film in (both, camera)]
             row: dict[str, Any] = {split: mean(film) for split, film in zip(("both", "camera"), films, strict=True)}
             row |= {"blink": films[1][blink]["eyes"], "seconds": time.monotonic() - started}

@@ -16,9 +16,8 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.short_training import trained_avatar, views_of
-from pipeline.avatar.condition import Buffers
-from pipeline.avatar.data import Pictures, Target
+from benchmarks.short_training import SmallPictures, trained_avatar, views_of
+from pipeline.avatar.data import Pictures
 from pipeline.avatar.drawing import draw
 from pipeline.metrics.image import psnr
 from pipeline.settings.train import TrainSettings
@@ -31,45 +30,10 @@ SMALL = {"channels": (24, 48, 72), "groups": 8, "heads": 4, "attention_levels": 
 SNR_LIMIT = {"v": 1e6, "picture": 1.0}  # each the plain squared error of what is predicted
 
 
-class SmallPictures(Pictures):
-    """Views at a third of their size: the middle pixel of every square of the buffers, the mean colour."""
-
-    def __init__(self, pictures: list[tuple[Buffers, Target]]):
-        super().__init__([])
-        self._pictures = [(_third(buffers), _third(target)) for buffers, target in pictures]
-        self.fit_in_memory = True
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def __getitem__(self, index: int) -> tuple[Buffers, Target]:
-        return self._pictures[index]
-
-    def sides(self, index: int) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self[index][0].mask.shape[1:]
-
-    def statistics(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Codes (N, E), depths (M,) and x_can (M, 5)."""
-        parts = [buffers for buffers, _ in self._pictures]
-        depth, x_can = (torch.cat([getattr(p, name)[p.mask] for p in parts[::4]]) for name in ("depth", "x_can"))
-        return torch.cat([part.z_exp for part in parts]), depth, x_can
-
-
-def _third(part: Buffers | Target) -> Buffers | Target:
-    small = {name: t[:, 1::THIRD, 1::THIRD].clone() if t.ndim > 2 else t for name, t in vars(part).items()}
-    if "rgb" in small:
-        height, width = small["rgb"].shape[1:3]
-        rgb = cv2.resize(part.rgb[0].numpy(), (width, height), interpolation=cv2.INTER_AREA)
-        small["rgb"] = torch.from_numpy(rgb)[None]
-    return type(part)(**small)
-
-
 def read(results: Path, sequences: list[str], camera: str, held_out: bool) -> SmallPictures:
     """The named camera's views of some sequences, or all other cameras'."""
     with ExitStack() as stack:
-        views = Pictures(views_of(stack, results, sequences, camera, held_out))
-        return SmallPictures([views[index] for index in range(len(views))])
+        return SmallPictures(views_of(stack, results, sequences, camera, held_out), THIRD)
 
 
 def sharpness(picture: np.ndarray, head: np.ndarray) -> float:

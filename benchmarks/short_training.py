@@ -1,12 +1,14 @@
-"""What benchmarks of training share: views of a subject's results, and an avatar as short training leaves it."""
+"""What benchmarks of training share: small pictures of a subject's results, and an avatar after a short training."""
 
 from contextlib import ExitStack
 from pathlib import Path
 
+import cv2
 import torch
 
 from pipeline.avatar.checkpoint import trained_tensors
-from pipeline.avatar.data import Pictures, View, camera_places, sequence_views
+from pipeline.avatar.condition import Buffers
+from pipeline.avatar.data import Pictures, Target, View, camera_places, sequence_views
 from pipeline.avatar.loop import Trainer
 from pipeline.avatar.model import Avatar
 from pipeline.settings.train import TrainSettings
@@ -23,6 +25,31 @@ def views_of(stack: ExitStack, results: Path, sequences: list[str], camera: str,
         places = [place for name, place in camera_places(buffers).items() if (name == camera) == held_out]
         views += sequence_views(buffers, targets, results / "tracks" / f"{sequence}.zarr.zip", places)
     return views
+
+
+class SmallPictures(Pictures):
+    """Views made smaller, all kept: the middle pixel of every square of `factor` of the buffers, the mean colour."""
+
+    def __init__(self, views: list[View], factor: int):
+        super().__init__(views)
+        large = Pictures(views)
+        self.fit_in_memory = True
+        for index in range(len(views)):
+            self._cache[index] = tuple(_smaller(part, factor) for part in large[index])
+
+    def sides(self, index: int) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self[index][0].mask.shape[1:]
+
+
+def _smaller(part: Buffers | Target, factor: int) -> Buffers | Target:
+    middle = slice((factor - 1) // 2, None, factor)
+    small = {name: t[:, middle, middle].clone() if t.ndim > 2 else t for name, t in vars(part).items()}
+    if "rgb" in small:
+        height, width = small["rgb"].shape[1:3]
+        rgb = cv2.resize(part.rgb[0].numpy(), (width, height), interpolation=cv2.INTER_AREA)
+        small["rgb"] = torch.from_numpy(rgb)[None]
+    return type(part)(**small)
 
 
 def trained_avatar(settings: TrainSettings, pictures: Pictures) -> Avatar:
