@@ -16,15 +16,11 @@ import cv2
 import numpy as np
 import torch
 
-from pipeline.avatar.architecture import Architecture
-from pipeline.avatar.condition import Buffers
-from pipeline.avatar.data import Pictures, Target, camera_places, sequence_views
+from benchmarks.short_training import SmallPictures, trained_avatar, views_of
+from pipeline.avatar.data import Pictures
 from pipeline.avatar.drawing import draw
-from pipeline.avatar.loop import Trainer
-from pipeline.avatar.model import Avatar
-from pipeline.avatar.recipe import Recipe
 from pipeline.metrics.image import psnr
-from pipeline.store.reel import open_reels
+from pipeline.settings.train import TrainSettings
 
 THIRD = 3
 SMALL = {"channels": (24, 48, 72), "groups": 8, "heads": 4, "attention_levels": 1, "token_width": 32} | {
@@ -34,52 +30,10 @@ SMALL = {"channels": (24, 48, 72), "groups": 8, "heads": 4, "attention_levels": 
 SNR_LIMIT = {"v": 1e6, "picture": 1.0}  # each the plain squared error of what is predicted
 
 
-class SmallPictures(Pictures):
-    """Views at a third of their size: the middle pixel of every square of the buffers, the mean colour."""
-
-    def __init__(self, pictures: list[tuple[Buffers, Target]]):
-        super().__init__([])
-        self._pictures = [(_third(buffers), _third(target)) for buffers, target in pictures]
-        self.fit_in_memory = True
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def __getitem__(self, index: int) -> tuple[Buffers, Target]:
-        return self._pictures[index]
-
-    def sides(self, index: int) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self[index][0].mask.shape[1:]
-
-    def statistics(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Codes (N, E), depths (M,) and x_can (M, 5)."""
-        parts = [buffers for buffers, _ in self._pictures]
-        depth, x_can = (torch.cat([getattr(p, name)[p.mask] for p in parts[::4]]) for name in ("depth", "x_can"))
-        return torch.cat([part.z_exp for part in parts]), depth, x_can
-
-
-def _third(part: Buffers | Target) -> Buffers | Target:
-    small = {name: t[:, 1::THIRD, 1::THIRD].clone() if t.ndim > 2 else t for name, t in vars(part).items()}
-    if "rgb" in small:
-        height, width = small["rgb"].shape[1:3]
-        rgb = cv2.resize(part.rgb[0].numpy(), (width, height), interpolation=cv2.INTER_AREA)
-        small["rgb"] = torch.from_numpy(rgb)[None]
-    return type(part)(**small)
-
-
 def read(results: Path, sequences: list[str], camera: str, held_out: bool) -> SmallPictures:
     """The named camera's views of some sequences, or all other cameras'."""
-    pictures = []
-    for sequence in sequences:
-        with ExitStack() as stack:
-            kinds = (f"buffers/{sequence}/capture", f"targets/{sequence}")
-            paths = [sorted((results / kind).glob("*.zarr.zip")) for kind in kinds]
-            buffers, targets = (stack.enter_context(open_reels(found))[sequence] for found in paths)
-            places = [place for name, place in camera_places(buffers).items() if (name == camera) == held_out]
-            views = Pictures(sequence_views(buffers, targets, results / "tracks" / f"{sequence}.zarr.zip", places))
-            pictures += [views[index] for index in range(len(views))]
-    return SmallPictures(pictures)
+    with ExitStack() as stack:
+        return SmallPictures(views_of(stack, results, sequences, camera, held_out), THIRD)
 
 
 def sharpness(picture: np.ndarray, head: np.ndarray) -> float:
@@ -90,19 +44,9 @@ def sharpness(picture: np.ndarray, head: np.ndarray) -> float:
 def measure(predicts: str, training: Pictures, test: Pictures, steps: int, seed: int) -> dict[str, float]:
     """Train, draw, compare."""
     height, width = training.sides(0)
-    torch.manual_seed(seed)
-    codes, depth, x_can = training.statistics()
-    avatar = Avatar(Architecture(predicts=predicts, **SMALL), codes.shape[1])
-    avatar.describe_data(codes, depth, x_can)
     recipe = {"texture_steps": 60, "steps": steps, "warmup_steps": 20, "crop_height": height, "crop_width": width}
-    trainer = Trainer(avatar, training, Recipe(**recipe, snr_limit=SNR_LIMIT[predicts], seed=seed))
-    while trainer.step < trainer.total:
-        trainer.train_step()
-    with torch.no_grad():
-        for name, tensor in (dict(avatar.named_parameters()) | dict(avatar.named_buffers())).items():
-            if name in trainer.average:
-                tensor.copy_(trainer.average[name])
-    avatar.eval()
+    recipe |= {"snr_limit": SNR_LIMIT[predicts], "seed": seed, "architecture": {"predicts": predicts, **SMALL}}
+    avatar = trained_avatar(TrainSettings.model_validate(recipe), training)
     figures = {}
     for count in (1, 20):
         films = zip(draw(avatar, test, count, eta=0.0, seed=0), (test[i][1] for i in range(len(test))), strict=True)

@@ -337,3 +337,16 @@ def test_views_that_do_not_fit_together_are_refused(tmp_path):
             sequence_views(buffers["SPIN"], targets["SPIN"], spin["tracks"][0], [0])
         with pytest.raises(DataError, match="2 codes"):
             sequence_views(buffers["SPIN"], None, other["tracks"][0], [0])
+
+
+def test_roughness_is_the_mean_square_between_neighbours():
+    planes = FeaturePlanes(size=5, features=3)
+    values = planes.values.detach().numpy()
+    total = sum((values[..., 1:, :] - values[..., :-1, :]).ravel() ** 2) + sum(
+        (values[..., 1:] - values[..., :-1]).ravel() ** 2
+    )
+    assert planes.roughness().item() == pytest.approx(total / values.size, rel=1e-4)
+    with torch.no_grad():
+        planes.values.copy_(torch.randn(4, 3, 1, 1).expand_as(planes.values))
+    assert planes.roughness() == 0
+    assert FeaturePlanes(size=5, features=3, kind="none").roughness() == 0

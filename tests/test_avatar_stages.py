@@ -29,6 +29,7 @@ SHORT = {"texture_steps": 4, "steps": 6, "batch": 2, "save_every": 5, "preview_e
     "crop_width": 12,
     "architecture": TINY,
 }
+OPTIONS = {"eye_weight": 4, "mouth_weight": 2, "rare_share": 0.5, "plane_smoothness": 10}
 
 
 def train_arguments(folder: Path, scene: dict[str, list[Path]], settings: dict, output: str) -> list[str]:
@@ -121,7 +122,7 @@ def test_killed_and_stopped_training_ends_bit_for_bit_the_same(tmp_path, scene):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
 
     def run(number: int, step: int, output: str) -> int:
-        arguments = train_arguments(tmp_path, scene, SHORT, output)
+        arguments = train_arguments(tmp_path, scene, SHORT | OPTIONS, output)
         command = [sys.executable, "-c", KILLED, str(int(number)), str(step), *arguments]
         return subprocess.run(command, env=environment, cwd=Path(__file__).parent.parent, check=False).returncode
 

@@ -14,16 +14,19 @@ from avatar_scene import TINY, write_scene
 from pipeline.avatar.architecture import Architecture
 from pipeline.avatar.batch import Batches
 from pipeline.avatar.checkpoint import read_tensors
-from pipeline.avatar.data import Pictures, sequence_views
+from pipeline.avatar.data import Pictures, sequence_views, to_unit
 from pipeline.avatar.loop import FIGURES, Trainer
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.recipe import Recipe
 from pipeline.errors import PipelineError
+from pipeline.presets import PRESETS
+from pipeline.settings.train import TrainSettings
 from pipeline.store.reel import open_reels
 from tests.latent_model import TINY as LATENT
 from tests.latent_model import write_latent_model
 
 SMALL = {"texture_steps": 2, "steps": 4, "batch": 4, "crop_height": 12, "crop_width": 12, "average_decay": 0.5}
+OPTIONS = {"eye_weight": 5, "mouth_weight": 3, "rare_share": 0.5, "plane_smoothness": 10, "crop_share": 0.8}
 WHOLE = {"crop_height": 16, "crop_width": 16}
 ROUNDING = 1e-6
 
@@ -58,46 +61,104 @@ def assert_same_weights(ours: dict[str, torch.Tensor], theirs: dict[str, torch.T
     assert difference.max() < 20 * ROUNDING
 
 
-def test_parts_of_a_batch_sum_to_the_batch(pictures):
-    whole = trained(pictures).average
-    assert_same_weights(trained(pictures, accumulation=2).average, whole)
-    other = trained(pictures, batch=2).average
-    assert any((other[name] - tensor).abs().max() > 100 * ROUNDING for name, tensor in whole.items())
+def assert_other_weights(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    assert any((tensor - theirs[name]).abs().max() > 100 * ROUNDING for name, tensor in ours.items())
+
+
+@pytest.mark.parametrize("options", [{}, OPTIONS])
+def test_parts_of_a_batch_sum_to_the_batch(pictures, options):
+    whole = trained(pictures, **options).average
+    assert_same_weights(trained(pictures, **options, accumulation=2).average, whole)
+    assert_other_weights(trained(pictures, **options, batch=2).average, whole)
+
+
+def test_every_option_changes_what_is_learned(pictures):
+    plain = trained(pictures).average
+    for name in OPTIONS:
+        assert_other_weights(trained(pictures, **{name: OPTIONS[name]}).average, plain)
+
+
+def test_a_region_of_weight_three_counts_three_times(pictures):
+    """The weighted sum of errors is a straight line in each weight, and the loss is that sum over the weights' sum."""
+
+    def total(**weights: float) -> tuple[float, float]:
+        trainer = trained(pictures, steps=0, texture_steps=0, texture_weight=0, batch=8, **weights)
+        (part,) = trainer.batches.parts(0)
+        return trainer._loss(part, part.counts()).item() * part.counts()[0].item(), part.counts()[0].item()
+
+    plain = total()
+    for name in ("eye_weight", "mouth_weight"):
+        double, triple = total(**{name: 2}), total(**{name: 3})
+        for one, two, three in zip(plain, double, triple, strict=True):
+            assert two > one
+            assert three - two == pytest.approx(two - one, rel=1e-3)
+
+
+def test_untrusted_pixels_count_nothing_in_any_region(pictures):
+    for step in range(3):
+        for part in trained(pictures, steps=0, texture_steps=0, **OPTIONS).batches.parts(step):
+            assert not part.weights[~part.target.trusted].any()
+            assert {1.0} < set(part.weights[part.target.trusted].unique().tolist()) <= {1.0, 3.0, 5.0}
 
 
 def test_checkpointing_changes_memory_only(pictures):
     assert_same_weights(trained(pictures, checkpointing=True).average, trained(pictures).average)
 
 
-def test_latents_are_kept_where_crops_never_change(tmp_path, pictures, monkeypatch):
-    model = write_latent_model(tmp_path / "model", LATENT)
-    architecture = Architecture(
-        **TINY
-        | {
-            "backbone": "pretrained",
-            "base": "none",
-            "predicts": "v",
-            "pretrained": str(model),
-            "condition_widths": [8, 8],
-        }
-    )
+@pytest.fixture
+def latent_architecture(tmp_path):
+    model = {"pretrained": str(write_latent_model(tmp_path / "model", LATENT)), "condition_widths": [8, 8]}
+    return Architecture(**TINY | model | {"backbone": "pretrained", "base": "none", "predicts": "v"})
 
+
+def latent_trainer(architecture: Architecture, pictures: Pictures, **recipe) -> Trainer:
+    torch.manual_seed(0)
+    return Trainer(Avatar(architecture, 4), pictures, Recipe(**SMALL | {"texture_steps": 0} | recipe))
+
+
+def count_encoded(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures each call of the trainer's `encode` gets from now on."""
+    encoded, encode = [], trainer.avatar.encode
+    monkeypatch.setattr(trainer.avatar, "encode", lambda some, base: (encoded.append(len(some)), encode(some, base))[1])
+    return encoded
+
+
+def test_latents_are_kept_where_crops_never_change(latent_architecture, pictures, monkeypatch):
     def losses() -> tuple[list[float], int]:
-        torch.manual_seed(0)
-        trainer = Trainer(Avatar(architecture, 4), pictures, Recipe(**SMALL | WHOLE | {"texture_steps": 0}))
-        with monkeypatch.context() as counting:
-            encoded = []
-            encode = trainer.avatar.encode
-            counting.setattr(
-                trainer.avatar, "encode", lambda some, base: (encoded.append(len(some)), encode(some, base))[1]
-            )
-            return [trainer.train_step() for _ in range(4)], sum(encoded)
+        trainer = latent_trainer(latent_architecture, pictures, **WHOLE)
+        encoded = count_encoded(trainer, monkeypatch)
+        return [trainer.train_step() for _ in range(4)], sum(encoded)
 
     kept, few = losses()
-    monkeypatch.setattr(Batches, "crops_are_whole", False)
+    monkeypatch.setattr(Batches, "latents_can_be_kept", False)
     again, many = losses()
     assert (few, many) == (len(pictures), 4 * SMALL["batch"])
     np.testing.assert_allclose(kept, again, rtol=1e-5)
+
+
+def test_crops_are_cut_out_of_kept_latents(latent_architecture, pictures, monkeypatch):
+    trainer = latent_trainer(latent_architecture, pictures, keep_latents=True, crop_height=8, crop_width=10)
+    autoencoder, encoded, places = trainer.avatar.autoencoder, count_encoded(trainer, monkeypatch), set()
+    for step in range(6):
+        (part,) = trainer.batches.parts(step)
+        ours = trainer._latents(part, torch.zeros(()))
+        top, left, height, width = part.window
+        places.add((top, left))
+        for index, latents, rgb in zip(part.indices, ours, part.target.rgb, strict=True):
+            whole = pictures[index][1].rgb
+            assert torch.equal(rgb, whole[0, top : top + height, left : left + width])
+            slow = autoencoder.encode(to_unit(whole)).repeat_interleave(2, -2).repeat_interleave(2, -1)
+            expected = slow[0, :, top : top + height : 2, left : left + width : 2]
+            torch.testing.assert_close(latents, expected, rtol=0, atol=1e-6)
+    assert sum(encoded) == len(pictures)
+    assert len(places) > 3
+
+
+def test_kept_latents_of_a_small_network_or_of_enlarged_crops_are_refused():
+    with pytest.raises(ValueError, match=r"backbone scratch and crop_share 1.0; expected pretrained and 1"):
+        TrainSettings(keep_latents=True)
+    with pytest.raises(ValueError, match=r"backbone pretrained and crop_share 0.7; expected pretrained and 1"):
+        TrainSettings(**PRESETS["paper"]["train"] | {"keep_latents": True})
 
 
 def test_two_processes_train_what_one_does(tmp_path, scene):
@@ -106,7 +167,8 @@ def test_two_processes_train_what_one_does(tmp_path, scene):
         files = [part for kind, paths in scene.items() for part in (f"--{kind}", *map(str, paths))]
         launch = ["-m", "accelerate.commands.launch", "--cpu", f"--num_processes={processes}", "--num_machines=1"]
         launch += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m"]
-        stage = ["pipeline.stages.train", "--settings", json.dumps(SMALL | {"architecture": TINY}), *files]
+        settings = json.dumps(SMALL | OPTIONS | {"architecture": TINY})
+        stage = ["pipeline.stages.train", "--settings", settings, *files]
         where = ["--state", str(tmp_path / f"state{processes}"), "--output", str(output)]
         command = [sys.executable, *(launch if processes > 1 else ["-m"]), *stage, *where]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

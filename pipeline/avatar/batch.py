@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from accelerate import Accelerator
@@ -10,7 +11,9 @@ from pipeline.avatar.condition import Buffers
 from pipeline.avatar.data import Pictures, Rectangle, Target, moved
 from pipeline.avatar.enlarge import enlarge
 from pipeline.avatar.model import Avatar
+from pipeline.avatar.rarity import rarity
 from pipeline.avatar.recipe import LoopSettings
+from pipeline.avatar.regions import region_weights
 
 DrawTimesteps = Callable[[int, torch.Generator], torch.Tensor]  # how many; (count,) int64
 
@@ -19,18 +22,21 @@ DrawTimesteps = Callable[[int, torch.Generator], torch.Tensor]  # how many; (cou
 class Part:
     """B pictures of a step, on the device: which they are, and the noise (B, C, h', w') and timesteps (B,) they get.
 
-    In the texture steps, when only the planes learn, there is neither.
+    `weights` (B, h, w) float32 say how much each pixel counts. In the texture steps, when only the planes learn, there
+    are neither noise nor timesteps, nor a `window` that was cut out.
     """
 
     indices: list[int]
     buffers: Buffers
     target: Target
+    weights: torch.Tensor
     noise: torch.Tensor | None = None
     timesteps: torch.Tensor | None = None
+    window: Rectangle | None = None
 
     def counts(self) -> torch.Tensor:
-        """Numbers (2,) of trusted pixels, and of pixels where mesh and picture both say head."""
-        return torch.stack([self.target.trusted.sum(), (self.target.head & self.buffers.mask).sum()]).float()
+        """The sum of the weights, and the number of pixels where mesh and picture both say head: (2,)."""
+        return torch.stack([self.weights.sum(), (self.target.head & self.buffers.mask).sum().float()])
 
 
 class Batches:
@@ -43,11 +49,12 @@ class Batches:
         self.draw_timesteps = draw
 
     @property
-    def crops_are_whole(self) -> bool:
-        """Whether training sees every picture whole, in every step the same."""
+    def latents_can_be_kept(self) -> bool:
+        """Whether a step's latents are cut out of those of whole pictures: where crops are whole, or if asked for."""
         height, width = self.pictures.sides(0)
         recipe = self.recipe
-        return recipe.crop_share == 1 and recipe.crop_height >= height and recipe.crop_width >= width
+        whole = recipe.crop_share == 1 and recipe.crop_height >= height and recipe.crop_width >= width
+        return whole or recipe.keep_latents
 
     def _generator(self, step: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
@@ -70,21 +77,39 @@ class Batches:
         cuts = [slice(part * size, (part + 1) * size) for part in range(first, first + recipe.accumulation)]
         indices = self._indices(step)
         if step < recipe.texture_steps:
-            return [Part(indices[cut], *moved(self.pictures.batch(indices[cut]), device)) for cut in cuts]
+            return [self._part(indices[cut], *moved(self.pictures.batch(indices[cut]), device)) for cut in cuts]
         generator = self._generator(step)
+        if recipe.rare_share:
+            indices = self._some_rare(indices, generator)
         window, sides = self._window(indices[0], generator)
         shape = self.avatar.latent_shape(*sides)
         noise = torch.randn(recipe.batch, *shape, generator=generator)
         timesteps = self.draw_timesteps(recipe.batch, generator)
         return [
-            Part(
+            self._part(
                 indices[cut],
                 *(enlarge(part, *sides) for part in moved(self.pictures.batch(indices[cut], window), device)),
                 noise[cut].to(device),
                 timesteps[cut].to(device),
+                window,
             )
             for cut in cuts
         ]
+
+    def _part(self, indices: list[int], buffers: Buffers, target: Target, *drawn: torch.Tensor | Rectangle) -> Part:
+        """A part whose pixels count as the recipe says where they are trusted."""
+        weights = region_weights(buffers.x_can, self.recipe.eye_weight, self.recipe.mouth_weight)
+        return Part(indices, buffers, target, weights * target.trusted, *drawn)
+
+    @cached_property
+    def _rarity(self) -> torch.Tensor:
+        return rarity(self.pictures.codes())
+
+    def _some_rare(self, indices: list[int], generator: torch.Generator) -> list[int]:
+        """The step's pictures with some replaced, each with the chance `rare_share`, by draws weighted with rarity."""
+        replaced = torch.rand(len(indices), generator=generator) < self.recipe.rare_share
+        rare = torch.multinomial(self._rarity, len(indices), replacement=True, generator=generator)
+        return torch.where(replaced, rare, torch.tensor(indices)).tolist()
 
     def _window(self, index: int, generator: torch.Generator) -> tuple[Rectangle, tuple[int, int]]:
         """What is cut out of the step's pictures, and the height and width that it is enlarged to."""
@@ -95,7 +120,9 @@ class Batches:
         if share < 1:
             share += (1 - share) * float(torch.rand((), generator=generator))
         cut = [max(round(share * side), 1) for side in (height, width)]
+        grid = factor if recipe.keep_latents else 1
         top, left = (
-            int(torch.randint(side - part + 1, (), generator=generator)) for side, part in zip(whole, cut, strict=True)
+            grid * int(torch.randint((side - part) // grid + 1, (), generator=generator))
+            for side, part in zip(whole, cut, strict=True)
         )
         return (top, left, *cut), (height, width)

@@ -183,14 +183,17 @@ class Pictures:
         parts = [self.cropped(index, *rectangle) if rectangle else self[index] for index in indices]
         return stack([buffers for buffers, _ in parts]), stack([target for _, target in parts])
 
+    def codes(self) -> torch.Tensor:
+        """z_exp (N, E) of all views."""
+        return torch.from_numpy(np.stack([view.z_exp for view in self.views]))
+
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Codes (N, E) of all views, and depths (M,) and x_can (M, 5) of the head's pixels in some of them."""
-        codes = torch.from_numpy(np.stack([view.z_exp for view in self.views]))
         some = [self[index][0] for index in range(0, len(self), max(len(self) // STATISTICS_VIEWS, 1))]
         depth, x_can = (torch.cat([getattr(part, name)[part.mask] for part in some]) for name in ("depth", "x_can"))
         if len(depth) < 2:
             raise DataError(f"{self.views[0].buffers.paths[0]}: the head is in none of {len(some)} pictures")
-        return codes, depth, x_can
+        return self.codes(), depth, x_can
 
 
 def to_unit(pictures: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,7 @@ class Loop(ABC):
 
     All randomness of a step is a function of the seed and the step, so a state needs no random generator. The batch is
     that of all processes together, each of which works through its share in `accumulation` parts; losses are sums
-    over pixels, divided by the number of pixels in the whole batch, so that no cut changes the gradient.
+    over pixels, divided by the sum of the pixels' weights in the whole batch, so that no cut changes the gradient.
     """
 
     def __init__(self, avatar: Avatar, pictures: Pictures, recipe: LoopSettings):
@@ -40,7 +40,7 @@ class Loop(ABC):
         self.batches = Batches(pictures, avatar, recipe, self.accelerator, self.draw_timesteps)
         self.scheduler = make_scheduler()
         self.step = 0
-        self._kept: dict[int, torch.Tensor] = {}  # latents by picture, see _latents
+        self._kept: dict[int, torch.Tensor] = {}  # latents of whole pictures, see _latents
         if recipe.checkpointing:
             for network in avatar.modules():
                 if isinstance(network, ModelMixin):
@@ -70,7 +70,7 @@ class Loop(ABC):
         self.optimizer.zero_grad(set_to_none=True)
         loss = torch.zeros((), device=self.accelerator.device)
         for part in parts:
-            share = self._loss(part, counts)
+            share = self._loss(part, counts) + self._roughness(part)
             if not torch.isfinite(share):
                 raise self._broken(f"the loss is {share.item()}", part.indices)
             share.backward()
@@ -91,12 +91,22 @@ class Loop(ABC):
         pictures = "; ".join(self.pictures.name(index) for index in indices)
         return PipelineError(f"{what} at step {self.step}, pictures {pictures}; try a lower learning_rate")
 
+    def _roughness(self, part: Part) -> torch.Tensor:
+        """The part's share of the planes' roughness, by its share of the batch's pictures."""
+        if not self.recipe.plane_smoothness:
+            return torch.zeros((), device=self.accelerator.device)
+        share = len(part.indices) / self.recipe.batch
+        return self.recipe.plane_smoothness * share * self.avatar.planes.roughness()
+
     def _loss(self, part: Part, counts: torch.Tensor) -> torch.Tensor:
-        """The part's share of the loss: squared error of v, and of the texture's colours where both say head."""
-        trusted_pixels, head_pixels = counts
+        """The part's share of the loss: weighted mean of the squared error of v, and the texture's mean colour error.
+
+        The colours count alike where mesh and picture both say head.
+        """
+        weight, head_pixels = counts
         if part.noise is None:
             return self._colour_error(self.avatar.texture_picture(part.buffers), part) / head_pixels
-        avatar, buffers, target = self.avatar, part.buffers, part.target
+        avatar, buffers = self.avatar, part.buffers
         picture, tokens, colours = avatar.conditions(buffers)
         base = avatar.base(colours.detach(), buffers.mask)
 
@@ -107,8 +117,8 @@ class Loop(ABC):
         error = (predict_v(noisy, part.timesteps) - wanted).square().mean(1)  # (B, h', w')
         error = error * snr_weights(part.timesteps, self.recipe.snr_limit)[:, None, None]
         factor = avatar.autoencoder.factor
-        trusted = F.avg_pool2d(target.trusted[:, None].float(), factor)[:, 0] * factor**2
-        loss = (error * trusted).sum() / trusted_pixels
+        weights = F.avg_pool2d(part.weights[:, None], factor)[:, 0] * factor**2  # of all the latent's pixels
+        loss = (error * weights).sum() / weight
         if not self.recipe.texture_weight:
             return loss
         return loss + self.recipe.texture_weight * self._colour_error(colours, part) / head_pixels
@@ -123,14 +133,15 @@ class Loop(ABC):
 
     def _latents(self, part: Part, base: torch.Tensor) -> torch.Tensor:
         """Latents (B, C, h', w') of the part's pictures; kept where nothing that is learned or drawn changes them."""
-        pictures = to_unit(part.target.rgb)
-        if self.avatar.starts_from_texture or not self.batches.crops_are_whole:
-            return self.avatar.encode(pictures, base)
-        new = [place for place, index in enumerate(part.indices) if index not in self._kept]
-        if new:
-            encoded = self.avatar.encode(pictures[new], base).cpu()
-            self._kept.update(zip((part.indices[place] for place in new), encoded, strict=True))
-        return torch.stack([self._kept[index] for index in part.indices]).to(pictures.device)
+        avatar = self.avatar
+        if avatar.starts_from_texture or not self.batches.latents_can_be_kept:
+            return avatar.encode(to_unit(part.target.rgb), base)
+        for index in set(part.indices) - self._kept.keys():
+            picture = self.pictures[index][1].rgb.to(base.device)
+            self._kept[index] = avatar.encode(to_unit(picture), base)[0].cpu()
+        top, left, height, width = (length // avatar.autoencoder.factor for length in part.window)
+        cut = (slice(None), slice(top, top + height), slice(left, left + width))
+        return torch.stack([self._kept[index][cut] for index in part.indices]).to(base.device)
 
     @staticmethod
     def _colour_error(colours: torch.Tensor, part: Part) -> torch.Tensor:

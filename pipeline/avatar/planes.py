@@ -55,6 +55,11 @@ class FeaturePlanes(nn.Module):
         found = F.grid_sample(self.values, where, mode="bilinear", padding_mode="border", align_corners=False)
         return found[:, :, 0].flatten(0, 1).T  # (K F, P) -> (P, K F)
 
+    def roughness(self) -> torch.Tensor:
+        """Mean squared difference of neighbouring texels; zero where there is no plane."""
+        differences = [self.values.diff(dim=axis) for axis in (-2, -1)]
+        return sum(difference.square().sum() for difference in differences) / max(self.values.numel(), 1)
+
     def colours(self, features: torch.Tensor) -> torch.Tensor:
         """Colours (P, 3) in about [-1, 1] in features (P, K F): each plane's first three channels, summed."""
         return features.unflatten(1, self.values.shape[:2])[:, :, :3].sum(1)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class LoopSettings(BaseModel):
@@ -26,6 +26,11 @@ class LoopSettings(BaseModel):
         le=1,
         description="least share of a crop's sides that is cut out, at random, and enlarged to the crop",
     )
+    keep_latents: bool = Field(
+        False,
+        description="encode every picture whole, once, and cut the crops out of its latents (backbone pretrained, "
+        "crop_share 1)",
+    )
     learning_rate: float = Field(2e-3, gt=0, le=1, description="highest learning rate of the networks")
     plane_learning_rate: float = Field(1e-2, gt=0, le=1, description="highest learning rate of the feature planes")
     warmup_steps: int = Field(50, ge=0, le=100_000, description="steps over which the networks' rate rises from 0")
@@ -38,9 +43,26 @@ class LoopSettings(BaseModel):
         1.0, ge=1, le=1e6, description="min-SNR weighting: 1 weighs errors of the picture alike, 1e6 those of v"
     )
     texture_weight: float = Field(16.0, ge=0, le=100, description="weight of the planes' own colour loss")
+    plane_smoothness: float = Field(
+        0.0, ge=0, le=1e5, description="weight of the mean squared difference of neighbouring texels of the planes"
+    )
+    eye_weight: float = Field(1.0, ge=1, le=100, description="how many times pixels round the eyes count")
+    mouth_weight: float = Field(1.0, ge=1, le=100, description="how many times pixels round the mouth count")
+    rare_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the pictures that are drawn by how rare their expressions are; the others come in epochs",
+    )
     average_decay: float = Field(0.99, ge=0, lt=1, description="decay of the running average of the weights")
     save_every: int = Field(200, ge=1, le=1_000_000, description="steps between saved states")
     preview_every: int = Field(200, ge=1, le=1_000_000, description="steps between sample pictures")
+
+    @model_validator(mode="after")
+    def _kept_latents_are_cut_not_enlarged(self) -> "LoopSettings":
+        if self.keep_latents and self.crop_share < 1:
+            raise ValueError(f"keep_latents with crop_share {self.crop_share}; expected 1")
+        return self
 
 
 class Recipe(LoopSettings):

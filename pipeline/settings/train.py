@@ -18,3 +18,11 @@ class TrainSettings(Recipe):
                 f"terminal_share is {self.terminal_share}; expected 1 with architecture.process regression"
             )
         return self
+
+    @model_validator(mode="after")
+    def _kept_latents_are_a_pretrained_models(self) -> "TrainSettings":
+        if self.keep_latents and self.architecture.backbone != "pretrained":
+            raise ValueError(
+                f"keep_latents with architecture.backbone {self.architecture.backbone}; expected pretrained"
+            )
+        return self

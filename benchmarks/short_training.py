@@ -1,0 +1,67 @@
+"""What benchmarks of training share: small pictures of a subject's results, and an avatar after a short training."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import cv2
+import torch
+
+from pipeline.avatar.checkpoint import trained_tensors
+from pipeline.avatar.condition import Buffers
+from pipeline.avatar.data import Pictures, Target, View, camera_places, sequence_views
+from pipeline.avatar.loop import Trainer
+from pipeline.avatar.model import Avatar
+from pipeline.settings.train import TrainSettings
+from pipeline.store.reel import open_reels
+
+
+def views_of(stack: ExitStack, results: Path, sequences: list[str], camera: str, held_out: bool) -> list[View]:
+    """The named camera's views of some sequences, or all other cameras'; their files stay open as long as the stack."""
+    views = []
+    for sequence in sequences:
+        kinds = (f"buffers/{sequence}/capture", f"targets/{sequence}")
+        paths = [sorted((results / kind).glob("*.zarr.zip")) for kind in kinds]
+        buffers, targets = (stack.enter_context(open_reels(found))[sequence] for found in paths)
+        places = [place for name, place in camera_places(buffers).items() if (name == camera) == held_out]
+        views += sequence_views(buffers, targets, results / "tracks" / f"{sequence}.zarr.zip", places)
+    return views
+
+
+class SmallPictures(Pictures):
+    """Views made smaller, all kept: the middle pixel of every square of `factor` of the buffers, the mean colour."""
+
+    def __init__(self, views: list[View], factor: int):
+        super().__init__(views)
+        large = Pictures(views)
+        self.fit_in_memory = True
+        for index in range(len(views)):
+            self._cache[index] = tuple(_smaller(part, factor) for part in large[index])
+
+    def sides(self, index: int) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self[index][0].mask.shape[1:]
+
+
+def _smaller(part: Buffers | Target, factor: int) -> Buffers | Target:
+    middle = slice((factor - 1) // 2, None, factor)
+    small = {name: t[:, middle, middle].clone() if t.ndim > 2 else t for name, t in vars(part).items()}
+    if "rgb" in small:
+        height, width = small["rgb"].shape[1:3]
+        rgb = cv2.resize(part.rgb[0].numpy(), (width, height), interpolation=cv2.INTER_AREA)
+        small["rgb"] = torch.from_numpy(rgb)[None]
+    return type(part)(**small)
+
+
+def trained_avatar(settings: TrainSettings, pictures: Pictures) -> Avatar:
+    """An avatar after all steps of the settings, with its averaged weights, ready to render."""
+    torch.manual_seed(settings.seed)
+    codes, depth, x_can = pictures.statistics()
+    avatar = Avatar(settings.architecture, codes.shape[1])
+    avatar.describe_data(codes, depth, x_can)
+    trainer = Trainer(avatar, pictures, settings)
+    while trainer.step < trainer.total:
+        trainer.train_step()
+    with torch.no_grad():
+        for name, tensor in trained_tensors(avatar).items():
+            tensor.copy_(trainer.average[name])
+    return avatar.eval()
