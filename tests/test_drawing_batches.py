@@ -5,15 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from avatar_scene import TINY, write_scene
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pipeline.avatar.architecture import Architecture
-from pipeline.avatar.batch import Batches
 from pipeline.avatar.data import Pictures, sequence_views
+from pipeline.avatar.loop import Trainer
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.rarity import rarity
 from pipeline.avatar.recipe import Recipe
@@ -34,8 +33,8 @@ def drawn(pictures: Pictures, steps: int, **recipe) -> list[list[int]]:
     """Places of the pictures of some steps."""
     torch.manual_seed(0)
     recipe = Recipe(**{"texture_steps": 0, "batch": 3, "crop_height": 8, "crop_width": 8} | recipe)
-    batches = Batches(pictures, Avatar(Architecture(**TINY), code_size=2), recipe, Accelerator(cpu=True))
-    return [[index for part in batches.parts(step) for index in part.indices] for step in range(steps)]
+    trainer = Trainer(Avatar(Architecture(**TINY), code_size=2), pictures, recipe)
+    return [[index for part in trainer.batches.parts(step) for index in part.indices] for step in range(steps)]
 
 
 def test_without_a_share_every_epoch_is_all_pictures_once(pictures):
