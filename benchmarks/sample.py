@@ -145,7 +145,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--few", type=int, nargs="+", default=[1])
     parser.add_argument("--eta", type=float, default=0.0, help="share of fresh noise per step")
-    parser.add_argument("--frames", type=int, default=4, help="random pictures that are timed, after one")
+    parser.add_argument(
+        "--frames", type=int, default=4, help="random pictures after the first, which is timed only if alone"
+    )
     parser.add_argument("--decoder", help="draw with this AutoencoderTiny")
     parser.add_argument("--avatar", type=Path)
     parser.add_argument("--distilled", type=Path, nargs="+", default=[], help="few-step avatars of the same subject")

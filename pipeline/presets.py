@@ -66,6 +66,7 @@ PRESETS: dict[str, Values] = {
             "average_decay": 0.99,
         },
         "render": {"film_scale": 1},
+        "speed": {"film_scale": 1},
     },
 }
 

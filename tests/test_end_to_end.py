@@ -32,6 +32,7 @@ LAST_MOMENTS = {  # a log, which exists as soon as its job runs: about how many 
     "isolate/EXP-5-mouth/000000-000002.log": 0.8,
     "train.log": 10,
     "render/EXP-2-eyes/capture.log": 4,
+    "speed/EXP-2-eyes.log": 3,
     "evaluate.log": 4,
     "report.log": 2,
 }

@@ -15,7 +15,7 @@ CODING = {
     "x264-params": "mbtree=0",  # its look ahead reads stray memory: 12 codings of a 96x128 film gave 7 different files
 }
 
-WIDTH_OF_TITLES = 320  # pixels of picture at which titles have OpenCV's own size
+WIDTH_OF_TITLES = 250  # pixels of picture at which titles have OpenCV's own size
 
 
 def titled(pictures: np.ndarray, title: str) -> np.ndarray:

@@ -35,8 +35,9 @@ class Avatar(nn.Module):
         self.starts_from_texture = architecture.base == "texture"
         self.predicts_v = architecture.predicts == "v"
         self.is_regression = architecture.process == "regression"
-        # What training is made for; distillation changes it. A network that says the picture says it in one step.
-        self.sampling = Sampling(20, eta=1.0) if self.predicts_v else Sampling(1, eta=0.0)
+        # What training is made for; distillation changes it. Networks that say the picture say it in one step.
+        in_one = self.is_regression or not self.predicts_v
+        self.sampling = Sampling(1, eta=0.0) if in_one else Sampling(20, eta=1.0)
         self.latent_unit = RESIDUAL_UNIT if self.starts_from_texture else 1.0
         self.to_tokens = None
         if architecture.expression != "none":
