@@ -33,7 +33,7 @@ def pictures(tmp_path):
 def drawn(pictures: Pictures, steps: int, **recipe) -> list[list[int]]:
     """Places of the pictures of some steps."""
     torch.manual_seed(0)
-    recipe = Recipe(**{"texture_steps": 0, "batch": 3, "crop_height": 8, "crop_width": 8} | recipe)
+    recipe = Recipe(**{"texture_steps": 0, "batch": 3, "crop_height": 8, "crop_width": 8, "rare_share": 0} | recipe)
     batches = Batches(pictures, Avatar(Architecture(**TINY), code_size=2), recipe, Accelerator(cpu=True))
     return [[index for part in batches.parts(step) for index in part.indices] for step in range(steps)]
 
