@@ -38,6 +38,8 @@ VARIANTS: dict[str, Values] = {
     "regions": PLAIN | REGIONS,
     "rare": PLAIN | RARE,
     "regions_rare": PLAIN | REGIONS | RARE,
+    "little_rare": PLAIN | {"eye_weight": 2.0, "mouth_weight": 2.0} | RARE,
+    "mouth_rare": PLAIN | {"mouth_weight": 2.0} | RARE,
     "smooth_planes": PLAIN | {"plane_smoothness": 30.0},
     "mask_channel": PLAIN | {"architecture": {"mask_channel": True}},
     "no_average": PLAIN | {"average_decay": 0.0},
