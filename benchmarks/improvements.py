@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.short_training import SmallPictures, trained_avatar, views_of
+from benchmarks.short_training import PLAIN, SmallPictures, trained_avatar, views_of
 from pipeline.avatar.data import Pictures
 from pipeline.avatar.drawing import draw
 from pipeline.avatar.model import Avatar
@@ -31,20 +31,21 @@ from pipeline.settings.render import RenderSettings
 from pipeline.settings.train import TrainSettings
 
 HALF = 2
-NONE: Values = {"eye_weight": 1.0, "mouth_weight": 1.0, "rare_share": 0.0, "plane_smoothness": 0.0}
 REGIONS: Values = {"eye_weight": 8.0, "mouth_weight": 4.0}
 RARE: Values = {"rare_share": 0.5}
 VARIANTS: dict[str, Values] = {
-    "none": NONE,
-    "regions": NONE | REGIONS,
-    "rare": NONE | RARE,
-    "regions_rare": NONE | REGIONS | RARE,
-    "smooth_planes": NONE | {"plane_smoothness": 30.0},
-    "mask_channel": NONE | {"architecture": {"mask_channel": True}},
-    "no_average": NONE | {"average_decay": 0.0},
-    "snr_5": NONE | {"snr_limit": 5.0},
-    "snr_1e6": NONE | {"snr_limit": 1e6},
-    "no_expression": NONE | {"architecture": {"expression": "none"}},
+    "none": PLAIN,
+    "regions": PLAIN | REGIONS,
+    "rare": PLAIN | RARE,
+    "regions_rare": PLAIN | REGIONS | RARE,
+    "little_rare": PLAIN | {"eye_weight": 2.0, "mouth_weight": 2.0} | RARE,
+    "mouth_rare": PLAIN | {"mouth_weight": 2.0} | RARE,
+    "smooth_planes": PLAIN | {"plane_smoothness": 30.0},
+    "mask_channel": PLAIN | {"architecture": {"mask_channel": True}},
+    "no_average": PLAIN | {"average_decay": 0.0},
+    "snr_5": PLAIN | {"snr_limit": 5.0},
+    "snr_1e6": PLAIN | {"snr_limit": 1e6},
+    "no_expression": PLAIN | {"architecture": {"expression": "none"}},
     "demo": {},
 }
 PREFIX = {"psnr_head": "psnr", "ssim_head": "ssim", "flip_head": "flip"}

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.short_training import SmallPictures, trained_avatar, views_of
+from benchmarks.short_training import PLAIN, SmallPictures, trained_avatar, views_of
 from pipeline.avatar.data import Pictures
 from pipeline.avatar.drawing import draw
 from pipeline.metrics.image import psnr
@@ -46,7 +46,7 @@ def measure(predicts: str, training: Pictures, test: Pictures, steps: int, seed:
     height, width = training.sides(0)
     recipe = {"texture_steps": 60, "steps": steps, "warmup_steps": 20, "crop_height": height, "crop_width": width}
     recipe |= {"snr_limit": SNR_LIMIT[predicts], "seed": seed, "architecture": {"predicts": predicts, **SMALL}}
-    avatar = trained_avatar(TrainSettings.model_validate(recipe), training)
+    avatar = trained_avatar(TrainSettings.model_validate(PLAIN | recipe), training)
     figures = {}
     for count in (1, 20):
         films = zip(draw(avatar, test, count, eta=0.0, seed=0), (test[i][1] for i in range(len(test))), strict=True)

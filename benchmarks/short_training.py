@@ -14,6 +14,8 @@ from pipeline.avatar.model import Avatar
 from pipeline.settings.train import TrainSettings
 from pipeline.store.reel import open_reels
 
+PLAIN = {"eye_weight": 1.0, "mouth_weight": 1.0, "rare_share": 0.0, "plane_smoothness": 0.0}  # all count alike
+
 
 def views_of(stack: ExitStack, results: Path, sequences: list[str], camera: str, held_out: bool) -> list[View]:
     """The named camera's views of some sequences, or all other cameras'; their files stay open as long as the stack."""

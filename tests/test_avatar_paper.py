@@ -121,6 +121,7 @@ def test_one_word_selects_the_paper_and_what_stands_in_a_section_wins():
     assert (paper.train.batch, paper.train.architecture.plane_features) == (4, 8)
     assert (paper.train.steps, paper.train.learning_rate, paper.train.plane_learning_rate) == (100_000, 1e-4, 1e-2)
     assert (paper.train.limited, paper.train.gradient_limit) == ("controlnet", 1.0)
+    assert (paper.train.eye_weight, paper.train.mouth_weight, paper.train.rare_share) == (1.0, 1.0, 0.0)
     assert (paper.rig.width, paper.rig.height) == (512, 512)
     assert (paper.render.steps, paper.render.eta) == (None, None)  # as the avatar's file says
     assert (paper.distill.limited, paper.distill.batch, paper.distill.texture_steps) == ("controlnet", 8, 0)

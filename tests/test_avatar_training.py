@@ -26,6 +26,7 @@ from tests.latent_model import TINY as LATENT
 from tests.latent_model import write_latent_model
 
 SMALL = {"texture_steps": 2, "steps": 4, "batch": 4, "crop_height": 12, "crop_width": 12, "average_decay": 0.5}
+SMALL |= {"eye_weight": 1, "mouth_weight": 1, "rare_share": 0, "plane_smoothness": 0}
 OPTIONS = {"eye_weight": 5, "mouth_weight": 3, "rare_share": 0.5, "plane_smoothness": 10, "crop_share": 0.8}
 WHOLE = {"crop_height": 16, "crop_width": 16}
 ROUNDING = 1e-6

@@ -32,7 +32,7 @@ def pictures(tmp_path):
 def drawn(pictures: Pictures, steps: int, **recipe) -> list[list[int]]:
     """Places of the pictures of some steps."""
     torch.manual_seed(0)
-    recipe = Recipe(**{"texture_steps": 0, "batch": 3, "crop_height": 8, "crop_width": 8} | recipe)
+    recipe = Recipe(**{"texture_steps": 0, "batch": 3, "crop_height": 8, "crop_width": 8, "rare_share": 0} | recipe)
     trainer = Trainer(Avatar(Architecture(**TINY), code_size=2), pictures, recipe)
     return [[index for part in trainer.batches.parts(step) for index in part.indices] for step in range(steps)]
 

@@ -49,7 +49,7 @@ class LoopSettings(BaseModel):
     eye_weight: float = Field(1.0, ge=1, le=100, description="how many times pixels round the eyes count")
     mouth_weight: float = Field(1.0, ge=1, le=100, description="how many times pixels round the mouth count")
     rare_share: float = Field(
-        0.0,
+        0.5,
         ge=0,
         le=1,
         description="share of the pictures that are drawn by how rare their expressions are; the others come in epochs",
