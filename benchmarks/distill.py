@@ -26,15 +26,14 @@ import numpy as np
 import torch
 
 from benchmarks.prediction import SMALL, SmallPictures, read, sharpness
-from pipeline.avatar.architecture import Architecture
+from benchmarks.short_training import PLAIN, trained_avatar
 from pipeline.avatar.batch import Part
-from pipeline.avatar.checkpoint import load_avatar, read_avatar, write_avatar
+from pipeline.avatar.checkpoint import load_avatar, read_avatar, trained_tensors, write_avatar
 from pipeline.avatar.data import Pictures
 from pipeline.avatar.distillation import Distiller
 from pipeline.avatar.drawing import draw
 from pipeline.avatar.loop import Trainer
 from pipeline.avatar.model import Avatar
-from pipeline.avatar.recipe import Recipe
 from pipeline.avatar.schedule import (
     TRAINING_TIMESTEPS,
     Predict,
@@ -45,7 +44,9 @@ from pipeline.avatar.schedule import (
     walk,
 )
 from pipeline.metrics.image import flip_map, psnr
+from pipeline.presets import Values
 from pipeline.settings.distill import DistillSettings
+from pipeline.settings.train import TrainSettings
 
 MANY = 20
 PIXELS_PER_DEGREE = 67
@@ -124,23 +125,18 @@ def load(avatar: Avatar, tensors: dict[str, torch.Tensor]) -> Avatar:
     return avatar
 
 
-def whole(pictures: Pictures) -> dict[str, int]:
-    """Settings for crops that are whole pictures, eight a step."""
+def whole(pictures: Pictures) -> Values:
+    """Settings for crops that are whole pictures, eight a step, all alike."""
     height, width = pictures.sides(0)
-    return {"crop_height": height, "crop_width": width, "batch": 8, "warmup_steps": 20}
+    return PLAIN | {"crop_height": height, "crop_width": width, "batch": 8, "warmup_steps": 20}
 
 
 def train_teacher(path: Path, pictures: Pictures, steps: int) -> None:
     """Train and write the teacher."""
-    torch.manual_seed(0)
-    codes, depth, x_can = pictures.statistics()
-    avatar = Avatar(Architecture(predicts="v", **SMALL), codes.shape[1])
-    avatar.describe_data(codes, depth, x_can)
-    recipe = Recipe(**whole(pictures), texture_steps=60, steps=steps, terminal_share=0.0, snr_limit=1e6)
-    trainer = Trainer(avatar, pictures, recipe)
-    while trainer.step < trainer.total:
-        trainer.train_step()
-    write_avatar(path, avatar, trainer.average, trainer.step)
+    recipe = {"texture_steps": 60, "steps": steps, "terminal_share": 0.0, "snr_limit": 1e6}
+    recipe |= {"architecture": {"predicts": "v", **SMALL}}
+    avatar = trained_avatar(TrainSettings.model_validate(whole(pictures) | recipe), pictures)
+    write_avatar(path, avatar, trained_tensors(avatar), steps)
 
 
 def distilled(way: str, path: Path, pictures: Pictures, few: int, steps: int, rate: float) -> Avatar:

@@ -24,14 +24,14 @@ import torch
 from diffusers import AutoencoderTiny
 
 from benchmarks.random_model import CODE_SIZE, SIDES, SIZES, RandomPictures, paper_settings, random_model
+from benchmarks.short_training import views_of
 from pipeline.avatar.checkpoint import read_avatar
-from pipeline.avatar.data import Pictures, camera_places, sequence_views
+from pipeline.avatar.data import Pictures
 from pipeline.avatar.drawing import draw_timed
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.pretrained import load_tiny_decoder
 from pipeline.metrics.image import flip_map, psnr
 from pipeline.settings.evaluate import EvaluateSettings
-from pipeline.store.reel import open_reels
 
 
 class Stopwatch:
@@ -61,15 +61,6 @@ def now() -> float:
     return time.perf_counter()
 
 
-def film_of(results: Path, sequence: str, camera: str, stack: ExitStack) -> Pictures:
-    """The views of one camera's film under a results folder."""
-    kinds = [f"buffers/{sequence}/capture", f"targets/{sequence}"]
-    paths = [sorted((results / kind).glob("*.zarr.zip")) for kind in kinds]
-    buffers, targets = (stack.enter_context(open_reels(found))[sequence] for found in paths)
-    place = camera_places(buffers)[camera]
-    return Pictures(sequence_views(buffers, targets, results / "tracks" / f"{sequence}.zarr.zip", [place]))
-
-
 def quality(film: np.ndarray, pictures: Pictures) -> dict[str, float]:
     """psnr_head and flip_head, means over the film."""
     each = []
@@ -96,7 +87,7 @@ def measure(given: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
     """All figures."""
     if given.avatar:
         avatar = read_avatar(given.avatar)
-        pictures = film_of(given.results, given.sequence, given.camera, stack)
+        pictures = Pictures(views_of(stack, given.results, [given.sequence], given.camera, held_out=True))
     else:
         avatar = random_avatar(given.size, given.device)
         pictures = RandomPictures(given.frames + 1, SIDES[given.size], SIDES[given.size])
