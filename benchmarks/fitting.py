@@ -164,6 +164,14 @@ class Bench:
     held_out: str
     every: int
 
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "Bench":
+        """What the options of `parser` name."""
+        files = [sorted(options.results.glob(f"{name}/*/*.zarr.zip")) for name in ("clouds", "frames")]
+        rig, sequences = read_rig(options.results / "cameras.json"), by_sequence(*files)
+        named = options.capture, options.truth, options.held_out, options.every
+        return cls(load_prior(options.prior), rig, sequences, *named)
+
     def true_points(self, frame: Frame) -> Frame:
         """The frame with points of the true skin instead of its cloud."""
         head = truth_head(self.truth, frame.sequence, frame.step)
@@ -258,28 +266,27 @@ ROWS: dict[str, Callable[[Bench], dict[str, Any]]] = {
 }
 
 
+def parser(about: str) -> argparse.ArgumentParser:
+    """Options that say what is fitted and measured."""
+    result = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--prior", type=Path, default=Path("pipeline/head/weights/head_prior.safetensors"))
+    result.add_argument("--results", type=Path, default=Path("results/901"))
+    result.add_argument("--capture", type=Path, default=Path("data/demo/901"))
+    result.add_argument("--truth", type=Path, default=Path("../shared/captures/truth/901"))
+    result.add_argument("--held-out", default="EXP-2-eyes", help="sequence that the identity does not see")
+    result.add_argument("--every", type=int, default=1, help="measure every so many frames; all are fitted")
+    return result
+
+
 def main() -> None:
     """Fit every sequence of the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prior", type=Path, default=Path("pipeline/head/weights/head_prior.safetensors"))
-    parser.add_argument("--results", type=Path, default=Path("results/901"))
-    parser.add_argument("--capture", type=Path, default=Path("data/demo/901"))
-    parser.add_argument("--truth", type=Path, default=Path("../shared/captures/truth/901"))
-    parser.add_argument("--held-out", default="EXP-2-eyes", help="sequence that the identity does not see")
-    parser.add_argument("--every", type=int, default=1, help="measure every so many frames; all are fitted")
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="what to measure; all by default")
-    options = parser.parse_args()
-    compute_alike()
-    files = [sorted(options.results.glob(f"{name}/*/*.zarr.zip")) for name in ("clouds", "frames")]
-    bench = Bench(
-        load_prior(options.prior),
-        read_rig(options.results / "cameras.json"),
-        by_sequence(*files),
-        options.capture,
-        options.truth,
-        options.held_out,
-        options.every,
+    arguments = parser(__doc__)
+    arguments.add_argument(
+        "--rows", nargs="+", choices=ROWS, default=list(ROWS), help="what to measure; all by default"
     )
+    options = arguments.parse_args()
+    compute_alike()
+    bench = Bench.of(options)
     result: dict[str, Any] = {}
     for row in options.rows:
         figures = ROWS[row](bench) | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}

@@ -16,7 +16,6 @@ With `_landmarks` behind the variant where landmarks were used. Variants: `whole
 without what lies within 25 mm of a landmark of eyes or lips.
 """
 
-import argparse
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,12 +25,11 @@ import numpy as np
 import trimesh
 from scipy.spatial import cKDTree
 
-from benchmarks.fitting import Altered, Bench, level_set
+from benchmarks.fitting import Altered, Bench, level_set, parser
 from benchmarks.truth_error import measure, truth_face, truth_head, visible_samples
-from pipeline.capture.cameras import Rig, read_rig
-from pipeline.head.clouds import Frame, by_sequence
+from pipeline.capture.cameras import Rig
+from pipeline.head.clouds import Frame
 from pipeline.head.ict import LANDMARKS
-from pipeline.head.prior import load_prior
 from pipeline.head.workers import compute_alike
 from pipeline.metrics.surface import FACING
 from pipeline.settings.landmarks import LandmarksSettings
@@ -101,24 +99,15 @@ def fitted(bench: Bench, detector: Detector, changes: list[Callable[[Frame], Fra
 
 def main() -> None:
     """Measure the landmarks, then each variant with and without them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prior", type=Path, default=Path("pipeline/head/weights/head_prior.safetensors"))
-    parser.add_argument("--results", type=Path, default=Path("results/901"))
-    parser.add_argument("--capture", type=Path, default=Path("data/demo/901"))
-    parser.add_argument("--truth", type=Path, default=Path("../shared/captures/truth/901"))
-    parser.add_argument("--held-out", default="EXP-2-eyes", help="sequence that is tracked and measured")
-    parser.add_argument("--every", type=int, default=1, help="measure every so many frames; all are fitted")
-    parser.add_argument("--pixels", type=float, default=1.5, help="noise of the detector")
-    parser.add_argument("--bias", type=float, default=0, help="lasting error of each landmark, millimetres")
-    parser.add_argument("--variants", default="whole,holed", help="which clouds to fit to")
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--pixels", type=float, default=1.5, help="noise of the detector")
+    arguments.add_argument("--bias", type=float, default=0, help="lasting error of each landmark, millimetres")
+    arguments.add_argument("--variants", default="whole,holed", help="which clouds to fit to")
+    options = arguments.parse_args()
     compute_alike()
-    files = [sorted(options.results.glob(f"{name}/*/*.zarr.zip")) for name in ("clouds", "frames")]
-    rig, sequences = read_rig(options.results / "cameras.json"), by_sequence(*files)
-    prior = load_prior(options.prior)
-    bench = Bench(prior, rig, sequences, options.capture, options.truth, options.held_out, options.every)
-    detector = Detector(options.truth, rig, options.pixels, options.bias / 1e3)
-    frames = [clouds.frame(step) for clouds in sequences for step in range(len(clouds))]
+    bench = Bench.of(options)
+    detector = Detector(options.truth, bench.rig, options.pixels, options.bias / 1e3)
+    frames = [clouds.frame(step) for clouds in bench.sequences for step in range(len(clouds))]
     off = 1e3 * np.linalg.norm([detector.found(frame) - detector.true(frame) for frame in frames], axis=-1)
     result = {"landmark_mm": float(np.nanmedian(off)), "landmark_worst_mm": float(np.nanmax(off))}
     for variant in options.variants.split(","):

@@ -1,10 +1,14 @@
 """A tiny scene in the real file formats: a coloured ball that moves, seen by three cameras."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.avatar.data import Pictures, sequence_views
 from pipeline.store.chunk import Array, write_chunk
+from pipeline.store.reel import open_reels
 
 CAMERAS = ["left", "front", "right"]
 SIZE = 16
@@ -55,3 +59,10 @@ def write_scene(folder: Path, sequence: str = "SPIN", steps: int = 3, spans: int
     track = {"subject": "tiny", "sequence": sequence, "start": 0, "stop": steps}
     write_chunk(paths["tracks"][0], {"z_exp": Array(codes, ("time", "code"), "", "")}, track)
     return paths
+
+
+@contextmanager
+def open_pictures(scene: dict[str, list[Path]], cameras: Sequence[int] = (0, 1, 2)) -> Iterator[Pictures]:
+    """All views of some cameras of what `write_scene` wrote of SPIN."""
+    with open_reels(scene["buffers"]) as buffers, open_reels(scene["targets"]) as targets:
+        yield Pictures(sequence_views(buffers["SPIN"], targets["SPIN"], scene["tracks"][0], list(cameras)))

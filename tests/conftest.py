@@ -29,6 +29,17 @@ def ordinary_floats() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Small networks are faster without the others."""
+    import torch  # takes seconds, and most test files need none
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def tiny_capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A capture folder cut from the demo: five cameras, two sequences of three frames. Copy it before changing it."""

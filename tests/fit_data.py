@@ -8,11 +8,29 @@ from scipy.spatial.transform import Rotation
 
 from pipeline.capture.cameras import Camera, Rig
 from pipeline.head import pose
+from pipeline.head.config import PriorConfig
 from pipeline.head.prior import HeadPrior
 from pipeline.head.residuals import Heads
 
 WEIGHTS = Path(__file__).parents[1] / "pipeline" / "head" / "weights" / "head_prior.safetensors"
 SCALE = 4.0
+
+
+def random_prior(landmarks: int = 0) -> HeadPrior:
+    """A random prior in float64: no head, but every term of the derivatives."""
+    config = PriorConfig(
+        anchors=5, pairs=2, glob=4, loc=3, exp=6, neighbours=3, blend_std=3, global_distance=0.75, local_width=16,
+        local_layers=2, anchor_width=8, compressed=4, warp_width=16, warp_layers=3, activation="softplus",
+        identity_modes=5, expression_modes=4, box_min=(-0.6, -0.6, -0.6), box_max=(0.6, 0.6, 0.6), landmarks=landmarks,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    result = HeadPrior(config).double()
+    for basis in (result.identity.basis, result.expression.basis):
+        torch.nn.init.normal_(basis)
+    for place in result.landmarks.parameters() if landmarks else ():
+        torch.nn.init.normal_(place, std=0.5)
+    result.anchor_net.mean.uniform_(-0.4, 0.4)
+    return result.requires_grad_(False)
 
 
 def facing_pose() -> np.ndarray:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from avatar_scene import TINY, write_scene
+from avatar_scene import TINY, open_pictures, write_scene
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.avatar.architecture import Architecture
 from pipeline.avatar.condition import Buffers
-from pipeline.avatar.data import Pictures, sequence_views
 from pipeline.avatar.loop import Trainer
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.planes import FeaturePlanes, sphere
@@ -27,7 +26,6 @@ from pipeline.provenance import ROOT
 from pipeline.settings.ablations import AblationsSettings
 from pipeline.settings.train import TrainSettings
 from pipeline.stages import ablations
-from pipeline.store.reel import open_reels
 from tests.test_config import DEMO
 
 SHORT = {"texture_steps": 2, "steps": 3, "crop_height": 12, "crop_width": 12, "architecture": TINY}
@@ -51,8 +49,8 @@ def stirred(name: str) -> Avatar:
 @pytest.fixture
 def pictures(tmp_path):
     paths = write_scene(tmp_path)
-    with open_reels(paths["buffers"]) as buffers, open_reels(paths["targets"]) as targets:
-        yield Pictures(sequence_views(buffers["SPIN"], targets["SPIN"], paths["tracks"][0], [0, 1, 2]))
+    with open_pictures(paths) as opened:
+        yield opened
 
 
 def render(avatar: Avatar, buffers: Buffers, seed: int = 0, steps: int = 1) -> torch.Tensor:

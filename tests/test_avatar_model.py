@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from avatar_scene import CAMERAS, TINY, write_scene
+from avatar_scene import CAMERAS, TINY, open_pictures, write_scene
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,8 +38,8 @@ from pipeline.store.reel import open_reels
 @pytest.fixture
 def pictures(tmp_path):
     paths = write_scene(tmp_path)
-    with open_reels(paths["buffers"]) as buffers, open_reels(paths["targets"]) as targets:
-        yield Pictures(sequence_views(buffers["SPIN"], targets["SPIN"], paths["tracks"][0], [0, 1, 2]))
+    with open_pictures(paths) as opened:
+        yield opened
 
 
 def tiny_avatar(seed: int = 0) -> Avatar:

@@ -11,7 +11,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from avatar_scene import write_scene
+from avatar_scene import open_pictures, write_scene
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from pydantic import ValidationError
 from safetensors import safe_open
@@ -19,7 +19,6 @@ from safetensors import safe_open
 from pipeline.avatar.architecture import Architecture
 from pipeline.avatar.checkpoint import read_avatar, read_tensors, trained_tensors, write_avatar
 from pipeline.avatar.condition import Buffers
-from pipeline.avatar.data import Pictures, sequence_views
 from pipeline.avatar.loop import Trainer
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.pretrained import Pretrained, load_pretrained, load_tiny_decoder
@@ -31,7 +30,6 @@ from pipeline.presets import PRESETS, laid_over
 from pipeline.provenance import ROOT
 from pipeline.stages import train
 from pipeline.store.chunk import read_arrays
-from pipeline.store.reel import open_reels
 from tests.latent_model import STABLE_DIFFUSION_2_1, TINY, write_latent_model
 from tests.test_config import DEMO
 
@@ -71,8 +69,8 @@ def scene(tmp_path_factory) -> dict[str, list[Path]]:
 
 @pytest.fixture
 def pictures(scene):
-    with open_reels(scene["buffers"]) as buffers, open_reels(scene["targets"]) as targets:
-        yield Pictures(sequence_views(buffers["SPIN"], targets["SPIN"], scene["tracks"][0], [0, 1, 2]))
+    with open_pictures(scene) as opened:
+        yield opened
 
 
 def tiny_avatar(model: Path, **more) -> Avatar:

@@ -9,19 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from avatar_scene import TINY, write_scene
+from avatar_scene import TINY, open_pictures, write_scene
 
 from pipeline.avatar.architecture import Architecture
 from pipeline.avatar.batch import Batches
 from pipeline.avatar.checkpoint import read_tensors
-from pipeline.avatar.data import Pictures, sequence_views, to_unit
+from pipeline.avatar.data import Pictures, to_unit
 from pipeline.avatar.loop import FIGURES, Trainer
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.recipe import Recipe
 from pipeline.errors import PipelineError
 from pipeline.presets import PRESETS
 from pipeline.settings.train import TrainSettings
-from pipeline.store.reel import open_reels
 from tests.latent_model import TINY as LATENT
 from tests.latent_model import write_latent_model
 
@@ -39,8 +38,8 @@ def scene(tmp_path):
 
 @pytest.fixture
 def pictures(scene):
-    with open_reels(scene["buffers"]) as buffers, open_reels(scene["targets"]) as targets:
-        yield Pictures(sequence_views(buffers["SPIN"], targets["SPIN"], scene["tracks"][0], [0, 2]))
+    with open_pictures(scene, [0, 2]) as opened:
+        yield opened
 
 
 def trained(pictures: Pictures, **recipe) -> Trainer:

@@ -9,11 +9,11 @@ import av
 import numpy as np
 import pytest
 import torch
-from avatar_scene import TINY, write_scene
+from avatar_scene import TINY, open_pictures, write_scene
 
 from pipeline.avatar.architecture import Architecture
 from pipeline.avatar.checkpoint import read_avatar, read_tensors, trained_tensors, write_avatar, write_tensors
-from pipeline.avatar.data import Pictures, sequence_views, to_unit
+from pipeline.avatar.data import Pictures, to_unit
 from pipeline.avatar.distillation import Distiller
 from pipeline.avatar.drawing import draw_timed
 from pipeline.avatar.loop import Trainer
@@ -26,7 +26,6 @@ from pipeline.metrics.image import psnr
 from pipeline.settings.distill import DistillSettings
 from pipeline.stages import distill, render, speed
 from pipeline.store.chunk import Array, read_arrays, write_chunk
-from pipeline.store.reel import open_reels
 
 WHOLE = {"batch": 4, "crop_height": 16, "crop_width": 16}
 
@@ -38,15 +37,14 @@ def scene(tmp_path_factory) -> dict[str, list[Path]]:
 
 @pytest.fixture
 def pictures(scene):
-    with open_reels(scene["buffers"]) as buffers, open_reels(scene["targets"]) as targets:
-        yield Pictures(sequence_views(buffers["SPIN"], targets["SPIN"], scene["tracks"][0], [0, 1, 2]))
+    with open_pictures(scene) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory, scene) -> Path:
     """An avatar that says v, trained shortly at all timesteps alike, as the paper's is."""
-    with open_reels(scene["buffers"]) as buffers, open_reels(scene["targets"]) as targets:
-        pictures = Pictures(sequence_views(buffers["SPIN"], targets["SPIN"], scene["tracks"][0], [0, 1, 2]))
+    with open_pictures(scene) as pictures:
         torch.manual_seed(0)
         avatar = Avatar(Architecture(**TINY, predicts="v"), code_size=4)
         avatar.describe_data(*pictures.statistics())

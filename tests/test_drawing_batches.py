@@ -5,28 +5,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from avatar_scene import TINY, write_scene
+from avatar_scene import TINY, open_pictures, write_scene
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pipeline.avatar.architecture import Architecture
-from pipeline.avatar.data import Pictures, sequence_views
+from pipeline.avatar.data import Pictures
 from pipeline.avatar.loop import Trainer
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.rarity import rarity
 from pipeline.avatar.recipe import Recipe
-from pipeline.store.reel import open_reels
 
 CODES = np.array([[0, 0], [0, 1], [0, 3]], np.float32)  # the last step is the rare one: twice as far from the others
 
 
 @pytest.fixture
 def pictures(tmp_path):
-    paths = write_scene(tmp_path)
-    with open_reels(paths["buffers"]) as buffers, open_reels(paths["targets"]) as targets:
-        views = sequence_views(buffers["SPIN"], targets["SPIN"], paths["tracks"][0], [0, 1, 2])
-        yield Pictures([replace(view, z_exp=CODES[view.step]) for view in views])
+    with open_pictures(write_scene(tmp_path)) as opened:
+        yield Pictures([replace(view, z_exp=CODES[view.step]) for view in opened.views])
 
 
 def drawn(pictures: Pictures, steps: int, **recipe) -> list[list[int]]:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from fit_capture import head_mesh, silhouettes, write_landmarks, write_spans
-from fit_data import SCALE, WEIGHTS, cloud, facing_pose, posed_landmarks, rig_in_front
+from fit_data import SCALE, WEIGHTS, cloud, facing_pose, posed_landmarks, random_prior, rig_in_front
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -22,7 +21,6 @@ from pipeline.head import pose
 from pipeline.head.adam import adam
 from pipeline.head.alignment import first_head
 from pipeline.head.clouds import Clouds, Frame, by_sequence
-from pipeline.head.config import PriorConfig
 from pipeline.head.fit import Fitter, follow, millimetres, spread
 from pipeline.head.free_space import distance_outside, free_points
 from pipeline.head.identity import read_identity
@@ -31,16 +29,10 @@ from pipeline.head.residuals import Heads, Samples, draw, linearise
 from pipeline.head.solver import Free, Schedule, kernel, kernel_weight, levenberg, smooth_step, solve_step
 from pipeline.store.chunk import read_arrays, read_attributes
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 numbers = st.floats(-0.5, 0.5)
 motions = st.lists(numbers, min_size=6, max_size=6).map(np.array)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +42,7 @@ def prior() -> HeadPrior:
 
 @pytest.fixture(scope="module")
 def tiny() -> HeadPrior:
-    """A random prior in float64: no head, but every term of the derivatives."""
-    config = PriorConfig(
-        anchors=5, pairs=2, glob=4, loc=3, exp=6, neighbours=3, blend_std=3, global_distance=0.75, local_width=16,
-        local_layers=2, anchor_width=8, compressed=4, warp_width=16, warp_layers=3, activation="softplus",
-        identity_modes=5, expression_modes=4, box_min=(-0.6, -0.6, -0.6), box_max=(0.6, 0.6, 0.6),
-    )  # fmt: skip
-    torch.manual_seed(0)
-    result = HeadPrior(config).double()
-    for basis in (result.identity.basis, result.expression.basis):
-        torch.nn.init.normal_(basis)
-    result.anchor_net.mean.uniform_(-0.4, 0.4)
-    return result.requires_grad_(False)
+    return random_prior()
 
 
 @given(motions, motions)

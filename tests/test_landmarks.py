@@ -21,7 +21,6 @@ from pipeline.head import pose
 from pipeline.head.adam import adam
 from pipeline.head.alignment import first_head, pose_from_landmarks, pose_from_rig
 from pipeline.head.clouds import Clouds, Frame, by_sequence
-from pipeline.head.config import PriorConfig
 from pipeline.head.ict import load_face_model
 from pipeline.head.mark import marked
 from pipeline.head.prior import HeadPrior, load_prior, save_prior
@@ -29,19 +28,13 @@ from pipeline.head.residuals import Heads, Samples, canonical_landmarks, draw, l
 from pipeline.head.solver import Free, Point, Schedule, levenberg
 from pipeline.settings.prior import PriorModel
 from tests.fit_capture import write_spans
-from tests.fit_data import SCALE, WEIGHTS, cloud, facing_pose, posed_landmarks, rig_in_front
+from tests.fit_data import SCALE, WEIGHTS, cloud, facing_pose, posed_landmarks, random_prior, rig_in_front
 from tests.tiny_face import write_tiny_face
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SCHEDULE = Schedule(widest=15, narrowest=2, steps=10, worth=400)
 EYES_AND_LIPS = slice(36 - FIXED.start, None)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +44,7 @@ def prior() -> HeadPrior:
 
 @pytest.fixture(scope="module")
 def tiny() -> HeadPrior:
-    """A random prior in float64 with three landmarks."""
-    config = PriorConfig(
-        anchors=5, pairs=2, glob=4, loc=3, exp=6, neighbours=3, blend_std=3, global_distance=0.75, local_width=16,
-        local_layers=2, anchor_width=8, compressed=4, warp_width=16, warp_layers=3, activation="softplus",
-        identity_modes=5, expression_modes=4, box_min=(-0.6, -0.6, -0.6), box_max=(0.6, 0.6, 0.6), landmarks=3,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    result = HeadPrior(config).double()
-    for basis in (result.identity.basis, result.expression.basis, result.landmarks.basis, result.landmarks.mean):
-        torch.nn.init.normal_(basis, std=0.5)
-    result.anchor_net.mean.uniform_(-0.4, 0.4)
-    return result.requires_grad_(False)
+    return random_prior(landmarks=3)
 
 
 def test_the_shipped_prior_knows_where_landmarks_lie(prior):
