@@ -47,9 +47,9 @@ class LoopSettings(BaseModel):
         0.0, ge=0, le=1e5, description="weight of the mean squared difference of neighbouring texels of the planes"
     )
     eye_weight: float = Field(1.0, ge=1, le=100, description="how many times pixels round the eyes count")
-    mouth_weight: float = Field(2.0, ge=1, le=100, description="how many times pixels round the mouth count")
+    mouth_weight: float = Field(1.0, ge=1, le=100, description="how many times pixels round the mouth count")
     rare_share: float = Field(
-        0.5,
+        0.0,
         ge=0,
         le=1,
         description="share of the pictures that are drawn by how rare their expressions are; the others come in epochs",
