@@ -12,7 +12,8 @@ RUN = ("--config", "span=3", "--max-threads", "1")
 ON_THIS_NODE = (  # no accounting, no GPU, jobs of seconds; a cluster needs none of these
     *("--workflow-profile", "profiles/slurm", "--jobs", "4", "--latency-wait", "5", "--retries", "0"),
     *("--slurm-no-account", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"),
-    *("--set-resources", "train:gpu=0", "render_capture:gpu=0", "render_orbit:gpu=0", "speed:gpu=0", "train:mem_mb=2000"),
+    *("--set-resources", "train:mem_mb=2000"),
+    *(f"{rule}:gpu=0" for rule in ("train", "render_capture", "render_orbit", "speed")),
 )
 
 
