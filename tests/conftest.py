@@ -65,3 +65,20 @@ def tiny_capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_capture(tiny_capture: Path, tmp_path: Path) -> Path:
     """A copy of the tiny capture that the test may damage."""
     return Path(shutil.copytree(tiny_capture, tmp_path / "901"))
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    """Files of a tiny scene for avatars. Torch is imported here alone: most test files need none."""
+    from avatar_scene import write_scene
+
+    return write_scene(tmp_path_factory.mktemp("scene"))
+
+
+@pytest.fixture
+def pictures(scene: dict[str, list[Path]]):
+    """All views of the tiny scene."""
+    from avatar_scene import open_pictures
+
+    with open_pictures(scene) as opened:
+        yield opened

@@ -11,7 +11,6 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from avatar_scene import open_pictures, write_scene
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from pydantic import ValidationError
 from safetensors import safe_open
@@ -60,17 +59,6 @@ def expected_expression_size(kind: str) -> int:
 def model(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     return write_latent_model(tmp_path_factory.mktemp("hub") / "tiny", TINY)
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory) -> dict[str, list[Path]]:
-    return write_scene(tmp_path_factory.mktemp("scene"))
-
-
-@pytest.fixture
-def pictures(scene):
-    with open_pictures(scene) as opened:
-        yield opened
 
 
 def tiny_avatar(model: Path, **more) -> Avatar:
