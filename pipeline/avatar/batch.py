@@ -120,7 +120,7 @@ class Batches:
         if share < 1:
             share += (1 - share) * float(torch.rand((), generator=generator))
         cut = [max(round(share * side), 1) for side in (height, width)]
-        grid = factor if recipe.keep_latents else 1
+        grid = factor if self.latents_can_be_kept else 1
         top, left = (
             grid * int(torch.randint((side - part) // grid + 1, (), generator=generator))
             for side, part in zip(whole, cut, strict=True)
