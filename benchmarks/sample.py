@@ -9,7 +9,8 @@ the few steps lose: psnr_head_loss in dB, flip_head_ratio. Distilled avatars dra
 avatar without them in each of `--few`. fps_few, speedup, psnr_head_loss and flip_head_ratio are those of the fewest
 steps; `few` has them all. Frames are drawn one by one, as the render stage does; the first is left out of the time.
 share_controlnet, share_unet and share_decoder are of the time of the many steps. `--decoder` draws with a small decoder
-in the autoencoder's place (a folder or hub id; `random` is TAESD's size with random weights).
+in the autoencoder's place (a folder or hub id; `random` is TAESD's size with random weights). `--compile` has
+torch.compile make the networks in one of its modes, and leaves the shares out.
 """
 
 import argparse
@@ -95,18 +96,23 @@ def measure(given: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
         tiny = AutoencoderTiny() if given.decoder == "random" else load_tiny_decoder(given.decoder)
         avatar.autoencoder.decode_with(tiny, given.decoder)
     avatar.to(given.device).eval().requires_grad_(False)
+    avatar.compile_networks(given.compile)
     few = {steps: avatar for steps in given.few}
     if given.distilled:
         made = [read_avatar(path).to(given.device) for path in given.distilled]
         few = {other.sampling.steps: other for other in made}
+        for other in made:
+            other.compile_networks(given.compile)
     rows = {}
     for steps, drawn in sorted(few.items()):
         film, per_second = draw_timed(drawn, pictures, steps, given.eta, seed=0)
         rows[steps] = {"fps": per_second} | (quality(film, pictures) if given.avatar else {})
     watch = Stopwatch()
-    parts = (avatar.controlnet, "guide"), (avatar.unet, "forward"), (avatar.autoencoder, "decode")
-    for name, (owner, function) in zip(("controlnet", "unet", "decoder"), parts, strict=True):
-        watch.time(owner, function, name)
+    parts = {"controlnet": (avatar.controlnet, "guide"), "unet": (avatar.unet, "forward")}
+    parts["decoder"] = (avatar.autoencoder, "decode")
+    if given.compile == "none":
+        for name, (owner, function) in parts.items():
+            watch.time(owner, function, name)
     started = now()
     film, per_second = draw_timed(avatar, pictures, given.steps, given.eta, seed=0)
     spent = now() - started
@@ -140,6 +146,7 @@ def main() -> None:
         "--frames", type=int, default=4, help="random pictures after the first, which is timed only if alone"
     )
     parser.add_argument("--decoder", help="draw with this AutoencoderTiny")
+    parser.add_argument("--compile", choices=("none", "default", "reduce-overhead"), default="none")
     parser.add_argument("--avatar", type=Path)
     parser.add_argument("--distilled", type=Path, nargs="+", default=[], help="few-step avatars of the same subject")
     parser.add_argument("--results", type=Path, help="folder of the avatar's subject")

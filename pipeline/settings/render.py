@@ -22,6 +22,11 @@ class RenderSettings(BaseModel):
         description="hub id or folder of an AutoencoderTiny that decodes in place of the pretrained model's own "
         "autoencoder (madebyollin/taesd goes with Stable Diffusion 2.1)",
     )
+    compile: Literal["none", "default", "reduce-overhead"] = Field(
+        "none",
+        description="torch.compile's mode for the networks, which takes minutes before the first picture and a C++ "
+        "compiler; reduce-overhead uses CUDA graphs on a GPU",
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the noise that all pictures share")
     frames_per_second: int = Field(24, ge=1, le=240, description="of the film")
     film_seconds: float = Field(3.0, ge=0, le=600, description="a shorter sequence is repeated up to this length")

@@ -51,6 +51,7 @@ def main() -> None:
     if settings.decoder:
         avatar.autoencoder.decode_with(load_tiny_decoder(settings.decoder), settings.decoder)
     avatar.to("cuda" if torch.cuda.is_available() else "cpu")
+    avatar.compile_networks(settings.compile)
     with open_reels(given.buffers) as buffer_reels, open_reels(given.targets) as target_reels:
         buffers = single(buffer_reels)
         targets = single(target_reels) if given.targets else None
