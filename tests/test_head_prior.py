@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import igl
 import numpy as np
 import pytest
 import torch
@@ -263,9 +264,23 @@ def face_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_surface_is_closed_where_a_scan_sees_it(face_file: Path) -> None:
     model = load_face_model(face_file)
-    eyes = {i for edge in rim_edges(np.concatenate([model.skin, model.collar, model.lips])) for i in edge}
-    assert len(eyes) == 16  # the two eye holes, closed by the eyeballs
-    assert {i for edge in rim_edges(np.concatenate([model.skin, model.collar, model.pocket])) for i in edge} == eyes
+    for mouth in (model.lips, model.pocket):
+        assert len(rim_edges(np.concatenate([model.skin, model.collar, model.lids, mouth]))) == 0
+
+
+def test_what_lies_under_the_lids_is_no_surface(face_file: Path) -> None:
+    model = load_face_model(face_file)
+    sampler, rest = HeadSampler(model), np.zeros(len(model.expression_names))
+    neutral = sampler.vertices(np.zeros(len(model.identity_modes) + 12), rest)
+    on_eyeballs = neutral[model.eyeballs].mean(1)
+    with_lids, triangles = model.with_collar(neutral), np.ascontiguousarray(sampler.open_mouth, np.int64)
+    depth = np.sqrt(igl.point_mesh_squared_distance(on_eyeballs, with_lids, triangles)[0])
+    covered = igl.fast_winding_number(with_lids, triangles, on_eyeballs) > 0.5
+    found = sampler.signed_distance(neutral, neutral, on_eyeballs)
+    assert covered.sum() > 20
+    assert (~covered).sum() > 20
+    assert (found[covered] <= 1e-6 - depth[covered]).all()
+    assert np.allclose(found[~covered], 0, atol=1e-6)
 
 
 def test_an_open_mouth_is_hollow_and_a_closed_one_is_not(face_file: Path) -> None:
@@ -308,6 +323,10 @@ def test_anchors_are_mirrored_pairs(face_file: Path) -> None:
     assert np.allclose(places[:8:2] * [-1, 1, 1], places[1:8:2], atol=1e-3)
     assert np.allclose(places[8:, 0], 0, atol=1e-3)
     assert len(np.unique(places, axis=0)) == 11
+    left = model.neutral[np.unique(model.skin)]
+    left = left[left[:, 0] > 1]
+    for place, fine in zip(places[:4:2], (model.ear_middle, model.eye_middle), strict=True):
+        assert np.linalg.norm(place - fine) <= np.linalg.norm(left - fine, axis=1).min() + 1e-6
 
 
 def test_a_wrong_face_model_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Random heads for training: identities, hair and expressions drawn from their training distribution."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from scipy.spatial import cKDTree
 
 from pipeline.head.ict import FaceModel, Hair
 
@@ -69,7 +72,8 @@ def head_vertices(model: FaceModel, hair: Hair, w: np.ndarray, expression: np.nd
 def choose_anchors(model: FaceModel, pairs: int, mid: int) -> np.ndarray:
     """Vertices (2 * pairs + mid,) for anchors: left and right of each pair in turn, then those on the middle line.
 
-    Farthest-point choice in which distances on the face count 2.5 times.
+    The first pairs are on the ears and the eyes, whose surfaces are the finest; the others are a farthest-point choice
+    in which distances on the face count 2.5 times.
     """
     used = np.unique(model.skin)
     x = model.neutral[used]
@@ -79,18 +83,22 @@ def choose_anchors(model: FaceModel, pairs: int, mid: int) -> np.ndarray:
     width = np.abs(x[:, 0]).max()
     middle = np.flatnonzero((np.abs(x[:, 0]) < 0.01 * width) & above_cut)
     left = np.flatnonzero((x[:, 0] > 0.07 * width) & above_cut)
-    on_line = _farthest(x[middle], density[middle], mid, np.full(len(middle), np.inf))
+    on_line = _farthest(x[middle], density[middle], mid, [x[middle, 2].argmax()], np.full(len(middle), np.inf))
+    fine = cKDTree(x[left]).query([model.ear_middle, model.eye_middle])[1][:pairs]
     to_line = np.linalg.norm(x[left][:, None] - x[middle[on_line]], axis=-1).min(1)
-    on_left = _farthest(x[left], density[left], pairs, np.minimum(to_line, 2 * x[left, 0]))
+    on_left = _farthest(x[left], density[left], pairs, fine, np.minimum(to_line, 2 * x[left, 0]))
     left_vertices = used[left[on_left]]
     both = np.stack([left_vertices, model.mirror[left_vertices]], 1).ravel()
     return np.concatenate([both, used[middle[on_line]]])
 
 
-def _farthest(points: np.ndarray, density: np.ndarray, count: int, distance: np.ndarray) -> np.ndarray:
-    """Indices (count,) of points (N, 3), each the farthest from those before it; distances (N,) are the first ones."""
-    chosen = []
-    for _ in range(count):
-        chosen.append(int((distance * density).argmax()) if np.isfinite(distance).all() else int(points[:, 2].argmax()))
+def _farthest(
+    points: np.ndarray, density: np.ndarray, count: int, first: Sequence[int], distance: np.ndarray
+) -> np.ndarray:
+    """Indices (count,) of points (N, 3): the first ones, then each the farthest from those before it and from what
+    else there is, at distances (N,)."""
+    chosen: list[int] = []
+    for i in range(count):
+        chosen.append(int(first[i] if i < len(first) else (distance * density).argmax()))
         distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
     return np.array(chosen, int)

@@ -16,7 +16,7 @@ from pipeline.errors import DataError
 
 HEAD_PER_CM = 0.04  # a head unit is 25 cm
 ORIGIN_CM = np.array([0.0, -0.5, 3.5])  # puts the tip of the nose at z 0.38 and the top of a bald head at y 0.6
-EAR_CM = 4.6  # an ear lies within this of its middle
+EAR_CM, ROUND_EAR_CM = 3.0, 4.6  # an ear, and the skin round it, lie within these of its middle
 NECK_BOTTOM_CM = -30.0  # the open neck is drawn down to here and closed, well below every box
 # Published with the model: the vertices of Multi-PIE's 68 points, here from the brows on, whose order is iBUG's.
 LANDMARKS = (
@@ -61,8 +61,8 @@ class FaceModel:
     """The linear model and the parts of its surface that a scan sees. Vertex indices are the source's.
 
     skin: triangles of face, back of the head and neck, open at mouth, eyes and below the neck, where `collar` closes
-    it with extra vertices; pocket: the inside of the mouth; lips: triangles that close the mouth over its opening;
-    eyes: the front halves of the eyeballs. A file of another topology names its own `landmarks`.
+    it with extra vertices; pocket: the inside of the mouth; lips and lids: triangles that close mouth and eyes over
+    their openings; eyeballs: whole and closed. A file of another topology names its own `landmarks`.
     """
 
     neutral: np.ndarray  # (V, 3) cm
@@ -74,7 +74,8 @@ class FaceModel:
     pocket: np.ndarray
     lips: np.ndarray
     lip_pairs: np.ndarray  # (n, 2) upper and lower vertices across the opening
-    eyes: np.ndarray
+    lids: np.ndarray
+    eyeballs: np.ndarray
     neck_loop: np.ndarray  # rim of the skin below the neck
     mirror: np.ndarray  # (V,) the vertex at the mirrored place, over skin vertices; others are 0
     landmarks: np.ndarray  # (L,) the vertices of the landmarks that detectors find
@@ -96,6 +97,29 @@ class FaceModel:
         moves = np.tensordot(identity.astype(np.float32), self.identity_modes, 1)
         moves += np.tensordot(expression[used].astype(np.float32), self.expression_modes[used], 1)
         return self.neutral + moves
+
+    @property
+    def eyes(self) -> np.ndarray:
+        """The triangles of the eyeballs' front halves, with what lies under the lids."""
+        deep = self.neutral[np.unique(self.eyeballs), 2].mean()
+        return self.eyeballs[self.neutral[self.eyeballs, 2].mean(1) > deep]
+
+    @property
+    def eye_middle(self) -> np.ndarray:
+        """Middle (3,) cm of the front of the left eyeball of the neutral head."""
+        eyes = self.neutral[np.unique(self.eyes)]
+        return eyes[eyes[:, 0] > 0].mean(0)
+
+    @property
+    def ear_middle(self) -> np.ndarray:
+        """Middle (3,) cm of what stands off the left side of the neutral face: the ear's rim."""
+        x = self.neutral[np.unique(self.face)]
+        above_neck = x[:, 1] > np.quantile(self.neutral[np.unique(self.skin), 1], 0.25)
+        return x[above_neck & (x[:, 0] > 0.93 * x[:, 0].max())].mean(0)
+
+    def from_ear(self, points: np.ndarray) -> np.ndarray:
+        """Distances (P,) cm of points (P, 3) cm to the middle of the nearer ear of the neutral head."""
+        return np.linalg.norm(np.where(points[:, :1] < 0, [-1, 1, 1], 1) * points - self.ear_middle, axis=1)
 
     def with_collar(self, vertices: np.ndarray) -> np.ndarray:
         """vertices (V, 3) cm followed by the collar's lower ring and its middle."""
@@ -129,7 +153,8 @@ def load_face_model(path: Path) -> FaceModel:
     skin = np.concatenate([face, back])
     loops = rim_loops(skin)
     lips, pairs = _zip_loop(_shared_loop(loops, pocket), neutral)
-    eyes = np.concatenate([_front_half(part(name), neutral) for name in ("M_ScleraLeft", "M_ScleraRight")])
+    eyeballs = [part(name) for name in ("M_ScleraLeft", "M_ScleraRight")]
+    lids = [_zip_loop(_nearest_loop(loops, ball, neutral), neutral)[0] for ball in eyeballs]
     return FaceModel(
         neutral=neutral,
         identity_modes=data["identity_modes"].astype(np.float32),
@@ -140,7 +165,8 @@ def load_face_model(path: Path) -> FaceModel:
         pocket=pocket,
         lips=lips,
         lip_pairs=pairs,
-        eyes=eyes,
+        lids=np.concatenate(lids),
+        eyeballs=np.concatenate(eyeballs),
         neck_loop=min(loops, key=lambda loop: neutral[loop, 1].mean()),
         mirror=_mirrored(neutral, np.unique(skin)),
         landmarks=data["landmarks"] if "landmarks" in data else np.array(LANDMARKS),
@@ -158,6 +184,12 @@ def _patches(triangles: np.ndarray, count: int) -> list[np.ndarray]:
 def _shared_loop(loops: list[np.ndarray], patch: np.ndarray) -> np.ndarray:
     """The loop that lies on the patch."""
     return next(loop for loop in loops if np.isin(loop, patch).all())
+
+
+def _nearest_loop(loops: list[np.ndarray], patch: np.ndarray, neutral: np.ndarray) -> np.ndarray:
+    """The loop whose middle is the nearest to the patch's middle."""
+    middle = neutral[np.unique(patch)].mean(0)
+    return min(loops, key=lambda loop: np.linalg.norm(neutral[loop].mean(0) - middle))
 
 
 def _cut_where_lips_touch(face: np.ndarray, pocket: np.ndarray, neutral: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -192,12 +224,6 @@ def _zip_loop(loop: np.ndarray, neutral: np.ndarray) -> tuple[np.ndarray, np.nda
         i, j = (i + 1, j) if along_one else (i, j + 1)
     triangles = np.array(triangles)
     return triangles[[len(set(t)) == 3 for t in triangles.tolist()]], np.array(pairs)
-
-
-def _front_half(triangles: np.ndarray, neutral: np.ndarray) -> np.ndarray:
-    """The triangles in front of the middle of their vertices."""
-    middle = neutral[np.unique(triangles), 2].mean()
-    return triangles[neutral[triangles, 2].mean(1) > middle]
 
 
 def _mirrored(neutral: np.ndarray, used: np.ndarray) -> np.ndarray:
@@ -257,14 +283,7 @@ class Hair:
 def _without_ears(model: FaceModel, used: np.ndarray) -> np.ndarray:
     """Skin vertices (len(used), 3) cm of the neutral head with a smooth patch (thin plate) in place of the ears."""
     x = model.neutral[used]
-    above_neck = x[:, 1] > np.quantile(x[:, 1], 0.25)
-    ear = (
-        np.isin(used, model.face)
-        & above_neck
-        & (np.abs(x[:, 0]) > 0.93 * np.abs(x[np.isin(used, model.face), 0]).max())
-    )
-    middle = np.abs(x[ear]).mean(0) * [1, 0, 0] + x[ear].mean(0) * [0, 1, 1]
-    free = np.linalg.norm(x * [0, 1, 1] + np.abs(x) * [1, 0, 0] - middle, axis=1) < EAR_CM
+    free = model.from_ear(x) < ROUND_EAR_CM
     local = np.zeros(len(model.neutral), np.int64)
     local[used] = np.arange(len(used))
     ends = local[model.skin[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)]

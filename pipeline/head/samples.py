@@ -6,7 +6,7 @@ import igl
 import numpy as np
 
 from pipeline.head.heads import head_vertices
-from pipeline.head.ict import HEAD_PER_CM, FaceModel, Hair, head_from_ict
+from pipeline.head.ict import EAR_CM, HEAD_PER_CM, FaceModel, Hair, head_from_ict
 
 DEEPEST_CM = 1.6  # how far a scanner looks into an open mouth
 CLOSED_CM = 0.15  # lips that have moved apart by less than this are closed
@@ -33,24 +33,25 @@ class HeadSampler:
 
     def __init__(self, model: FaceModel) -> None:
         self.model, self.hair = model, Hair(model)
-        self.open_mouth = np.concatenate([model.skin, model.collar, model.pocket, model.eyes])
-        self.shut_mouth = np.concatenate([model.skin, model.collar, model.lips, model.eyes])
+        self.open_mouth = np.concatenate([model.skin, model.collar, model.pocket, model.lids])
+        self.shut_mouth = np.concatenate([model.skin, model.collar, model.lips, model.lids])
         self.surface = np.concatenate([model.skin, model.eyes, model.pocket])
         skin = len(model.skin)
         self.follows = np.arange(len(self.surface)) < skin
         self.density = self._density()
 
     def _density(self) -> np.ndarray:
-        """How densely each triangle of `surface` is sampled: the face 4, round the eyes and the mouth 10, else 1."""
+        """How densely each triangle of `surface` is sampled: face 4, ears 8, round mouth 15, round eyes 20, else 1."""
         model = self.model
         middle = model.neutral[self.surface].mean(1)
         density = np.where(np.isin(self.surface, np.unique(model.face)).all(1) & (middle[:, 2] > 3.0), 4.0, 1.0)
-        for part in (model.lips, model.eyes):
+        density[model.from_ear(middle) < EAR_CM] = 8.0
+        for part, value in ((model.lips, 15.0), (model.eyes, 20.0)):
             for sign in (-1, 1):
                 corner = model.neutral[np.unique(part)]
                 corner = corner[corner[:, 0] * sign >= 0]
                 low, high = corner.min(0) - 0.8, corner.max(0) + 0.8
-                density[((middle > low) & (middle < high)).all(1)] = 10.0
+                density[((middle > low) & (middle < high)).all(1)] = value
         return density
 
     def vertices(self, w: np.ndarray, expression: np.ndarray) -> np.ndarray:
@@ -63,17 +64,22 @@ class HeadSampler:
         vertices and neutral (V, 3) cm are the head and the same head at rest.
 
         An open mouth is a hollow behind the lips, at most DEEPEST_CM deep and less the less it is open; closed lips
-        have nothing behind them: the union of the head with its mouth and of the shut head shrunk by that depth.
+        have nothing behind them: the union of the head with its mouth and of the shut head shrunk by that depth. The
+        eyes are the union of the head with shut lids and the eyeballs: what the lids cover is no surface.
         """
         model = self.model
         opened = (self._lip_gaps(vertices) - self._lip_gaps(neutral)).max()
         depth = np.clip(0.8 * (opened - CLOSED_CM), 0, DEEPEST_CM)
         vertices = model.with_collar(vertices)
         out = _signed(vertices, self.open_mouth, points)
-        box = vertices[np.unique(model.pocket)]
-        near = ((points > box.min(0) - 0.5) & (points < box.max(0) + 0.5)).all(1)
-        if near.any():
-            out[near] = np.minimum(out[near], _signed(vertices, self.shut_mouth, points[near]) + depth)
+        for part, solid, shrunk in (
+            (model.pocket, self.shut_mouth, depth),
+            (model.eyeballs, model.eyeballs, 0.0),
+        ):
+            box = vertices[np.unique(part)]
+            near = ((points > box.min(0) - 0.5) & (points < box.max(0) + 0.5)).all(1)
+            if near.any():
+                out[near] = np.minimum(out[near], _signed(vertices, solid, points[near]) + shrunk)
         return out
 
     def _lip_gaps(self, vertices: np.ndarray) -> np.ndarray:

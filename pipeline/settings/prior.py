@@ -12,7 +12,7 @@ class PriorModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pairs: int = Field(default=18, ge=0, le=64, description="mirrored pairs of anchors")
+    pairs: int = Field(default=20, ge=0, le=64, description="mirrored pairs of anchors")
     mid: int = Field(default=10, ge=2, le=32, description="anchors on the middle line")
     glob: int = Field(default=64, ge=1, le=256, description="width of the global part of z_id")
     loc: int = Field(default=16, ge=1, le=64, description="width of each member's part of z_id")
@@ -49,8 +49,8 @@ class PriorSettings(BaseModel):
 
     model: PriorModel = Field(default_factory=PriorModel, description="sizes of the networks")
     heads: int = Field(default=3000, ge=2, le=1_000_000, description="random heads to train on")
-    points: int = Field(default=2400, ge=16, le=100_000, description="samples of each head")
-    steps: int = Field(default=18_000, ge=1, le=10_000_000, description="optimisation steps")
+    points: int = Field(default=3200, ge=16, le=100_000, description="samples of each head")
+    steps: int = Field(default=30_000, ge=1, le=10_000_000, description="optimisation steps")
     batch_heads: int = Field(default=32, ge=1, le=4096, description="heads in a step")
     batch_points: int = Field(default=128, ge=1, le=100_000, description="points of each of them in a step")
     learning_rate: float = Field(default=2e-3, gt=0, le=1, description="Adam's rate at the start; it falls as a cosine")
