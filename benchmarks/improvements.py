@@ -4,7 +4,7 @@
 
 Trains the demo's avatar on a subject's results at half their size, for fewer steps than the demo, once per variant, and
 draws the held-out camera's films: of the held-out sequence (both) and of the others (camera). psnr, ssim and flip count
-the head's pixels, eyes and mouth are PSNR in dB of the pixels of these regions (pipeline/avatar/regions.py), blink is
+the head's pixels, eyes and mouth are PSNR in dB of the pixels of these regions (pipeline/head/regions.py), blink is
 `eyes` of one picture, `--blink`, at which the eyes are shut in training too. "none" has all options off, the other
 variants one or two on, and "demo" is the demo's preset.
 """
@@ -23,7 +23,7 @@ from benchmarks.short_training import PLAIN, SmallPictures, trained_avatar, view
 from pipeline.avatar.data import Pictures
 from pipeline.avatar.drawing import draw
 from pipeline.avatar.model import Avatar
-from pipeline.avatar.regions import ELLIPSES, region
+from pipeline.head.regions import ELLIPSES, region
 from pipeline.metrics.image import figures, psnr
 from pipeline.presets import Values, laid_over
 from pipeline.settings.evaluate import EvaluateSettings

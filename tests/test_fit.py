@@ -273,7 +273,7 @@ def test_spread_covers_all_rows_nearly_as_well_as_the_best_choice(seed, count):
 def test_a_head_that_is_lost_is_sought_anew(prior):
     jump = pose.moved(facing_pose(), np.array([0, 0.6, 0, 0.25, 0, 0]))
     mean, neutral = np.zeros(prior.config.identity_modes), np.zeros(prior.config.expression_modes)
-    fitter = Fitter(prior, rig_in_front(np.eye(4)), Schedule(8, 2.5, 4, 500), 300, 0, 2.5, 0)
+    fitter = Fitter(prior, rig_in_front(np.eye(4)), Schedule(8, 2.5, 4, 500), 300, 1, 0, 2.5, 0)
     points, normals = cloud(prior, mean, neutral, jump, 1000, 0, 0.3)
     frame = Frame("jump", 1, points, normals, np.full((9, 384, 256), 255, np.uint8))
     (tracked,) = follow(fitter, mean, [frame], Heads(mean, neutral[None], facing_pose()[None]))

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.avatar.regions import ELLIPSES, FRONT, region, region_weights
+from pipeline.head.regions import ELLIPSES, FRONT, region, region_weights
 from pipeline.head.prior import load_prior
 
 PRIOR = Path(__file__).parents[1] / "pipeline" / "head" / "weights" / "head_prior.safetensors"

@@ -13,7 +13,7 @@ from pipeline.avatar.enlarge import enlarge
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.rarity import rarity
 from pipeline.avatar.recipe import LoopSettings
-from pipeline.avatar.regions import region_weights
+from pipeline.head.regions import region_weights
 
 DrawTimesteps = Callable[[int, torch.Generator], torch.Tensor]  # how many; (count,) int64
 

@@ -24,13 +24,15 @@ CANDIDATES = 3  # times as many frames are tracked as become key frames
 
 @dataclass(frozen=True)
 class Fitter:
-    """What does not change from frame to frame: `points` of a cloud and `free` points outside its silhouettes count;
-    a frame whose median distance exceeds `bad_mm` is lost; `seed` is that of the draws."""
+    """What does not change from frame to frame: `points` of a cloud, `eye_density` times as densely round the eyes, and
+    `free` points outside its silhouettes count; a frame whose median distance exceeds `bad_mm` is lost; `seed` is that
+    of the draws."""
 
     prior: HeadPrior
     rig: Rig
     schedule: Schedule
     points: int
+    eye_density: float
     free: int
     bad_mm: float
     seed: int
@@ -45,12 +47,14 @@ class Fitter:
             settings.worth,
             landmark_mm=settings.landmark_mm,
         )
-        return cls(prior, rig, schedule, settings.points, settings.free, settings.bad_mm, settings.seed)
+        drawn = settings.points, settings.eye_density, settings.free
+        return cls(prior, rig, schedule, *drawn, settings.bad_mm, settings.seed)
 
     def samples(self, frame: Frame, heads: Heads) -> Samples:
         """What a frame is fitted to, drawn round a guess of its head."""
         seed = self.seed + frame.step
-        surface = draw(frame.points, frame.normals, heads.head_from_world[0], self.prior, self.points, seed)
+        cloud = frame.points, frame.normals, heads.head_from_world[0]
+        surface = draw(*cloud, self.prior, self.points, seed, self.eye_density)
         free = free_points(self.prior, self.rig, frame.alpha, heads, self.free, seed)
         return replace(surface.with_free(free[None]), landmarks=frame.landmarks[None])
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from pipeline.errors import DataError
 from pipeline.head import pose
 from pipeline.head.prior import HeadPrior
+from pipeline.head.regions import region
 
 CHUNK = 4096  # points differentiated at once: the per-point codes and their gradients stay below 100 MB
 CELL = 0.02  # head units (5 mm): points are drawn evenly over cells of this size, however dense the cloud is there
@@ -83,9 +84,16 @@ class Linearised:
 
 
 def draw(
-    points: np.ndarray, normals: np.ndarray, head_from_world: np.ndarray, prior: HeadPrior, count: int, seed: int
+    points: np.ndarray,
+    normals: np.ndarray,
+    head_from_world: np.ndarray,
+    prior: HeadPrior,
+    count: int,
+    seed: int,
+    eye_density: float = 1.0,
 ) -> Samples:
-    """`count` points of one cloud, (N, 3) world, spread evenly over its surface inside the prior's box.
+    """`count` points of one cloud, (N, 3) world, spread evenly over its surface inside the prior's box, but round the
+    eyes `eye_density` times as densely.
 
     Drawn again where there are fewer. Raises DataError when the box holds none.
     """
@@ -96,7 +104,8 @@ def draw(
     _, cell, members = np.unique(
         np.floor(in_head[inside] / CELL).astype(int), axis=0, return_inverse=True, return_counts=True
     )
-    chance = 1 / members[cell.reshape(-1)]
+    by_eyes = region(torch.from_numpy(in_head[inside]), "eyes").numpy()  # no expression moves them in head space
+    chance = np.where(by_eyes, eye_density, 1.0) / members[cell.reshape(-1)]
     rng = np.random.default_rng(seed)
     chosen = rng.choice(inside, count, replace=len(inside) < count, p=chance / chance.sum())
     return Samples(points[chosen][None], normals[chosen][None], np.zeros((1, 0, 3)))

@@ -10,6 +10,7 @@ class FitIdentitySettings(BaseModel):
 
     key_frames: int = Field(default=8, ge=1, le=64, description="time steps of the training sequences that differ most")
     points: int = Field(default=1200, ge=50, description="cloud points per key frame")
+    eye_density: float = Field(default=8, ge=1, description="how many times as densely they are drawn round the eyes")
     free: int = Field(default=600, ge=0, description="points outside the silhouettes per key frame")
     steps: int = Field(default=14, ge=1, description="Levenberg-Marquardt steps")
     widest_mm: float = Field(default=20, gt=0, description="width of the robust kernel at the start")

@@ -9,6 +9,7 @@ class FitSequenceSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     points: int = Field(default=4000, ge=50, description="cloud points per time step")
+    eye_density: float = Field(default=4, ge=1, description="how many times as densely they are drawn round the eyes")
     free: int = Field(default=1000, ge=0, description="points outside the silhouettes per time step")
     window: int = Field(default=32, ge=1, description="time steps tracked one after another; windows run in parallel")
     steps: int = Field(default=7, ge=1, description="Levenberg-Marquardt steps per time step")
