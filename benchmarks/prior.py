@@ -6,8 +6,9 @@ Every head is measured three times: `mapped` by the codes of its known weights, 
 5,000 clean points with normals spread over what a scan sees (Levenberg-Marquardt from the mean head, turned 5 degrees
 and moved 5 mm), `cluttered` by those found from 5,000 worse points: a fifth lies anywhere in the prior's box with any
 normal, the others are off by 1 mm (standard deviation of each coordinate) and their normals by about 15 degrees.
-Prints one JSON line last: face_l1_mm (mean distance of the true narrow face to the level set), its median
-and p90, normal_consistency (mean cosine there), us_per_query (warp and sdf, one thread, CPU time) and size_mb.
+`ears`, `eyes` and `mouth` are measured like `mapped`, but there. Prints one JSON line last: face_l1_mm (mean distance of
+the true narrow face to the level set), its median and p90, normal_consistency (mean cosine there), us_per_query (warp
+and sdf, one thread, CPU time) and size_mb.
 """
 
 import argparse
@@ -22,8 +23,9 @@ import torch
 from benchmarks.truth_error import NARROW_FACE
 from pipeline.head import pose
 from pipeline.head.heads import ExpressionSampler, draw_identity
-from pipeline.head.ict import FaceModel, head_from_ict, load_face_model
+from pipeline.head.ict import EAR_CM, FaceModel, head_from_ict, load_face_model
 from pipeline.head.prior import HeadPrior, load_prior
+from pipeline.head.regions import ELLIPSES, region
 from pipeline.head.residuals import Heads, Samples
 from pipeline.head.samples import HeadSampler
 from pipeline.head.solver import Free, Schedule, levenberg
@@ -109,14 +111,17 @@ def summary(errors: list[np.ndarray], cosines: list[np.ndarray]) -> dict[str, fl
 def measure(prior: HeadPrior, model: FaceModel, heads: int) -> dict[str, dict[str, float]]:
     """Figures of all ways over random heads."""
     sampler, expressions = HeadSampler(model), ExpressionSampler(model.expression_names)
-    face = model.face[(model.face < NARROW_FACE).all(1)]
-    found: dict[str, tuple[list, list]] = {way: ([], []) for way in ("mapped", "fitted", "cluttered")}
+    face, seen = model.face[(model.face < NARROW_FACE).all(1)], np.concatenate([model.skin, model.eyes])
+    middle = model.neutral[seen].mean(1)
+    parts = {"ears": seen[model.from_ear(middle) < EAR_CM]}
+    parts |= {name: seen[region(torch.from_numpy(head_from_ict(middle)), name).numpy()] for name in ELLIPSES}
+    found: dict[str, tuple[list, list]] = {way: ([], []) for way in ("mapped", "fitted", "cluttered", *parts)}
     for index in range(heads):
         rng = np.random.default_rng([SEED, index])
         w, expression = draw_identity(model, rng), expressions.draw(rng)
         posed, neutral = sampler.vertices(w, expression), sampler.vertices(w, np.zeros_like(expression))
         points, normals = visible_points(sampler, posed, neutral, face, rng)
-        scan = visible_points(sampler, posed, neutral, np.concatenate([model.skin, model.eyes]), rng)
+        scan = visible_points(sampler, posed, neutral, seen, rng)
         known = prior.z_id_from(torch.as_tensor(w, dtype=torch.float32)), torch.as_tensor(expression).float()
         ways = {"mapped": distances(prior, *known, points, normals)}
         worse = cluttered(prior, *scan, rng)
@@ -124,6 +129,8 @@ def measure(prior: HeadPrior, model: FaceModel, heads: int) -> dict[str, dict[st
             z_id, z_exp, moved = fitted_codes(prior, *given, schedule)
             rotation = moved[:3, :3] / np.cbrt(np.linalg.det(moved[:3, :3]))
             ways[way] = distances(prior, z_id, z_exp, pose.apply(moved, points), normals @ rotation.T)
+        for part, triangles in parts.items():
+            ways[part] = distances(prior, *known, *visible_points(sampler, posed, neutral, triangles, rng))
         for way, (error, cosine) in ways.items():
             found[way][0].append(error)
             found[way][1].append(cosine)

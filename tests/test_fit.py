@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fit_capture import head_mesh, silhouettes, write_landmarks, write_spans
 from fit_data import SCALE, WEIGHTS, cloud, facing_pose, posed_landmarks, random_prior, rig_in_front
 from hypothesis import given, settings
@@ -25,6 +26,7 @@ from pipeline.head.fit import Fitter, follow, millimetres, spread
 from pipeline.head.free_space import distance_outside, free_points
 from pipeline.head.identity import read_identity
 from pipeline.head.prior import HeadPrior, load_prior
+from pipeline.head.regions import region
 from pipeline.head.residuals import Heads, Samples, draw, linearise
 from pipeline.head.solver import Free, Schedule, kernel, kernel_weight, levenberg, smooth_step, solve_step
 from pipeline.store.chunk import read_arrays, read_attributes
@@ -389,6 +391,20 @@ def test_clouds_and_frames_of_other_steps_or_sequences_are_refused(footage, tmp_
         Clouds([*clouds, more_clouds], frames)
     with pytest.raises(DataError, match="shake has clouds or frames only"):
         by_sequence([*clouds, more_clouds], frames)
+
+
+def test_points_round_the_eyes_are_drawn_as_densely_as_asked(prior):
+    rng = np.random.default_rng(0)
+    plane = np.concatenate([rng.uniform(-0.3, 0.3, (40_000, 2)), np.full((40_000, 1), 0.3)], 1)  # head units
+    world = pose.apply(np.linalg.inv(facing_pose()), plane)
+
+    def share(density: float) -> float:
+        drawn = draw(world, np.ones_like(world), facing_pose(), prior, 1000, 0, density).points[0]
+        return float(region(torch.from_numpy(pose.apply(facing_pose(), drawn)), "eyes").float().mean())
+
+    even = 2 * np.pi * 0.09 * 0.065 / 0.6**2  # the area of two ellipses over the plane's
+    for density in (1.0, 4.0, 8.0):
+        assert share(density) == pytest.approx(density * even / (density * even + 1 - even), abs=0.05)
 
 
 def test_a_cloud_without_a_head_says_so(prior):
