@@ -6,7 +6,7 @@ Every head is measured three times: `mapped` by the codes of its known weights, 
 5,000 clean points with normals spread over what a scan sees (Levenberg-Marquardt from the mean head, turned 5 degrees
 and moved 5 mm), `cluttered` by those found from 5,000 worse points: a fifth lies anywhere in the prior's box with any
 normal, the others are off by 1 mm (standard deviation of each coordinate) and their normals by about 15 degrees.
-`ears`, `eyes` and `mouth` are measured like `mapped`, but there. Prints one JSON line last: face_l1_mm (mean distance of
+`ears`, `eyes`, `mouth` are measured like `mapped`, but there. Prints one JSON line last: face_l1_mm (mean distance of
 the true narrow face to the level set), its median and p90, normal_consistency (mean cosine there), us_per_query (warp
 and sdf, one thread, CPU time) and size_mb.
 """
