@@ -325,8 +325,8 @@ def _fit_sequence(
     footage: dict, which: str, identity: Path, output: Path, *more: object
 ) -> subprocess.CompletedProcess:
     return _stage(
-        "fit_sequence", {"points": 300, "free": 100, "steps": 4, "window": 2}, footage, which, "--identity", identity,
-        "--subject", "s", "--sequence", "nod", "--output", output, *more,
+        "fit_sequence", {"points": 300, "eye_density": 1, "free": 100, "steps": 4, "window": 2}, footage, which,
+        "--identity", identity, "--subject", "s", "--sequence", "nod", "--output", output, *more,
     )  # fmt: skip
 
 
