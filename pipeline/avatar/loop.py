@@ -35,6 +35,8 @@ class Loop(ABC):
     def __init__(self, avatar: Avatar, pictures: Pictures, recipe: LoopSettings):
         self.accelerator = make_accelerator(recipe.batch, recipe.accumulation)
         self.avatar, self.pictures, self.recipe = avatar.to(self.accelerator.device), pictures, recipe
+        if self.accelerator.device.type == "cuda":
+            avatar.to(memory_format=torch.channels_last)
         self.batches = Batches(pictures, avatar, recipe, self.accelerator, self.draw_timesteps)
         self.scheduler = make_scheduler()
         self.step = 0

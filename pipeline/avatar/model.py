@@ -46,7 +46,6 @@ class Avatar(nn.Module):
             self.to_tokens = nn.Linear(code_size, architecture.expression_tokens * width)
         self.register_buffer("code_mean", torch.zeros(code_size))
         self.register_buffer("code_scale", torch.ones(()))
-        self.to(memory_format=torch.channels_last)  # what convolutions like best: 1.05x in drawing on the demo's CPU
 
     def compile_networks(self, mode: str) -> None:
         """Let torch.compile make both networks from now on; mode is its own, or "none". Needs a C++ compiler."""
