@@ -18,7 +18,7 @@ import json
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from pipeline.avatar.model import Avatar
 from pipeline.avatar.pretrained import load_tiny_decoder
 from pipeline.metrics.image import flip_map, psnr
 from pipeline.settings.evaluate import EvaluateSettings
+from pipeline.settings.render import RenderSettings
 
 
 class Stopwatch:
@@ -96,23 +97,21 @@ def measure(given: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
         tiny = AutoencoderTiny() if given.decoder == "random" else load_tiny_decoder(given.decoder)
         avatar.autoencoder.decode_with(tiny, given.decoder)
     avatar.to(given.device).eval().requires_grad_(False)
-    avatar.compile_networks(given.compile)
     few = {steps: avatar for steps in given.few}
     if given.distilled:
         made = [read_avatar(path).to(given.device) for path in given.distilled]
         few = {other.sampling.steps: other for other in made}
-        for other in made:
-            other.compile_networks(given.compile)
+    for drawn in {avatar, *few.values()}:
+        drawn.compile_networks(given.compile)
     rows = {}
     for steps, drawn in sorted(few.items()):
         film, per_second = draw_timed(drawn, pictures, steps, given.eta, seed=0)
         rows[steps] = {"fps": per_second} | (quality(film, pictures) if given.avatar else {})
     watch = Stopwatch()
-    parts = {"controlnet": (avatar.controlnet, "guide"), "unet": (avatar.unet, "forward")}
-    parts["decoder"] = (avatar.autoencoder, "decode")
     if given.compile == "none":
-        for name, (owner, function) in parts.items():
-            watch.time(owner, function, name)
+        watch.time(avatar.controlnet, "guide", "controlnet")
+        watch.time(avatar.unet, "forward", "unet")
+        watch.time(avatar.autoencoder, "decode", "decoder")
     started = now()
     film, per_second = draw_timed(avatar, pictures, given.steps, given.eta, seed=0)
     spent = now() - started
@@ -146,7 +145,8 @@ def main() -> None:
         "--frames", type=int, default=4, help="random pictures after the first, which is timed only if alone"
     )
     parser.add_argument("--decoder", help="draw with this AutoencoderTiny")
-    parser.add_argument("--compile", choices=("none", "default", "reduce-overhead"), default="none")
+    modes = get_args(RenderSettings.model_fields["compile"].annotation)
+    parser.add_argument("--compile", choices=modes, default="none")
     parser.add_argument("--avatar", type=Path)
     parser.add_argument("--distilled", type=Path, nargs="+", default=[], help="few-step avatars of the same subject")
     parser.add_argument("--results", type=Path, help="folder of the avatar's subject")

@@ -26,7 +26,7 @@ from pipeline.head.fit import Fitter, follow, millimetres, spread
 from pipeline.head.free_space import distance_outside, free_points
 from pipeline.head.identity import read_identity
 from pipeline.head.prior import HeadPrior, load_prior
-from pipeline.head.regions import region
+from pipeline.head.regions import ELLIPSES, region
 from pipeline.head.residuals import Heads, Samples, draw, linearise
 from pipeline.head.solver import Free, Schedule, kernel, kernel_weight, levenberg, smooth_step, solve_step
 from pipeline.store.chunk import read_arrays, read_attributes
@@ -402,7 +402,7 @@ def test_points_round_the_eyes_are_drawn_as_densely_as_asked(prior):
         drawn = draw(world, np.ones_like(world), facing_pose(), prior, 1000, 0, density).points[0]
         return float(region(torch.from_numpy(pose.apply(facing_pose(), drawn)), "eyes").float().mean())
 
-    even = 2 * np.pi * 0.09 * 0.065 / 0.6**2  # the area of two ellipses over the plane's
+    even = 2 * np.pi * np.prod(ELLIPSES["eyes"][1]) / 0.6**2  # the area of two ellipses over the plane's
     for density in (1.0, 4.0, 8.0):
         assert share(density) == pytest.approx(density * even / (density * even + 1 - even), abs=0.05)
 

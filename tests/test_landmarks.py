@@ -24,7 +24,7 @@ from pipeline.head.clouds import Clouds, Frame, by_sequence
 from pipeline.head.ict import load_face_model
 from pipeline.head.mark import marked
 from pipeline.head.prior import HeadPrior, load_prior, save_prior
-from pipeline.head.residuals import Heads, Samples, canonical_landmarks, draw, linearise
+from pipeline.head.residuals import Heads, Samples, canonical_landmarks, draw, join, linearise
 from pipeline.head.solver import Free, Point, Schedule, levenberg
 from pipeline.settings.prior import PriorModel
 from tests.fit_capture import write_spans
@@ -190,16 +190,20 @@ def test_landmarks_find_the_head_where_the_cameras_say_nothing(prior):
 
 @pytest.fixture(scope="module")
 def grimace(prior) -> tuple[Heads, Samples, np.ndarray]:
-    """A head with a strong expression, 500 points of it that spare eyes and lips, its landmarks with 1 mm of noise; and
-    (1, L, 3) where these really are."""
-    rng = np.random.default_rng(8)
-    expression = 1.2 * rng.normal(size=(1, prior.config.expression_modes))
-    truth = Heads(np.zeros(prior.config.identity_modes), expression, facing_pose()[None])
+    """Four heads with strong expressions, 500 points of each that spare eyes and lips, their landmarks with 1 mm of
+    noise; and (4, L, 3) where these really are."""
+    seeds = (5, 6, 7, 8)
+    drawing = [np.random.default_rng(seed) for seed in seeds]
+    expression = 1.2 * np.stack([rng.normal(size=prior.config.expression_modes) for rng in drawing])
+    truth = Heads(np.zeros(prior.config.identity_modes), expression, np.tile(facing_pose(), (len(seeds), 1, 1)))
     landmarks = posed_landmarks(prior, truth)
-    points, normals = cloud(prior, truth.identity, expression[0], facing_pose(), 3000, 8, noise_mm=0.5, clutter=0.1)
-    far = cKDTree(landmarks[0, EYES_AND_LIPS]).query(points)[0] > 0.025
-    samples = draw(points[far], normals[far], facing_pose(), prior, 500, seed=0)
-    return truth, replace(samples, landmarks=landmarks + rng.normal(0, 1e-3, landmarks.shape)), landmarks
+    samples = []
+    for seed, own, places in zip(seeds, expression, landmarks, strict=True):
+        points, normals = cloud(prior, truth.identity, own, facing_pose(), 3000, seed, noise_mm=0.5, clutter=0.1)
+        far = cKDTree(places[EYES_AND_LIPS]).query(points)[0] > 0.025
+        samples.append(draw(points[far], normals[far], facing_pose(), prior, 500, seed=0))
+    noise = np.stack([rng.normal(0, 1e-3, landmarks.shape[1:]) for rng in drawing])
+    return truth, replace(join(samples), landmarks=landmarks + noise), landmarks
 
 
 def _started(truth: Heads) -> Heads:
@@ -209,7 +213,7 @@ def _started(truth: Heads) -> Heads:
 
 def _off_mm(prior: HeadPrior, heads: Heads, landmarks: np.ndarray) -> float:
     """Mean distance of where heads have eyes and lips to where they really are."""
-    return 1e3 * np.linalg.norm((posed_landmarks(prior, heads) - landmarks)[0, EYES_AND_LIPS], axis=-1).mean()
+    return 1e3 * np.linalg.norm((posed_landmarks(prior, heads) - landmarks)[:, EYES_AND_LIPS], axis=-1).mean()
 
 
 def test_landmarks_show_what_the_cloud_does_not_to_both_solvers(prior, grimace):

@@ -49,8 +49,9 @@ class Avatar(nn.Module):
 
     def compile_networks(self, mode: str) -> None:
         """Let torch.compile make both networks from now on; mode is its own, or "none". Needs a C++ compiler."""
-        for network in (self.unet, self.controlnet) if mode != "none" else ():
-            network.compile(mode=mode)
+        if mode != "none":
+            self.unet.compile(mode=mode)
+            self.controlnet.compile(mode=mode)
 
     def describe_data(self, codes: torch.Tensor, depth: torch.Tensor, x_can: torch.Tensor) -> None:
         """Take the statistics of the training data: z_exp (N, E), depths (M,) metres and x_can (M, 5) of head pixels.

@@ -72,10 +72,7 @@ class HeadSampler:
         depth = np.clip(0.8 * (opened - CLOSED_CM), 0, DEEPEST_CM)
         vertices = model.with_collar(vertices)
         out = _signed(vertices, self.open_mouth, points)
-        for part, solid, shrunk in (
-            (model.pocket, self.shut_mouth, depth),
-            (model.eyeballs, model.eyeballs, 0.0),
-        ):
+        for part, solid, shrunk in ((model.pocket, self.shut_mouth, depth), (model.eyeballs, model.eyeballs, 0.0)):
             box = vertices[np.unique(part)]
             near = ((points > box.min(0) - 0.5) & (points < box.max(0) + 0.5)).all(1)
             if near.any():
