@@ -44,7 +44,11 @@ class LoopSettings(BaseModel):
     )
     texture_weight: float = Field(16.0, ge=0, le=100, description="weight of the planes' own colour loss")
     plane_smoothness: float = Field(
-        0.0, ge=0, le=1e5, description="weight of the mean squared difference of neighbouring texels of the planes"
+        1.0,
+        ge=0,
+        le=1e5,
+        description="weight of the mean squared difference of neighbouring texels of the planes; little is enough for "
+        "texels that training seldom sees to follow their neighbours",
     )
     eye_weight: float = Field(1.0, ge=1, le=100, description="how many times pixels round the eyes count")
     mouth_weight: float = Field(1.0, ge=1, le=100, description="how many times pixels round the mouth count")
