@@ -1,12 +1,14 @@
 """What options of the avatar's training are worth: the same short training with each; a row each, one JSON line last.
 
     python -m benchmarks.improvements --results results/901 [--variants none regions ...] [--steps 250] [--seed 0]
+    python -m benchmarks.improvements --results results/901 --pretrained FOLDER [--variants paper wide ...]
 
 Trains the demo's avatar on a subject's results at half their size, for fewer steps than the demo, once per variant, and
 draws the held-out camera's films: of the held-out sequence (both) and of the others (camera). psnr, ssim and flip count
 the head's pixels, eyes and mouth are PSNR in dB of the pixels of these regions (pipeline/head/regions.py), blink is
 `eyes` of one picture, `--blink`, at which the eyes are shut in training too. "none" has all options off, the other
-variants one or two on, and "demo" is the demo's preset.
+variants one or two on, and "demo" is the demo's preset. With --pretrained the variants are of the paper's preset on a
+latent diffusion model that halves the sides, such as benchmarks.latent_model makes.
 """
 
 import argparse
@@ -25,9 +27,8 @@ from pipeline.avatar.drawing import draw
 from pipeline.avatar.model import Avatar
 from pipeline.head.regions import ELLIPSES, region
 from pipeline.metrics.image import figures, psnr
-from pipeline.presets import Values, laid_over
+from pipeline.presets import PRESETS, Values, laid_over
 from pipeline.settings.evaluate import EvaluateSettings
-from pipeline.settings.render import RenderSettings
 from pipeline.settings.train import TrainSettings
 
 HALF = 2
@@ -41,21 +42,51 @@ VARIANTS: dict[str, Values] = {
     "little_rare": PLAIN | {"eye_weight": 2.0, "mouth_weight": 2.0} | RARE,
     "mouth_rare": PLAIN | {"mouth_weight": 2.0} | RARE,
     "smooth_planes": PLAIN | {"plane_smoothness": 30.0},
+    "smooth_planes_1": PLAIN | {"plane_smoothness": 1.0},
     "mask_channel": PLAIN | {"architecture": {"mask_channel": True}},
     "no_average": PLAIN | {"average_decay": 0.0},
     "snr_5": PLAIN | {"snr_limit": 5.0},
     "snr_1e6": PLAIN | {"snr_limit": 1e6},
     "no_expression": PLAIN | {"architecture": {"expression": "none"}},
+    "bfloat16": PLAIN | {"architecture": {"precision": "bfloat16"}},
     "demo": {},
+}
+# The paper's preset but for what fits a short training at a small size: few pictures, higher rates that come to rest.
+SHORT: Values = {
+    "batch": 2,
+    "learning_rate": 1e-3,
+    "rate_decay": "cosine",
+    "average_decay": 0.99,
+    "crop_share": 1.0,
+}
+PAPER_VARIANTS: dict[str, Values] = {
+    "paper": {},
+    "wide": {"architecture": {"condition_widths": (64, 64)}},
+    "mask_channel": {"architecture": {"mask_channel": True}},
+    "bfloat16": {"architecture": {"precision": "bfloat16"}},
+    "separate": {"architecture": {"expression": "separate"}},
+    "no_expression": {"architecture": {"expression": "none"}},
+    "no_features": {"architecture": {"features": "none"}},
+    "keep_latents": {"keep_latents": True},
+    "snr_5": {"snr_limit": 5.0},
+    "no_average": {"average_decay": 0.0},
+    "smooth_planes": {"plane_smoothness": 30.0},
 }
 PREFIX = {"psnr_head": "psnr", "ssim_head": "ssim", "flip_head": "flip"}
 
 
+DEMO = TrainSettings()
+SIZE: Values = {
+    "crop_height": DEMO.crop_height // HALF,
+    "crop_width": DEMO.crop_width // HALF,
+    "architecture": {"plane_size": DEMO.architecture.plane_size // HALF},
+}
+
+
 def measured(avatar: Avatar, film: Pictures) -> list[dict[str, float]]:
     """Figures of every picture of a film."""
-    how = RenderSettings()
     rows = []
-    for index, picture in enumerate(draw(avatar, film, how.steps, how.eta, how.seed)):
+    for index, picture in enumerate(draw(avatar, film, *avatar.sampling, seed=0)):
         buffers, target = film[index]
         pair, head = (picture.numpy(), target.rgb[0].numpy()), target.head[0].numpy()
         found = figures(*pair, head, EvaluateSettings().pixels_per_degree)
@@ -69,6 +100,12 @@ def mean(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
+def paper(pretrained: str) -> Values:
+    """The paper's preset on a model that halves the sides; the condition's widths are the ends of the paper's."""
+    small = {"architecture": {"pretrained": pretrained, "condition_widths": (16, 64)}}
+    return laid_over(laid_over(PRESETS["paper"]["train"], SHORT), small)
+
+
 def main() -> None:
     """Train, draw and print each variant."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -76,16 +113,20 @@ def main() -> None:
     parser.add_argument("--held-out-sequence", default="EXP-2-eyes")
     parser.add_argument("--held-out-camera", default="222200037")
     parser.add_argument("--blink", default="EXP-5-mouth:6", help="a training sequence and time step of closed eyes")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--texture-steps", type=int, default=100)
+    parser.add_argument("--pretrained", help="folder of a latent diffusion model that halves the sides")
+    parser.add_argument("--variants", nargs="+", help="names; all by default")
+    parser.add_argument("--texture-steps", type=int, default=100, help="without --pretrained, which has none")
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    variants = PAPER_VARIANTS if given.pretrained else VARIANTS
+    names = given.variants or list(variants)
+    if unknown := set(names) - variants.keys():
+        parser.error(f"no variant {' '.join(sorted(unknown))}; expected some of {' '.join(variants)}")
     torch.set_flush_denormal(True)
-    demo = TrainSettings()
-    budget: dict[str, Any] = {"texture_steps": given.texture_steps, "steps": given.steps, "seed": given.seed}
-    size = {"crop_height": demo.crop_height // HALF, "crop_width": demo.crop_width // HALF}
-    size |= {"architecture": {"plane_size": demo.architecture.plane_size // HALF}}
+    budget: dict[str, Any] = {"steps": given.steps, "seed": given.seed}
+    common = paper(given.pretrained) if given.pretrained else {"texture_steps": given.texture_steps}
+    common = laid_over(common, SIZE | budget)
     sequences = sorted(path.name for path in (given.results / "targets").iterdir())
     seen = [sequence for sequence in sequences if sequence != given.held_out_sequence]
     results = {}
@@ -95,16 +136,17 @@ def main() -> None:
             for some, held_out in ((seen, False), ([given.held_out_sequence], True), (seen, True))
         )
         blink = [f"{view.buffers.sequence}:{view.step}" for view in camera.views].index(given.blink)
-        for name in given.variants:
+        for name in names:
             started = time.monotonic()
-            settings = laid_over(laid_over(budget, size), VARIANTS[name])
-            avatar = trained_avatar(TrainSettings.model_validate(settings), training)
+            settings = TrainSettings.model_validate(laid_over(common, variants[name]))
+            avatar = trained_avatar(settings, training)
             films = [measured(avatar, film) for film in (both, camera)]
             row: dict[str, Any] = {split: mean(film) for split, film in zip(("both", "camera"), films, strict=True)}
             row |= {"blink": films[1][blink]["eyes"], "seconds": time.monotonic() - started}
             results[name] = rounded(row)
             print(name, *(f"{part} {value}" for part, value in results[name].items()), flush=True)
-    print(json.dumps({**budget, "threads": torch.get_num_threads(), "variants": results}))
+    told = budget | {"pretrained": given.pretrained, "threads": torch.get_num_threads()}
+    print(json.dumps(told | {"variants": results}))
 
 
 def rounded(values: Any) -> Any:
