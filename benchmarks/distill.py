@@ -25,8 +25,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.prediction import SMALL, SmallPictures, read, sharpness
-from benchmarks.short_training import PLAIN, trained_avatar
+from benchmarks.prediction import SMALL, THIRD, sharpness
+from benchmarks.short_training import PLAIN, small_pictures, trained_avatar
+from benchmarks.short_training import parser as options
 from pipeline.avatar.batch import Part
 from pipeline.avatar.checkpoint import load_avatar, read_avatar, trained_tensors, write_avatar
 from pipeline.avatar.data import Pictures
@@ -161,7 +162,7 @@ def figures(avatar: Avatar, test: Pictures, steps: int) -> dict[str, float]:
     return {name: round(x, 3) for name, x in zip(("psnr_head", "flip_head", "sharpness"), means, strict=True)}
 
 
-def rows(given: argparse.Namespace, training: SmallPictures, test: SmallPictures) -> Iterator[dict[str, object]]:
+def rows(given: argparse.Namespace, training: Pictures, test: Pictures) -> Iterator[dict[str, object]]:
     """The table, a row at a time."""
     if not given.teacher.is_file():
         train_teacher(given.teacher, training, given.teacher_steps)
@@ -176,11 +177,8 @@ def rows(given: argparse.Namespace, training: SmallPictures, test: SmallPictures
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, required=True, help="folder of a subject with buffers and targets")
+    parser = options(__doc__)
     parser.add_argument("--teacher", type=Path, required=True, help="its avatar.safetensors, made when missing")
-    parser.add_argument("--held-out-sequence", default="EXP-2-eyes")
-    parser.add_argument("--held-out-camera", default="222200037")
     parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS))
     parser.add_argument("--few", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--teacher-steps", type=int, default=500)
@@ -188,9 +186,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=5e-4)
     given = parser.parse_args()
     torch.set_flush_denormal(True)
-    sequences = sorted(path.name for path in (given.results / "targets").iterdir())
-    training = read(given.results, [s for s in sequences if s != given.held_out_sequence], given.held_out_camera, False)
-    test = read(given.results, [given.held_out_sequence], given.held_out_camera, True)
+    training, test = (small_pictures(given, THIRD, new, new) for new in (False, True))
     for row in rows(given, training, test):
         print(json.dumps(row), flush=True)
 

@@ -11,17 +11,15 @@ variants one or two on, and "demo" is the demo's preset. With --pretrained the v
 latent diffusion model that halves the sides, such as benchmarks.latent_model makes.
 """
 
-import argparse
 import json
 import time
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.short_training import PLAIN, SmallPictures, trained_avatar, views_of
+from benchmarks.short_training import HALF, PLAIN, small_pictures, trained_avatar
+from benchmarks.short_training import parser as options
 from pipeline.avatar.data import Pictures
 from pipeline.avatar.drawing import draw
 from pipeline.avatar.model import Avatar
@@ -31,7 +29,6 @@ from pipeline.presets import PRESETS, Values, laid_over
 from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.settings.train import TrainSettings
 
-HALF = 2
 REGIONS: Values = {"eye_weight": 8.0, "mouth_weight": 4.0}
 RARE: Values = {"rare_share": 0.5}
 VARIANTS: dict[str, Values] = {
@@ -73,8 +70,6 @@ PAPER_VARIANTS: dict[str, Values] = {
     "smooth_planes": {"plane_smoothness": 30.0},
 }
 PREFIX = {"psnr_head": "psnr", "ssim_head": "ssim", "flip_head": "flip"}
-
-
 DEMO = TrainSettings()
 SIZE: Values = {
     "crop_height": DEMO.crop_height // HALF,
@@ -108,10 +103,7 @@ def paper(pretrained: str) -> Values:
 
 def main() -> None:
     """Train, draw and print each variant."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, required=True, help="folder of a subject with buffers and targets")
-    parser.add_argument("--held-out-sequence", default="EXP-2-eyes")
-    parser.add_argument("--held-out-camera", default="222200037")
+    parser = options(__doc__)
     parser.add_argument("--blink", default="EXP-5-mouth:6", help="a training sequence and time step of closed eyes")
     parser.add_argument("--pretrained", help="folder of a latent diffusion model that halves the sides")
     parser.add_argument("--variants", nargs="+", help="names; all by default")
@@ -127,24 +119,20 @@ def main() -> None:
     budget: dict[str, Any] = {"steps": given.steps, "seed": given.seed}
     common = paper(given.pretrained) if given.pretrained else {"texture_steps": given.texture_steps}
     common = laid_over(common, SIZE | budget)
-    sequences = sorted(path.name for path in (given.results / "targets").iterdir())
-    seen = [sequence for sequence in sequences if sequence != given.held_out_sequence]
+    training, both, camera = (
+        small_pictures(given, HALF, *new) for new in ((False, False), (True, True), (False, True))
+    )
+    blink = [f"{view.buffers.sequence}:{view.step}" for view in camera.views].index(given.blink)
     results = {}
-    with ExitStack() as stack:
-        training, both, camera = (
-            SmallPictures(views_of(stack, given.results, some, given.held_out_camera, held_out), HALF)
-            for some, held_out in ((seen, False), ([given.held_out_sequence], True), (seen, True))
-        )
-        blink = [f"{view.buffers.sequence}:{view.step}" for view in camera.views].index(given.blink)
-        for name in names:
-            started = time.monotonic()
-            settings = TrainSettings.model_validate(laid_over(common, variants[name]))
-            avatar = trained_avatar(settings, training)
-            films = [measured(avatar, film) for film in (both, camera)]
-            row: dict[str, Any] = {split: mean(film) for split, film in zip(("both", "camera"), films, strict=True)}
-            row |= {"blink": films[1][blink]["eyes"], "seconds": time.monotonic() - started}
-            results[name] = rounded(row)
-            print(name, *(f"{part} {value}" for part, value in results[name].items()), flush=True)
+    for name in names:
+        started = time.monotonic()
+        settings = TrainSettings.model_validate(laid_over(common, variants[name]))
+        avatar = trained_avatar(settings, training)
+        films = [measured(avatar, film) for film in (both, camera)]
+        row: dict[str, Any] = {split: mean(film) for split, film in zip(("both", "camera"), films, strict=True)}
+        row |= {"blink": films[1][blink]["eyes"], "seconds": time.monotonic() - started}
+        results[name] = rounded(row)
+        print(name, *(f"{part} {value}" for part, value in results[name].items()), flush=True)
     told = budget | {"pretrained": given.pretrained, "threads": torch.get_num_threads()}
     print(json.dumps(told | {"variants": results}))
 

@@ -7,16 +7,14 @@ picture, and draws the held-out camera's film of the held-out sequence: psnr_1 a
 sharpness_1 and sharpness_20, the spread of the Laplacian against the true picture's.
 """
 
-import argparse
 import json
-from contextlib import ExitStack
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
-from benchmarks.short_training import PLAIN, SmallPictures, trained_avatar, views_of
+from benchmarks.short_training import PLAIN, small_pictures, trained_avatar
+from benchmarks.short_training import parser as options
 from pipeline.avatar.data import Pictures
 from pipeline.avatar.drawing import draw
 from pipeline.metrics.image import psnr
@@ -28,12 +26,6 @@ SMALL = {"channels": (24, 48, 72), "groups": 8, "heads": 4, "attention_levels": 
     "plane_features": 6,
 }
 SNR_LIMIT = {"v": 1e6, "picture": 1.0}  # each the plain squared error of what is predicted
-
-
-def read(results: Path, sequences: list[str], camera: str, held_out: bool) -> SmallPictures:
-    """The named camera's views of some sequences, or all other cameras'."""
-    with ExitStack() as stack:
-        return SmallPictures(views_of(stack, results, sequences, camera, held_out), THIRD)
 
 
 def sharpness(picture: np.ndarray, head: np.ndarray) -> float:
@@ -58,18 +50,13 @@ def measure(predicts: str, training: Pictures, test: Pictures, steps: int, seed:
 
 def main() -> None:
     """Measure both and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, required=True, help="folder of a subject with buffers and targets")
-    parser.add_argument("--held-out-sequence", default="EXP-2-eyes")
-    parser.add_argument("--held-out-camera", default="222200037")
+    parser = options(__doc__)
     parser.add_argument("--predicts", choices=SNR_LIMIT, help="only one of them")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_flush_denormal(True)
-    sequences = sorted(path.name for path in (given.results / "targets").iterdir())
-    training = read(given.results, [s for s in sequences if s != given.held_out_sequence], given.held_out_camera, False)
-    test = read(given.results, [given.held_out_sequence], given.held_out_camera, True)
+    training, test = (small_pictures(given, THIRD, new, new) for new in (False, True))
     for predicts in [given.predicts] if given.predicts else SNR_LIMIT:
         figures = measure(predicts, training, test, given.steps, given.seed)
         print(json.dumps({"predicts": predicts, "seed": given.seed, "steps": given.steps, **figures}))

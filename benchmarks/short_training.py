@@ -1,5 +1,6 @@
 """What benchmarks of training share: small pictures of a subject's results, and an avatar after a short training."""
 
+import argparse
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pipeline.avatar.model import Avatar
 from pipeline.settings.train import TrainSettings
 from pipeline.store.reel import open_reels
 
+HALF = 2
 PLAIN = {"eye_weight": 1.0, "mouth_weight": 1.0, "rare_share": 0.0, "plane_smoothness": 0.0}  # all count alike
 
 
@@ -42,6 +44,23 @@ class SmallPictures(Pictures):
     def sides(self, index: int) -> tuple[int, int]:
         """Height and width in pixels."""
         return self[index][0].mask.shape[1:]
+
+
+def parser(about: str) -> argparse.ArgumentParser:
+    """Options that say whose pictures, and which of them training never sees."""
+    result = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--results", type=Path, required=True, help="folder of a subject with buffers and targets")
+    result.add_argument("--held-out-sequence", default="EXP-2-eyes")
+    result.add_argument("--held-out-camera", default="222200037")
+    return result
+
+
+def small_pictures(given: argparse.Namespace, factor: int, new_sequence: bool, new_camera: bool) -> SmallPictures:
+    """Of the held-out sequence or all others, from the held-out camera or all others; `given` by `parser`."""
+    names = sorted(path.name for path in (given.results / "targets").iterdir())
+    sequences = [name for name in names if (name == given.held_out_sequence) == new_sequence]
+    with ExitStack() as stack:
+        return SmallPictures(views_of(stack, given.results, sequences, given.held_out_camera, new_camera), factor)
 
 
 def _smaller(part: Buffers | Target, factor: int) -> Buffers | Target:
