@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 from tests.tiny_videos import decode_all, encode
+from tests.tiny_workflow import RUN, make_project, run
 
 # Examples are timed on whatever else the machine is doing: a deadline would fail at random.
 hypothesis.settings.register_profile("project", deadline=None)
@@ -59,6 +60,21 @@ def tiny_capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (capture / plate).parent.mkdir(exist_ok=True)
         shutil.copy(DEMO / plate, capture / plate)
     return capture
+
+
+@pytest.fixture(scope="session")
+def tiny_project(tmp_path_factory: pytest.TempPathFactory, tiny_capture: Path) -> Path:
+    """The project as it is now with the tiny capture, not yet run; the runs are made in copies of it."""
+    return make_project(tmp_path_factory.mktemp("project"), tiny_capture)
+
+
+@pytest.fixture(scope="session")
+def tiny_results(tiny_project: Path) -> Path:
+    """What the whole workflow made of the tiny capture, run in one go, with one span per sequence. Do not change it."""
+    project = shutil.copytree(tiny_project, tiny_project.with_name("plain"))
+    run(project, *RUN, "span=3")
+    assert "Nothing to be done" in run(project, *RUN, "span=3")
+    return project / "results/901"
 
 
 @pytest.fixture

@@ -13,11 +13,10 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.tiny_workflow import assert_equal, decode, joined, make_project, result_files, run, start
+from tests.tiny_workflow import RUN, assert_equal, decode, joined, result_files, run, start
 
 pytestmark = pytest.mark.slow
 
-RUN = ("--cores", "2", "--max-threads", "1", "--config")  # at this size threads cost more than they bring
 RESULTS = Path("results/901")
 LAST_MOMENTS = {  # a log, which exists as soon as its job runs: about how many seconds the job takes
     "calibrate.log": 0.6,
@@ -51,15 +50,9 @@ def kill_tree(process: psutil.Process) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, tiny_capture: Path) -> Path:
-    """The project as it is now, not yet run; the runs are made in copies of it."""
-    return make_project(tmp_path_factory.mktemp("project"), tiny_capture)
-
-
-@pytest.fixture(scope="module")
-def interrupted(project: Path) -> Path:
+def interrupted(tiny_project: Path) -> Path:
     """A project whose run was killed once per entry, aimed at every stage in turn, and then went to its end."""
-    project = shutil.copytree(project, project.with_name("interrupted"))
+    project = shutil.copytree(tiny_project, tiny_project.with_name("interrupted"))
     moments = random.Random(7)
     killed: set[str] = set()
     for log, seconds in LAST_MOMENTS.items():
@@ -79,17 +72,8 @@ def interrupted(project: Path) -> Path:
     return project / RESULTS
 
 
-@pytest.fixture(scope="module")
-def plain(project: Path) -> Path:
-    """The same project run in one go, with one span per sequence."""
-    project = shutil.copytree(project, project.with_name("plain"))
-    run(project, *RUN, "span=3")
-    assert "Nothing to be done" in run(project, *RUN, "span=3")
-    return project / RESULTS
-
-
-def test_neither_kills_nor_the_length_of_spans_change_a_result(interrupted, plain):
-    first, second = joined(interrupted), joined(plain)
+def test_neither_kills_nor_the_length_of_spans_change_a_result(interrupted, tiny_results):
+    first, second = joined(interrupted), joined(tiny_results)
     assert len(first) > 20
     assert_equal(first, second)
 
@@ -98,8 +82,8 @@ def test_nothing_that_a_killed_process_left_remains(interrupted):
     assert not list(interrupted.rglob(".*partial*"))
 
 
-def test_metrics_are_complete_and_finite(plain):
-    metrics = json.loads((plain / "metrics.json").read_text())
+def test_metrics_are_complete_and_finite(tiny_results):
+    metrics = json.loads((tiny_results / "metrics.json").read_text())
     assert metrics.keys() == {"heldout_both", "heldout_camera", "heldout_sequence"}
     for methods in metrics.values():
         assert methods.keys() == {"avatar", "nearest_frame", "mesh_colour"}
@@ -108,23 +92,23 @@ def test_metrics_are_complete_and_finite(plain):
             assert all(math.isfinite(value) for value in figures.values())
 
 
-def test_a_driven_head_shows_the_avatar_beside_its_driver(plain):
+def test_a_driven_head_shows_the_avatar_beside_its_driver(tiny_results):
     """The twin drives as the same person: the film is the sequence's own, up to what training cannot see of it."""
-    driven, own = (decode(plain / f"renders/{name}/capture.mp4") for name in ("twin~EXP-5-mouth", "EXP-5-mouth"))
+    driven, own = (decode(tiny_results / f"renders/{name}/capture.mp4") for name in ("twin~EXP-5-mouth", "EXP-5-mouth"))
     half = own.shape[2] // 2
     assert driven.shape == own.shape
     assert np.abs(driven[:, :, half:].astype(int) - own[:, :, half:]).mean() < 5
 
 
-def test_films_hold_pictures_that_differ(plain):
+def test_films_hold_pictures_that_differ(tiny_results):
     for name in ("EXP-2-eyes/capture", "EXP-2-eyes/orbit", "EXP-5-mouth/capture", "twin~EXP-5-mouth/capture"):
-        film = decode(plain / f"renders/{name}.mp4")
+        film = decode(tiny_results / f"renders/{name}.mp4")
         assert len(film) >= 12
         assert film.std() > 5
 
 
-def test_report_is_one_page_with_its_pictures_inside(plain):
-    page = (plain / "report.html").read_text()
+def test_report_is_one_page_with_its_pictures_inside(tiny_results):
+    page = (tiny_results / "report.html").read_text()
     assert page.count("data:image/") > 5
     assert "data:video/mp4" in page
-    assert (plain / "contact_sheet.png").stat().st_size > 10_000
+    assert (tiny_results / "contact_sheet.png").stat().st_size > 10_000

@@ -16,6 +16,7 @@ from pipeline.store.chunk import open_chunk
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ROOT / "tests/tiny"
+RUN = ("--cores", "2", "--max-threads", "1", "--config")  # at this size threads cost more than they bring
 
 
 def make_project(folder: Path, capture: Path) -> Path:
