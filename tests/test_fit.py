@@ -145,16 +145,26 @@ def test_banded_smoothing_solves_the_dense_system(seed, frames):
     np.testing.assert_allclose(step.ravel(), expected, atol=1e-7)
 
 
-def _wide_open_mouth(prior: HeadPrior) -> tuple[np.ndarray, np.ndarray]:
-    """Identity and expression after a shout of the demo's capture, exaggerated: a neutral head tips back to meet it."""
-    identity, expression = np.zeros(prior.config.identity_modes), np.zeros(prior.config.expression_modes)
-    identity[[24, 1, 106, 28, 21, 96]] = 1.6 * np.array([-1.9, 1.7, 1.3, -1.3, -1.3, 1.3])
-    expression[[2, 11, 17, 5]] = 1.5 * np.array([-2.4, 1.5, 1.3, 1.3])
-    return identity, expression
+def _lips(prior: HeadPrior, expression: np.ndarray) -> np.ndarray:
+    """Millimetres (F,) from the upper lip's upper edge to the lower lip's lower one under expressions (F, J)."""
+    mean = np.zeros(prior.config.identity_modes)
+    found = posed_landmarks(prior, Heads(mean, expression, np.repeat(facing_pose()[None], len(expression), 0)))
+    return 1e3 * np.linalg.norm(found[:, 51 - 17] - found[:, 57 - 17], axis=-1)
+
+
+@pytest.fixture(scope="module")
+def wide_open_mouth(prior) -> np.ndarray:
+    """The expression (J,) three deviations from the mean that parts the lips most, in first order."""
+    each = np.eye(prior.config.expression_modes)
+    opening = _lips(prior, each) - _lips(prior, -each)
+    direction = opening / np.linalg.norm(opening)
+    closed, half_open = _lips(prior, np.stack([0 * direction, 1.5 * direction]))  # farther, `_lips` loses the lower lip
+    assert half_open > closed + 15
+    return 3 * direction
 
 
 @pytest.mark.parametrize(("seed", "shouting"), [(0, True), (1, False)])
-def test_first_head_in_any_world_through_clutter(prior, seed, shouting):
+def test_first_head_in_any_world_through_clutter(prior, wide_open_mouth, seed, shouting):
     rng = np.random.default_rng(seed)
     world_from_scene = np.eye(4)
     world_from_scene[:3, :3] = Rotation.random(random_state=seed).as_matrix()
@@ -162,8 +172,8 @@ def test_first_head_in_any_world_through_clutter(prior, seed, shouting):
     tilt = np.concatenate([rng.uniform(-0.2, 0.2, 3), SCALE * rng.uniform(-0.04, 0.04, 3)])
     truth = pose.moved(facing_pose(), 0 * tilt if shouting else tilt) @ np.linalg.inv(world_from_scene)
     mean = np.zeros(prior.config.identity_modes)
-    codes = _wide_open_mouth(prior) if shouting else (mean, np.zeros(prior.config.expression_modes))
-    points, normals = cloud(prior, *codes, truth, 2000, seed, noise_mm=1.0, clutter=0.2)
+    expression = wide_open_mouth if shouting else np.zeros(prior.config.expression_modes)
+    points, normals = cloud(prior, mean, expression, truth, 2000, seed, noise_mm=1.0, clutter=0.2)
     frame = Frame("any", 0, points, normals, np.zeros((9, 0, 0), np.uint8))
     found = first_head(prior, rig_in_front(world_from_scene), mean, frame, seed=0)
     error = pose.motion_between(truth, found.head_from_world[0])
