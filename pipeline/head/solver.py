@@ -10,13 +10,11 @@ from pipeline.head import pose
 from pipeline.head.prior import HeadPrior
 from pipeline.head.residuals import Heads, Linearised, Samples, linearise
 
-MAD = 1.4826  # median absolute deviation to standard deviation of a normal distribution
-
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the robust width shrinks: from `widest` to `narrowest` (mm) by `shrink` a step, or faster where the residuals
-    are already small; `steps` in all.
+    """How the robust width shrinks: from `widest` to `narrowest` (mm) by `shrink` a step; `steps` in all. (To narrow it
+    faster where most residuals are small loses a wide open mouth: the rest of the face fits long before the lips do.)
 
     `worth` says how many independent measurements a frame's points amount to against the standard normal prior of the
     codes, each with a standard deviation of width / WIDTH_IN_DEVIATIONS. Each coordinate of a landmark is one more,
@@ -81,12 +79,6 @@ class Point:
         points = self.linear.points
         data = scale[:, 0] * cost[:, :points].sum(-1) + (scale * cost)[:, points:].sum(-1)
         return data + (self.heads.expression**2).sum(-1)
-
-
-def narrower(linear: Linearised, width: np.ndarray, schedule: Schedule, units_per_mm: float) -> np.ndarray:
-    """The next robust widths (F,), head units."""
-    spread = Schedule.WIDTH_IN_DEVIATIONS * MAD * np.median(np.abs(linear.distance), axis=-1)
-    return np.clip(np.minimum(spread, width * schedule.shrink), schedule.narrowest * units_per_mm, width)
 
 
 def normal_equations(
@@ -173,7 +165,7 @@ def levenberg(
         better = after < before
         damping = np.where(better, damping / 3, damping * 8)
         best = _chosen(tried, best, better, together)
-        width = narrower(best.linear, width, schedule, units_per_mm)
+        width = np.maximum(width * schedule.shrink, schedule.narrowest * units_per_mm)
     return best.heads, best.linear
 
 
