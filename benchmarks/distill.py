@@ -1,11 +1,13 @@
 """Ways to make a few-step avatar of a trained one, compared at a third of the demo's size; JSON lines.
 
     python -m benchmarks.distill --results results/901 --teacher teacher.safetensors [--ways own_walk] [--few 1 2 4]
+    python -m benchmarks.distill --results results/901 --teacher teacher.safetensors --pretrained FOLDER --batch 2
 
 The teacher predicts v and sees all timesteps alike, as the paper's model does; it is trained first where its file is
-missing. The first lines are the teacher's own, drawn in 1, 2, 4 and 20 steps. Then each way makes an avatar for 1, 2
-and 4 steps of it. Figures are means over the held-out camera's film of the held-out sequence: PSNR and FLIP in the
-head's pixels against the real pictures, sharpness as in benchmarks.prediction.
+missing. With --pretrained it is the paper's preset on a latent diffusion model such as benchmarks.latent_model makes,
+at half the demo's size. The first lines are the teacher's own, drawn in 1, 2, 4 and 20 steps. Then each way makes an
+avatar for 1, 2 and 4 steps of it. Figures are means over the held-out camera's film of the held-out sequence: PSNR and
+FLIP in the head's pixels against the real pictures, sharpness as in benchmarks.prediction.
 
 pictures     real pictures with noise at the timesteps that drawing visits; wanted is the real picture
 own_walk     what the avatar itself makes of noise up to such a timestep; wanted is the real picture
@@ -26,7 +28,7 @@ import numpy as np
 import torch
 
 from benchmarks.prediction import SMALL, THIRD, sharpness
-from benchmarks.short_training import PLAIN, small_pictures, trained_avatar
+from benchmarks.short_training import HALF, PLAIN, paper, small_pictures, trained_avatar
 from benchmarks.short_training import parser as options
 from pipeline.avatar.batch import Part
 from pipeline.avatar.checkpoint import load_avatar, read_avatar, trained_tensors, write_avatar
@@ -126,25 +128,27 @@ def load(avatar: Avatar, tensors: dict[str, torch.Tensor]) -> Avatar:
     return avatar
 
 
-def whole(pictures: Pictures) -> Values:
-    """Settings for crops that are whole pictures, eight a step, all alike."""
+def whole(pictures: Pictures, batch: int) -> Values:
+    """Settings for crops that are whole pictures, all alike."""
     height, width = pictures.sides(0)
-    return PLAIN | {"crop_height": height, "crop_width": width, "batch": 8, "warmup_steps": 20}
+    return PLAIN | {"crop_height": height, "crop_width": width, "batch": batch, "warmup_steps": 20}
 
 
-def train_teacher(path: Path, pictures: Pictures, steps: int) -> None:
+def train_teacher(given: argparse.Namespace, pictures: Pictures) -> None:
     """Train and write the teacher."""
-    recipe = {"texture_steps": 60, "steps": steps, "terminal_share": 0.0, "snr_limit": 1e6}
-    recipe |= {"architecture": {"predicts": "v", **SMALL}}
-    avatar = trained_avatar(TrainSettings.model_validate(whole(pictures) | recipe), pictures)
-    write_avatar(path, avatar, trained_tensors(avatar), steps)
+    small = {"texture_steps": 60, "terminal_share": 0.0, "snr_limit": 1e6}
+    small |= {"architecture": {"predicts": "v", **SMALL}}
+    recipe = paper(given.pretrained) if given.pretrained else small
+    recipe |= whole(pictures, given.batch) | {"steps": given.teacher_steps}
+    avatar = trained_avatar(TrainSettings.model_validate(recipe), pictures)
+    write_avatar(given.teacher, avatar, trained_tensors(avatar), given.teacher_steps)
 
 
-def distilled(way: str, path: Path, pictures: Pictures, few: int, steps: int, rate: float) -> Avatar:
+def distilled(way: str, few: int, given: argparse.Namespace, pictures: Pictures) -> Avatar:
     """The few-step avatar that a way makes of the teacher in the file."""
-    settings = DistillSettings(**whole(pictures), into=few, steps=steps, learning_rate=rate)
-    loop = WAYS[way](load_avatar(path), pictures, settings)
-    loop.teacher = read_avatar(path)
+    settings = DistillSettings(**whole(pictures, given.batch), into=few, steps=given.steps, learning_rate=given.rate)
+    loop = WAYS[way](load_avatar(given.teacher), pictures, settings)
+    loop.teacher = read_avatar(given.teacher)
     while loop.step < loop.total:
         loop.train_step()
     return load(loop.avatar, loop.average).eval().requires_grad_(False)
@@ -165,13 +169,13 @@ def figures(avatar: Avatar, test: Pictures, steps: int) -> dict[str, float]:
 def rows(given: argparse.Namespace, training: Pictures, test: Pictures) -> Iterator[dict[str, object]]:
     """The table, a row at a time."""
     if not given.teacher.is_file():
-        train_teacher(given.teacher, training, given.teacher_steps)
+        train_teacher(given, training)
     teacher = read_avatar(given.teacher)
     for steps in (*given.few, MANY):
         yield {"way": "none", "drawn_in": steps, **figures(teacher, test, steps)}
     for way in given.ways:
         for few in given.few:
-            avatar = distilled(way, given.teacher, training, few, given.steps, given.rate)
+            avatar = distilled(way, few, given, training)
             yield {"way": way, "drawn_in": few, **figures(avatar, test, few)}
 
 
@@ -184,9 +188,12 @@ def main() -> None:
     parser.add_argument("--teacher-steps", type=int, default=500)
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--rate", type=float, default=5e-4)
+    parser.add_argument("--pretrained", help="folder of a latent diffusion model that halves the sides")
+    parser.add_argument("--batch", type=int, default=8, help="pictures per step")
     given = parser.parse_args()
     torch.set_flush_denormal(True)
-    training, test = (small_pictures(given, THIRD, new, new) for new in (False, True))
+    factor = HALF if given.pretrained else THIRD
+    training, test = (small_pictures(given, factor, new, new) for new in (False, True))
     for row in rows(given, training, test):
         print(json.dumps(row), flush=True)
 

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.short_training import HALF, PLAIN, small_pictures, trained_avatar
+from benchmarks.short_training import HALF, HALF_SIZE, PLAIN, paper, small_pictures, trained_avatar
 from benchmarks.short_training import parser as options
 from pipeline.avatar.data import Pictures
 from pipeline.avatar.drawing import draw
 from pipeline.avatar.model import Avatar
 from pipeline.head.regions import ELLIPSES, region
 from pipeline.metrics.image import figures, psnr
-from pipeline.presets import PRESETS, Values, laid_over
+from pipeline.presets import Values, laid_over
 from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.settings.train import TrainSettings
 
@@ -48,14 +48,6 @@ VARIANTS: dict[str, Values] = {
     "bfloat16": PLAIN | {"architecture": {"precision": "bfloat16"}},
     "demo": {},
 }
-# The paper's preset but for what fits a short training at a small size: few pictures, higher rates that come to rest.
-SHORT: Values = {
-    "batch": 2,
-    "learning_rate": 1e-3,
-    "rate_decay": "cosine",
-    "average_decay": 0.99,
-    "crop_share": 1.0,
-}
 PAPER_VARIANTS: dict[str, Values] = {
     "paper": {},
     "wide": {"architecture": {"condition_widths": (64, 64)}},
@@ -70,12 +62,6 @@ PAPER_VARIANTS: dict[str, Values] = {
     "smooth_planes": {"plane_smoothness": 30.0},
 }
 PREFIX = {"psnr_head": "psnr", "ssim_head": "ssim", "flip_head": "flip"}
-DEMO = TrainSettings()
-SIZE: Values = {
-    "crop_height": DEMO.crop_height // HALF,
-    "crop_width": DEMO.crop_width // HALF,
-    "architecture": {"plane_size": DEMO.architecture.plane_size // HALF},
-}
 
 
 def measured(avatar: Avatar, film: Pictures) -> list[dict[str, float]]:
@@ -95,12 +81,6 @@ def mean(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
-def paper(pretrained: str) -> Values:
-    """The paper's preset on a model that halves the sides; the condition's widths are the ends of the paper's."""
-    small = {"architecture": {"pretrained": pretrained, "condition_widths": (16, 64)}}
-    return laid_over(laid_over(PRESETS["paper"]["train"], SHORT), small)
-
-
 def main() -> None:
     """Train, draw and print each variant."""
     parser = options(__doc__)
@@ -118,7 +98,7 @@ def main() -> None:
     torch.set_flush_denormal(True)
     budget: dict[str, Any] = {"steps": given.steps, "seed": given.seed}
     common = paper(given.pretrained) if given.pretrained else {"texture_steps": given.texture_steps}
-    common = laid_over(common, SIZE | budget)
+    common = laid_over(common, HALF_SIZE | budget)
     training, both, camera = (
         small_pictures(given, HALF, *new) for new in ((False, False), (True, True), (False, True))
     )

@@ -12,10 +12,25 @@ from pipeline.avatar.condition import Buffers
 from pipeline.avatar.data import Pictures, Target, View, camera_places, sequence_views
 from pipeline.avatar.loop import Trainer
 from pipeline.avatar.model import Avatar
+from pipeline.presets import PRESETS, Values, laid_over
 from pipeline.settings.train import TrainSettings
 from pipeline.store.reel import open_reels
 
 HALF = 2
+DEMO = TrainSettings()
+HALF_SIZE: Values = {
+    "crop_height": DEMO.crop_height // HALF,
+    "crop_width": DEMO.crop_width // HALF,
+    "architecture": {"plane_size": DEMO.architecture.plane_size // HALF},
+}
+# The paper's preset but for what fits a short training at a small size: few pictures, higher rates that come to rest.
+SHORT: Values = {
+    "batch": 2,
+    "learning_rate": 1e-3,
+    "rate_decay": "cosine",
+    "average_decay": 0.99,
+    "crop_share": 1.0,
+}
 PLAIN = {"eye_weight": 1.0, "mouth_weight": 1.0, "rare_share": 0.0, "plane_smoothness": 0.0}  # all count alike
 
 
@@ -71,6 +86,12 @@ def _smaller(part: Buffers | Target, factor: int) -> Buffers | Target:
         rgb = cv2.resize(part.rgb[0].numpy(), (width, height), interpolation=cv2.INTER_AREA)
         small["rgb"] = torch.from_numpy(rgb)[None]
     return type(part)(**small)
+
+
+def paper(pretrained: str) -> Values:
+    """The paper's preset on a model that halves the sides; the condition's widths are the ends of the paper's."""
+    small = {"architecture": {"pretrained": pretrained, "condition_widths": (16, 64)}}
+    return laid_over(laid_over(laid_over(PRESETS["paper"]["train"], SHORT), HALF_SIZE), small)
 
 
 def trained_avatar(settings: TrainSettings, pictures: Pictures) -> Avatar:

@@ -75,3 +75,6 @@ def test_paper_options_are_compared_on_a_latent_model(bench, tiny_results, tmp_p
         "improvements", *results, "--pretrained", model, "--variants", "wide", "--steps", 1, "--blink", "EXP-5-mouth:1"
     )
     assert all(map(math.isfinite, numbers(rows["variants"]["wide"])))
+    few = ("--ways", "own_walk", "--few", 1, "--teacher-steps", 1, "--steps", 1, "--batch", 2)
+    row = bench("distill", *results, "--pretrained", model, "--teacher", tmp_path / "teacher.safetensors", *few)
+    assert row["psnr_head"] > 5
