@@ -188,3 +188,5 @@ def test_few_steps_beside_many(tmp_path, scene, teacher, distilled, monkeypatch)
         call(monkeypatch, speed, [*arguments, "--settings", '{"steps": null}'])
     with pytest.raises(DataError, match="no camera back; it has left, front, right"):
         call(monkeypatch, speed, [*arguments, "--camera", "back"])
+    with pytest.raises(DataError, match="nowhere: no small decoder to load"):
+        call(monkeypatch, speed, [*arguments, "--decoder", tmp_path / "nowhere"])

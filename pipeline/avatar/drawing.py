@@ -2,13 +2,29 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from pipeline.avatar.checkpoint import read_avatar
 from pipeline.avatar.data import Pictures, moved, to_bytes
 from pipeline.avatar.model import Avatar
+from pipeline.avatar.pretrained import load_tiny_decoder
 from pipeline.avatar.schedule import shared_noise
+
+
+def read_to_draw(path: Path, decoder: str | None, compile_mode: str) -> Avatar:
+    """The avatar of a file on the device that draws, with `render.decoder` and `render.compile`.
+
+    Raises DataError naming the file, or a decoder that is missing or that decodes other latents.
+    """
+    avatar = read_avatar(path)
+    if decoder:
+        avatar.autoencoder.decode_with(load_tiny_decoder(decoder), decoder)
+    avatar.to("cuda" if torch.cuda.is_available() else "cpu")
+    avatar.compile_networks(compile_mode)
+    return avatar
 
 
 def draw(avatar: Avatar, pictures: Pictures, steps: int, eta: float, seed: int) -> Iterator[torch.Tensor]:

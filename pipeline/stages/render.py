@@ -7,11 +7,10 @@ import numpy as np
 import torch
 
 from pipeline import cli
-from pipeline.avatar.checkpoint import read_avatar, require_codes
+from pipeline.avatar.checkpoint import require_codes
 from pipeline.avatar.data import Pictures, camera_places, chosen_cameras, sequence_views, single
-from pipeline.avatar.drawing import draw
+from pipeline.avatar.drawing import draw, read_to_draw
 from pipeline.avatar.film import write_film
-from pipeline.avatar.pretrained import load_tiny_decoder
 from pipeline.errors import DataError
 from pipeline.settings.render import RenderSettings
 from pipeline.store.chunk import Array, write_chunk
@@ -47,11 +46,7 @@ def main() -> None:
     given = arguments()
     settings = given.settings
     torch.set_flush_denormal(True)
-    avatar = read_avatar(given.avatar)
-    if settings.decoder:
-        avatar.autoencoder.decode_with(load_tiny_decoder(settings.decoder), settings.decoder)
-    avatar.to("cuda" if torch.cuda.is_available() else "cpu")
-    avatar.compile_networks(settings.compile)
+    avatar = read_to_draw(given.avatar, settings.decoder, settings.compile)
     with open_reels(given.buffers) as buffer_reels, open_reels(given.targets) as target_reels:
         buffers = single(buffer_reels)
         targets = single(target_reels) if given.targets else None

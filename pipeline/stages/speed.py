@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from pipeline import cli
-from pipeline.avatar.checkpoint import read_avatar, require_codes
+from pipeline.avatar.checkpoint import require_codes
 from pipeline.avatar.data import Pictures, Target, chosen_cameras, sequence_views, single
-from pipeline.avatar.drawing import draw_timed
+from pipeline.avatar.drawing import draw_timed, read_to_draw
 from pipeline.avatar.film import titled, write_film
 from pipeline.avatar.schedule import Sampling
 from pipeline.errors import DataError
@@ -30,6 +30,8 @@ def arguments() -> argparse.Namespace:
     for kind in ("buffers", "targets"):
         result.add_argument(f"--{kind}", type=cli.existing_file, nargs="+", required=True, help="of one sequence")
     result.add_argument("--track", type=cli.existing_file, required=True, help="the sequence's track")
+    result.add_argument("--decoder", help="render.decoder, which decodes both; the avatar's own when absent")
+    result.add_argument("--compile", default="none", help="render.compile, for both")
     result.add_argument("--camera", required=True, help="name of the camera that sees the film")
     result.add_argument("--pixels-per-degree", type=float, default=67.0, help="FLIP's viewing condition")
     result.add_argument("--output", type=Path, required=True, help="speed.tsv, a row for few steps and one for many")
@@ -53,11 +55,10 @@ def main() -> None:
     if settings.steps is None:
         raise DataError("speed.steps is none; expected how many steps are many")
     torch.set_flush_denormal(True)
-    drawn, trained = read_avatar(given.drawn), read_avatar(given.trained)
+    drawn, trained = (read_to_draw(path, given.decoder, given.compile) for path in (given.drawn, given.trained))
     many = trained.sampling._replace(steps=settings.steps)
     few = drawn.sampling if drawn.sampling.steps < many.steps else Sampling(1, eta=0.0)
     ways = [(given.drawn, drawn, few), (given.trained, trained, many)]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     with open_reels(given.buffers) as buffer_reels, open_reels(given.targets) as target_reels:
         buffers = single(buffer_reels)
         places = list(chosen_cameras(buffers, given.camera).values())
@@ -66,7 +67,7 @@ def main() -> None:
         shown = [pictures[index][1] for index in range(min(len(pictures), settings.frames))]
         for path, avatar, (steps, eta) in ways:
             require_codes(path, avatar, given.track, len(pictures.views[0].z_exp))
-            film, per_second = draw_timed(avatar.to(device), pictures, steps, eta, settings.seed, len(shown))
+            film, per_second = draw_timed(avatar, pictures, steps, eta, settings.seed, len(shown))
             rows.append((steps, eta, len(film), per_second, *means(film, shown, given.pixels_per_degree)))
             films.append(titled(film, f"{steps} step" + "s" * (steps > 1)))
             cli.log.info("%d steps: %.3g pictures/s", steps, per_second)

@@ -153,6 +153,8 @@ rule speed:
             "speed",
             camera=PLAN.held_out_cameras[0],
             pixels_per_degree=SETTINGS.evaluate.pixels_per_degree,
+            decoder=SETTINGS.render.decoder or [],
+            compile=SETTINGS.render.compile,
         ),
     shell:
         "python -m pipeline.stages.speed {params.job} --trained {input.trained:q} --drawn {input.drawn:q}"
