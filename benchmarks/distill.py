@@ -15,6 +15,8 @@ teacher      the same; wanted is what the teacher makes of the same noise in 20 
 fixed_noise  the same, but always from the one noise that the render stage starts from
 consistency  real pictures with noise at the teacher's 20 timesteps; wanted is what the avatar's running average says
              one step of the teacher later (Luo et al. 2023, without guidance)
+critic       own_walk, and a critic of patches of latents, trained beside it, is to take what is drawn for real,
+             with a weight of 0.05
 """
 
 import argparse
@@ -52,6 +54,7 @@ from pipeline.settings.distill import DistillSettings
 from pipeline.settings.train import TrainSettings
 
 MANY = 20
+CRITIC_WEIGHT = 0.05
 PIXELS_PER_DEGREE = 67
 
 
@@ -116,6 +119,7 @@ WAYS = {
     "teacher": FromTeacher,
     "fixed_noise": FromFixedNoise,
     "consistency": FromLaterSelf,
+    "critic": Distiller,
 }
 
 
@@ -146,7 +150,9 @@ def train_teacher(given: argparse.Namespace, pictures: Pictures) -> None:
 
 def distilled(way: str, few: int, given: argparse.Namespace, pictures: Pictures) -> Avatar:
     """The few-step avatar that a way makes of the teacher in the file."""
-    settings = DistillSettings(**whole(pictures, given.batch), into=few, steps=given.steps, learning_rate=given.rate)
+    budget = {"into": few, "steps": given.steps, "learning_rate": given.rate}
+    budget |= {"critic_weight": CRITIC_WEIGHT} if way == "critic" else {}
+    settings = DistillSettings(**whole(pictures, given.batch), **budget)
     loop = WAYS[way](load_avatar(given.teacher), pictures, settings)
     loop.teacher = read_avatar(given.teacher)
     while loop.step < loop.total:

@@ -10,22 +10,27 @@ import numpy as np
 import pytest
 import torch
 from avatar_scene import TINY, open_pictures, write_scene
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.avatar.architecture import Architecture
 from pipeline.avatar.checkpoint import read_avatar, read_tensors, trained_tensors, write_avatar, write_tensors
+from pipeline.avatar.critic import Critic
 from pipeline.avatar.data import Pictures, to_unit
 from pipeline.avatar.distillation import Distiller
 from pipeline.avatar.drawing import draw_timed
 from pipeline.avatar.loop import Trainer
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.recipe import Recipe
-from pipeline.avatar.schedule import Sampling, make_scheduler
+from pipeline.avatar.schedule import Sampling, make_scheduler, picture_of_v, v_of_picture
 from pipeline.avatar.session import state_folder
 from pipeline.errors import DataError
 from pipeline.metrics.image import psnr
 from pipeline.settings.distill import DistillSettings
 from pipeline.stages import distill, render, speed
 from pipeline.store.chunk import Array, read_arrays, write_chunk
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 WHOLE = {"batch": 4, "crop_height": 16, "crop_width": 16}
 
@@ -101,6 +106,90 @@ def test_distillation_betters_the_few_steps_it_is_made_for(teacher, pictures):
         distiller.train_step()
     assert distiller.avatar.sampling == Sampling(2, 0.0)
     assert head_psnr(distiller.avatar, pictures, 2) > before + 0.7
+
+
+def test_critic_and_avatar_each_learn_from_their_own_loss():
+    """The critic's gradient is that of the hinge loss, what was drawn gets that of looking real, and nothing more."""
+    critic = Critic(channels=3, seed=0)
+    real, drawn = torch.randn(2, 3, 16, 16), torch.randn(2, 3, 16, 16, requires_grad=True)
+    critic.loss(real, drawn).backward()
+    found = [parameter.grad.clone() for parameter in critic.parameters()]
+    critic.zero_grad()
+    hinge = (1 - critic.layers(real)).clamp(min=0).mean() + (1 + critic.layers(drawn.detach())).clamp(min=0).mean()
+    hinge.backward()
+    for ours, parameter in zip(found, critic.parameters(), strict=True):
+        torch.testing.assert_close(ours, parameter.grad)
+    (expected,) = torch.autograd.grad(-critic.layers(drawn).mean(), drawn)
+    torch.testing.assert_close(drawn.grad, expected)
+
+
+def test_a_critic_learns_what_regression_blurs():
+    """Stripes against their mean: what is sharp is real after 60 steps."""
+    generator, critic = torch.Generator().manual_seed(0), Critic(channels=1, seed=0)
+    optimizer = torch.optim.Adam(critic.parameters(), 1e-3)
+    for _ in range(60):
+        sharp = (torch.rand(8, 1, 16, 1, generator=generator) < 0.5).float().expand(-1, -1, -1, 16)
+        optimizer.zero_grad()
+        critic.loss(sharp, torch.full_like(sharp, 0.5)).backward()
+        optimizer.step()
+    assert critic.layers(sharp).mean() > critic.layers(torch.full_like(sharp, 0.5)).mean() + 1
+
+
+CRITIC = {"critic_weight": 0.5, "steps": 4, "learning_rate": 1e-2, "warmup_steps": 0}
+
+
+def trained_on(distiller: Distiller, step: int) -> Distiller:
+    while distiller.step < step:
+        distiller.train_step()
+    return distiller
+
+
+def test_a_critic_goes_on_where_its_state_ended(teacher, pictures, tmp_path):
+    whole = trained_on(student(teacher, pictures, 2, **CRITIC), 4)
+    trained_on(student(teacher, pictures, 2, **CRITIC), 2).save(tmp_path / "state.safetensors")
+    resumed = student(teacher, pictures, 2, **CRITIC)
+    resumed.load(tmp_path / "state.safetensors")
+    trained_on(resumed, 4)
+    fresh = student(teacher, pictures, 2, **CRITIC).beside.state_dict()
+    for name, tensor in whole.beside.state_dict().items():
+        assert torch.equal(tensor, resumed.beside.state_dict()[name])
+        assert not torch.equal(tensor, fresh[name])
+    for name, tensor in whole.average.items():
+        assert torch.equal(tensor, resumed.average[name])
+
+
+def test_parts_of_a_batch_teach_the_critic_what_the_batch_does(teacher, pictures):
+    one, two = (
+        trained_on(student(teacher, pictures, 2, **CRITIC, accumulation=parts), 1).beside.state_dict()
+        for parts in (1, 2)
+    )
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, two[name], atol=1e-4, rtol=0)
+
+
+def test_a_critic_changes_the_avatar_but_not_where_pixels_do_not_count(teacher, pictures):
+    plain, judged = (
+        trained_on(student(teacher, pictures, 1, **CRITIC | {"critic_weight": weight}), 2).average
+        for weight in (0, 0.5)
+    )
+    assert any(not torch.equal(tensor, judged[name]) for name, tensor in plain.items())
+    distiller = student(teacher, pictures, 1, **CRITIC)
+    (part,) = distiller.batches.parts(0)
+    said = torch.zeros_like(part.noise, requires_grad=True)
+    weights = torch.zeros(len(said), *said.shape[2:])
+    weights[:, :4] = 1
+    distiller.judgement(part, part.noise, said, torch.zeros_like(said), weights).backward()
+    assert said.grad[:, :, :4].abs().max() > 0
+    assert not said.grad[:, :, 4:].any()
+
+
+@settings(max_examples=30)
+@given(timestep=st.integers(0, 999), seed=st.integers(0, 2**31 - 1))
+def test_the_picture_that_v_says_is_the_one_that_v_was_made_of(timestep, seed):
+    noisy, picture = torch.randn(2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(seed)).double()
+    timesteps = torch.tensor([timestep, 999])
+    v = v_of_picture(noisy, picture, timesteps)
+    torch.testing.assert_close(picture_of_v(noisy, v, timesteps), picture, atol=1e-4, rtol=1e-4)
 
 
 def call(monkeypatch: pytest.MonkeyPatch, stage, arguments: list[object]) -> None:

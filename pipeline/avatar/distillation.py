@@ -3,10 +3,11 @@
 import torch
 
 from pipeline.avatar.batch import Part
+from pipeline.avatar.critic import Critic
 from pipeline.avatar.data import Pictures
 from pipeline.avatar.loop import Loop
 from pipeline.avatar.model import Avatar
-from pipeline.avatar.schedule import Predict, Sampling, trailing, v_of_picture, walk
+from pipeline.avatar.schedule import Predict, Sampling, picture_of_v, trailing, v_of_picture, walk
 from pipeline.settings.distill import DistillSettings
 
 
@@ -15,13 +16,16 @@ class Distiller(Loop):
 
     The latents at such a timestep are what the avatar as it is now makes of pure noise up to there, not a real picture
     with noise on it, so that every step learns to mend what the ones before it left (as DMD2 simulates drawing while
-    it trains, Yin et al. 2024); what it is to say of them is the real picture.
+    it trains, Yin et al. 2024); what it is to say of them is the real picture, and a critic is to take it for one.
     """
+
+    recipe: DistillSettings
 
     def __init__(self, avatar: Avatar, pictures: Pictures, settings: DistillSettings):
         avatar.sampling = Sampling(settings.into, eta=0.0)
         self.timesteps = trailing(settings.into)
-        super().__init__(avatar, pictures, settings)
+        critic = Critic(avatar.autoencoder.channels, settings.seed) if settings.critic_weight else None
+        super().__init__(avatar, pictures, settings, critic)
 
     def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """One of those that drawing visits, each as often."""
@@ -33,3 +37,14 @@ class Distiller(Loop):
         for timestep, reached in zip(self.timesteps, walk(predict_v, part.noise, len(self.timesteps)), strict=False):
             noisy = torch.where((part.timesteps == timestep)[:, None, None, None], reached, noisy)
         return noisy, v_of_picture(noisy, latents, part.timesteps)
+
+    def judgement(
+        self, part: Part, noisy: torch.Tensor, said: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor | float:
+        """The critic's loss, and its loss of what was drawn; where pixels do not count, that is shown as real."""
+        if not self.recipe.critic_weight:
+            return 0.0
+        drawn, real = (picture_of_v(noisy, v, part.timesteps) for v in (said, wanted))
+        drawn = torch.where(weights[:, None] > 0, drawn, real)
+        share = len(part.indices) / self.recipe.batch
+        return self.recipe.critic_weight * share * self.beside.loss(real, drawn)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from diffusers import ModelMixin
+from torch import nn
 
 from pipeline.avatar.batch import Batches, Part
 from pipeline.avatar.checkpoint import Tensors, read_tensors, trained_tensors, write_tensors
@@ -27,12 +28,14 @@ AVERAGE_RAMP = 10  # the running average starts short: decay (1 + k) / (AVERAGE_
 class Loop(ABC):
     """Model, optimizer and running average, and the step they are at; what is practised in a step, subclasses say.
 
+    A network `beside` the avatar learns with it, in the same steps of the same optimizer, and is saved in the state.
+
     All randomness of a step is a function of the seed and the step, so a state needs no random generator. The batch is
     that of all processes together, each of which works through its share in `accumulation` parts; losses are sums
     over pixels, divided by the sum of the pixels' weights in the whole batch, so that no cut changes the gradient.
     """
 
-    def __init__(self, avatar: Avatar, pictures: Pictures, recipe: LoopSettings):
+    def __init__(self, avatar: Avatar, pictures: Pictures, recipe: LoopSettings, beside: nn.Module | None = None):
         self.accelerator = make_accelerator(recipe.batch, recipe.accumulation)
         self.avatar, self.pictures, self.recipe = avatar.to(self.accelerator.device), pictures, recipe
         if self.accelerator.device.type == "cuda":
@@ -47,9 +50,10 @@ class Loop(ABC):
                     network.enable_gradient_checkpointing()
         trained = {name: p for name, p in avatar.named_parameters() if p.requires_grad}
         networks = [p for name, p in trained.items() if not name.startswith("planes.")]
-        groups = [{"params": networks}, {"params": [avatar.planes.values]}]
+        self.beside = (beside or nn.Module()).to(self.accelerator.device)
+        groups = [{"params": networks}, {"params": [avatar.planes.values]}, {"params": [*self.beside.parameters()]}]
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, recipe.beta2), weight_decay=recipe.weight_decay)
-        self.parameters = trained
+        self.parameters = trained | {f"beside.{name}": p for name, p in self.beside.named_parameters()}
         self.limited = [p for name, p in trained.items() if recipe.limited == "all" or name.startswith("controlnet.")]
         self.average = {name: tensor.detach().clone() for name, tensor in trained_tensors(avatar).items()}
 
@@ -80,8 +84,9 @@ class Loop(ABC):
         if not torch.isfinite(norm):
             raise self._broken(f"the gradient's norm is {norm.item()}", [i for part in parts for i in part.indices])
         torch.nn.utils.clip_grad_norm_(self.limited, self.recipe.gradient_limit)
-        for group, rate in zip(self.optimizer.param_groups, self.rates(), strict=True):
-            group["lr"] = rate
+        rate, plane_rate = self.rates()
+        for group, own in zip(self.optimizer.param_groups, (rate, plane_rate, rate), strict=True):
+            group["lr"] = own
         self.optimizer.step()
         self._update_average()
         self.step += 1
@@ -114,11 +119,12 @@ class Loop(ABC):
             return avatar(latents, timesteps, base, picture, tokens)
 
         noisy, wanted = self.exercise(part, self._latents(part, base), predict_v)
-        error = (predict_v(noisy, part.timesteps) - wanted).square().mean(1)  # (B, h', w')
+        said = predict_v(noisy, part.timesteps)
+        error = (said - wanted).square().mean(1)  # (B, h', w')
         error = error * snr_weights(part.timesteps, self.recipe.snr_limit)[:, None, None]
         factor = avatar.autoencoder.factor
         weights = F.avg_pool2d(part.weights[:, None], factor)[:, 0] * factor**2  # of all the latent's pixels
-        loss = (error * weights).sum() / weight
+        loss = (error * weights).sum() / weight + self.judgement(part, noisy, said, wanted, weights)
         if not self.recipe.texture_weight:
             return loss
         return loss + self.recipe.texture_weight * self._colour_error(colours, part) / head_pixels
@@ -130,6 +136,12 @@ class Loop(ABC):
     @abstractmethod
     def exercise(self, part: Part, latents: torch.Tensor, predict_v: Predict) -> tuple[torch.Tensor, torch.Tensor]:
         """Noisy latents, and the v that the networks are to say of them, both (B, C, h', w') like the true latents."""
+
+    def judgement(
+        self, part: Part, noisy: torch.Tensor, said: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor | float:
+        """The part's share of any other loss of what was said, given the loss's `weights` (B, h', w'): none."""
+        return 0.0
 
     def _latents(self, part: Part, base: torch.Tensor) -> torch.Tensor:
         """Latents (B, C, h', w') of the part's pictures; kept where nothing that is learned or drawn changes them."""
@@ -172,6 +184,7 @@ class Loop(ABC):
             return
         tensors: Tensors = {f"now/{name}": tensor for name, tensor in trained_tensors(self.avatar).items()}
         tensors |= {f"average/{name}": tensor for name, tensor in self.average.items()}
+        tensors |= {f"beside/{name}": tensor for name, tensor in self.beside.state_dict().items()}
         for name, parameter in self.parameters.items():
             for key, tensor in self.optimizer.state[parameter].items():
                 tensors[f"{key}/{name}"] = tensor
@@ -184,6 +197,7 @@ class Loop(ABC):
         for kind, own in (("now", trained_tensors(self.avatar)), ("average", self.average)):
             for name, tensor in own.items():
                 tensor.copy_(tensors[f"{kind}/{name}"])
+        self.beside.load_state_dict({name: tensors[f"beside/{name}"] for name in self.beside.state_dict()})
         for name, parameter in self.parameters.items():
             for key in ("step", "exp_avg", "exp_avg_sq"):
                 if f"{key}/{name}" in tensors:

@@ -58,6 +58,12 @@ def v_of_picture(noisy: torch.Tensor, picture: torch.Tensor, timesteps: torch.Te
     return (share.sqrt() * noisy - picture) / (1 - share).sqrt()
 
 
+def picture_of_v(noisy: torch.Tensor, v: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+    """The inverse of `v_of_picture`: latents of the picture that v says is in noisy latents, both (B, C, h, w)."""
+    share = signal_shares().to(noisy.device)[timesteps][:, None, None, None]
+    return share.sqrt() * noisy - (1 - share).sqrt() * v
+
+
 def snr_weights(timesteps: torch.Tensor, limit: float) -> torch.Tensor:
     """Weights (B,) of the squared error of v at timesteps (B,): min(SNR + 1, limit) / (SNR + 1).
 

@@ -15,5 +15,12 @@ class DistillSettings(LoopSettings):
     )
     texture_steps: int = Field(0, ge=0, le=1_000_000, description="first steps, in which the planes alone learn")
     steps: int = Field(400, ge=0, le=10_000_000, description="steps of the whole model")
+    critic_weight: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="weight of a critic of small patches, trained beside the avatar, that is to take what it draws for "
+        "real; 0: none",
+    )
     learning_rate: float = Field(5e-4, gt=0, le=1, description="highest learning rate of the networks")
     plane_learning_rate: float = Field(1e-3, gt=0, le=1, description="highest learning rate of the feature planes")
