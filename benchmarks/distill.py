@@ -42,6 +42,7 @@ from pipeline.avatar.model import Avatar
 from pipeline.avatar.schedule import (
     TRAINING_TIMESTEPS,
     Predict,
+    picture_of_v,
     shared_noise,
     signal_shares,
     trailing,
@@ -106,9 +107,9 @@ class FromLaterSelf(FromTeacher):
         share, after = (signal_shares()[at][:, None, None, None] for at in (now, later))
         noisy = self.scheduler.add_noise(latents, part.noise, now)
         v = teacher_v(noisy, now)
-        drawn, noise = share.sqrt() * noisy - (1 - share).sqrt() * v, (1 - share).sqrt() * noisy + share.sqrt() * v
+        drawn, noise = picture_of_v(noisy, v, now), (1 - share).sqrt() * noisy + share.sqrt() * v
         moved = after.sqrt() * drawn + (1 - after).sqrt() * noise
-        said = after.sqrt() * moved - (1 - after).sqrt() * slow_v(moved, later)
+        said = picture_of_v(moved, slow_v(moved, later), later)
         is_last = (now < TRAINING_TIMESTEPS // MANY)[:, None, None, None]
         return noisy, v_of_picture(noisy, torch.where(is_last, drawn + offset, said + slow_offset), now)
 

@@ -97,8 +97,8 @@ def main() -> None:
         parser.error(f"no variant {' '.join(sorted(unknown))}; expected some of {' '.join(variants)}")
     torch.set_flush_denormal(True)
     budget: dict[str, Any] = {"steps": given.steps, "seed": given.seed}
-    common = paper(given.pretrained) if given.pretrained else {"texture_steps": given.texture_steps}
-    common = laid_over(common, HALF_SIZE | budget)
+    common = paper(given.pretrained) if given.pretrained else HALF_SIZE | {"texture_steps": given.texture_steps}
+    common = laid_over(common, budget)
     training, both, camera = (
         small_pictures(given, HALF, *new) for new in ((False, False), (True, True), (False, True))
     )

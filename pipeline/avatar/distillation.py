@@ -46,5 +46,4 @@ class Distiller(Loop):
             return 0.0
         drawn, real = (picture_of_v(noisy, v, part.timesteps) for v in (said, wanted))
         drawn = torch.where(weights[:, None] > 0, drawn, real)
-        share = len(part.indices) / self.recipe.batch
-        return self.recipe.critic_weight * share * self.beside.loss(real, drawn)
+        return self.recipe.critic_weight * self.share(part) * self.beside.loss(real, drawn)

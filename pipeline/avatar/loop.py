@@ -100,8 +100,11 @@ class Loop(ABC):
         """The part's share of the planes' roughness, by its share of the batch's pictures."""
         if not self.recipe.plane_smoothness:
             return torch.zeros((), device=self.accelerator.device)
-        share = len(part.indices) / self.recipe.batch
-        return self.recipe.plane_smoothness * share * self.avatar.planes.roughness()
+        return self.recipe.plane_smoothness * self.share(part) * self.avatar.planes.roughness()
+
+    def share(self, part: Part) -> float:
+        """The part's pictures of those of the whole batch."""
+        return len(part.indices) / self.recipe.batch
 
     def _loss(self, part: Part, counts: torch.Tensor) -> torch.Tensor:
         """The part's share of the loss: weighted mean of the squared error of v, and the texture's mean colour error.

@@ -55,7 +55,8 @@ def main() -> None:
     if settings.steps is None:
         raise DataError("speed.steps is none; expected how many steps are many")
     torch.set_flush_denormal(True)
-    drawn, trained = (read_to_draw(path, given.decoder, given.compile) for path in (given.drawn, given.trained))
+    avatars = {path: read_to_draw(path, given.decoder, given.compile) for path in {given.drawn, given.trained}}
+    drawn, trained = avatars[given.drawn], avatars[given.trained]
     many = trained.sampling._replace(steps=settings.steps)
     few = drawn.sampling if drawn.sampling.steps < many.steps else Sampling(1, eta=0.0)
     ways = [(given.drawn, drawn, few), (given.trained, trained, many)]
