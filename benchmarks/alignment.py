@@ -20,13 +20,13 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from benchmarks.landmarks import Detector
-from pipeline.capture.cameras import Rig, read_rig
-from pipeline.head import pose
-from pipeline.head.alignment import first_head
-from pipeline.head.clouds import by_sequence
-from pipeline.head.prior import load_prior
-from pipeline.head.workers import compute_alike
+from pipeline.cameras.rig import Rig, read_rig
+from pipeline.head.fit.alignment import first_head
+from pipeline.head.fit.clouds import by_sequence
+from pipeline.head.model import pose
+from pipeline.head.model.prior import load_prior
 from pipeline.store.chunk import read_arrays
+from pipeline.workers import compute_alike
 
 DEGREES, MILLIMETRES = 3, 5
 METRES = 3  # standard deviation of each coordinate of where the world's origin goes

@@ -32,14 +32,11 @@ import torch
 from benchmarks.prediction import SMALL, THIRD, sharpness
 from benchmarks.short_training import HALF, PLAIN, paper, small_pictures, trained_avatar
 from benchmarks.short_training import parser as options
-from pipeline.avatar.batch import Part
-from pipeline.avatar.checkpoint import load_avatar, read_avatar, trained_tensors, write_avatar
-from pipeline.avatar.data import Pictures
-from pipeline.avatar.distillation import Distiller
-from pipeline.avatar.drawing import draw
-from pipeline.avatar.loop import Trainer
-from pipeline.avatar.model import Avatar
-from pipeline.avatar.schedule import (
+from pipeline.avatar.data.batches import Part
+from pipeline.avatar.data.pictures import Pictures
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.model.checkpoint import load_avatar, read_avatar, trained_tensors, write_avatar
+from pipeline.avatar.model.schedule import (
     TRAINING_TIMESTEPS,
     Predict,
     picture_of_v,
@@ -49,8 +46,11 @@ from pipeline.avatar.schedule import (
     v_of_picture,
     walk,
 )
-from pipeline.metrics.image import flip_map, psnr
-from pipeline.presets import Values
+from pipeline.avatar.render import draw
+from pipeline.avatar.train.distillation import Distiller
+from pipeline.avatar.train.loop import Trainer
+from pipeline.evaluate.image import flip_map, psnr
+from pipeline.planning.presets import Values
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.train import TrainSettings
 

@@ -34,22 +34,22 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from benchmarks.truth_error import measure, truth_face, truth_head, visible_samples, visible_surface
-from pipeline.capture.cameras import Rig, read_rig
-from pipeline.head.adam import adam
-from pipeline.head.alignment import first_head
-from pipeline.head.clouds import Clouds, Frame, by_sequence
-from pipeline.head.fit import Fitter, Smoothness, fit_identity, fit_sequence, millimetres
-from pipeline.head.prior import HeadPrior, load_prior
-from pipeline.head.residuals import Heads, linearise
-from pipeline.head.solver import Free, levenberg
-from pipeline.head.workers import compute_alike
-from pipeline.meshing.cut import Plane
-from pipeline.meshing.head import mesh_head
-from pipeline.meshing.mesh import Mesh
-from pipeline.raster.api import available_rasterizer
+from pipeline.cameras.rig import Rig, read_rig
+from pipeline.head.fit.adam import adam
+from pipeline.head.fit.alignment import first_head
+from pipeline.head.fit.clouds import Clouds, Frame, by_sequence
+from pipeline.head.fit.fitter import Fitter, Smoothness, fit_identity, fit_sequence, millimetres
+from pipeline.head.fit.residuals import Heads, linearise
+from pipeline.head.fit.solver import Free, levenberg
+from pipeline.head.model.prior import HeadPrior, load_prior
+from pipeline.mesh.cut import Plane
+from pipeline.mesh.head import mesh_head
+from pipeline.mesh.mesh import Mesh
+from pipeline.raster.choose import available_rasterizer
 from pipeline.settings.fit_identity import FitIdentitySettings
 from pipeline.settings.fit_sequence import FitSequenceSettings
 from pipeline.settings.mesh import MeshSettings
+from pipeline.workers import compute_alike
 
 SKIN = 11248  # the vertices before this one are face, head and neck; then come mouth, eyes and teeth
 ADAM_STEPS = (25, 50, 100, 200, 400)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.head.config import PriorConfig
-from pipeline.head.network import WIDEST_BLEND, activate
-from pipeline.head.prior import HeadPrior
+from pipeline.head.model.network import WIDEST_BLEND, activate
+from pipeline.head.model.prior import HeadPrior
+from pipeline.settings.prior_config import PriorConfig
 
 OFFICIAL = PriorConfig(  # MonoNPHM's configs.yaml as it lies beside the released weights, and its meshing box
     anchors=65,

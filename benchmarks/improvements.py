@@ -5,7 +5,7 @@
 
 Trains the demo's avatar on a subject's results at half their size, for fewer steps than the demo, once per variant, and
 draws the held-out camera's films: of the held-out sequence (both) and of the others (camera). psnr, ssim and flip count
-the head's pixels, eyes and mouth are PSNR in dB of the pixels of these regions (pipeline/head/regions.py), blink is
+the head's pixels, eyes and mouth are PSNR in dB of the pixels of these regions (head/model/regions.py), blink is
 `eyes` of one picture, `--blink`, at which the eyes are shut in training too. "none" has all options off, the other
 variants one or two on, and "demo" is the demo's preset. With --pretrained the variants are of the paper's preset on a
 latent diffusion model that halves the sides, such as benchmarks.latent_model makes.
@@ -20,12 +20,12 @@ import torch
 
 from benchmarks.short_training import HALF, HALF_SIZE, PLAIN, paper, small_pictures, trained_avatar
 from benchmarks.short_training import parser as options
-from pipeline.avatar.data import Pictures
-from pipeline.avatar.drawing import draw
-from pipeline.avatar.model import Avatar
-from pipeline.head.regions import ELLIPSES, region
-from pipeline.metrics.image import figures, psnr
-from pipeline.presets import Values, laid_over
+from pipeline.avatar.data.pictures import Pictures
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.render import draw
+from pipeline.evaluate.image import figures, psnr
+from pipeline.head.model.regions import ELLIPSES, region
+from pipeline.planning.presets import Values, laid_over
 from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.settings.train import TrainSettings
 

@@ -27,13 +27,13 @@ from scipy.spatial import cKDTree
 
 from benchmarks.fitting import Altered, Bench, level_set, parser
 from benchmarks.truth_error import measure, truth_face, truth_head, visible_samples
-from pipeline.capture.cameras import Rig
-from pipeline.head.clouds import Frame
-from pipeline.head.ict import LANDMARKS
-from pipeline.head.workers import compute_alike
-from pipeline.metrics.surface import FACING
+from pipeline.cameras.rig import Rig
+from pipeline.cameras.triangulation import triangulate
+from pipeline.evaluate.surface import FACING
+from pipeline.head.fit.clouds import Frame
+from pipeline.head.train.ict import LANDMARKS
 from pipeline.settings.landmarks import LandmarksSettings
-from pipeline.sfm.triangulation import triangulate
+from pipeline.workers import compute_alike
 
 DETAILS = slice(19, None)  # of LANDMARKS: eyes and lips
 NEAR = 0.025  # metres

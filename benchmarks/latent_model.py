@@ -22,10 +22,10 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from benchmarks.short_training import HALF, small_pictures
 from benchmarks.short_training import parser as options
-from pipeline.avatar.data import Pictures, to_bytes, to_unit
-from pipeline.avatar.pretrained import Pretrained, load_pretrained
-from pipeline.avatar.schedule import TRAINING_TIMESTEPS, make_scheduler
-from pipeline.metrics.image import psnr
+from pipeline.avatar.data.pictures import Pictures, to_bytes, to_unit
+from pipeline.avatar.model.pretrained import Pretrained, load_pretrained
+from pipeline.avatar.model.schedule import TRAINING_TIMESTEPS, make_scheduler
+from pipeline.evaluate.image import psnr
 from tests.latent_model import write_latent_model
 
 BATCH = 4

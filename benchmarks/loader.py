@@ -28,7 +28,7 @@ import torch
 import zarr
 from scipy.ndimage import binary_dilation, label
 
-from pipeline.avatar.data import BYTES_PER_PIXEL, CACHE_BYTES, Pictures, sequence_views
+from pipeline.avatar.data.pictures import BYTES_PER_PIXEL, CACHE_BYTES, Pictures, sequence_views
 from pipeline.store.chunk import Array, write_chunk
 from pipeline.store.reel import open_reels
 

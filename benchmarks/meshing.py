@@ -25,8 +25,8 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 
 from benchmarks.headlike import OFFICIAL, head_like
-from pipeline.head.prior import HeadPrior, load_prior
-from pipeline.meshing.sparse import corner_points, follow, grid_cells, march
+from pipeline.head.model.prior import HeadPrior, load_prior
+from pipeline.mesh.sparse import corner_points, follow, grid_cells, march
 
 SHIPPED = Path(__file__).parents[1] / "pipeline" / "head" / "weights" / "head_prior.safetensors"
 

@@ -19,11 +19,11 @@ from typing import Any
 import torch
 
 from benchmarks.random_model import CODE_SIZE, RandomPictures
-from pipeline.avatar.checkpoint import read_avatar, trained_tensors, write_avatar
-from pipeline.avatar.loop import Trainer
-from pipeline.avatar.model import Avatar
-from pipeline.avatar.schedule import shared_noise
-from pipeline.presets import PRESETS, laid_over
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.model.checkpoint import read_avatar, trained_tensors, write_avatar
+from pipeline.avatar.model.schedule import shared_noise
+from pipeline.avatar.train.loop import Trainer
+from pipeline.planning.presets import PRESETS, laid_over
 from pipeline.settings.train import TrainSettings
 from tests.latent_model import STABLE_DIFFUSION_2_1, write_latent_model
 

@@ -25,12 +25,12 @@ import trimesh
 from scipy.spatial import cKDTree
 
 from benchmarks.truth_error import NEAR, OFF, camera_centres, measure, truth_face, truth_head, visible_samples
+from pipeline.cameras.camera import Camera
 from pipeline.capture.calibration import read_capture_rig
-from pipeline.capture.cameras import Camera
 from pipeline.capture.ingest import read_span
 from pipeline.settings.ingest import IngestSettings
 from pipeline.settings.pointcloud import PointcloudSettings
-from pipeline.sfm.cloud import Cloud, point_cloud
+from pipeline.stereo.cloud import Cloud, point_cloud
 
 FRAMES = ("EXP-5-mouth:4", "EXP-5-mouth:8", "EMO-1-shout+laugh:7", "EXP-2-eyes:6")
 

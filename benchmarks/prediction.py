@@ -15,9 +15,9 @@ import torch
 
 from benchmarks.short_training import PLAIN, small_pictures, trained_avatar
 from benchmarks.short_training import parser as options
-from pipeline.avatar.data import Pictures
-from pipeline.avatar.drawing import draw
-from pipeline.metrics.image import psnr
+from pipeline.avatar.data.pictures import Pictures
+from pipeline.avatar.render import draw
+from pipeline.evaluate.image import psnr
 from pipeline.settings.train import TrainSettings
 
 THIRD = 3

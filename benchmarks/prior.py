@@ -21,14 +21,14 @@ import numpy as np
 import torch
 
 from benchmarks.truth_error import NARROW_FACE
-from pipeline.head import pose
-from pipeline.head.heads import ExpressionSampler, draw_identity
-from pipeline.head.ict import EAR_CM, FaceModel, head_from_ict, load_face_model
-from pipeline.head.prior import HeadPrior, load_prior
-from pipeline.head.regions import ELLIPSES, region
-from pipeline.head.residuals import Heads, Samples
-from pipeline.head.samples import HeadSampler
-from pipeline.head.solver import Free, Schedule, levenberg
+from pipeline.head.fit.residuals import Heads, Samples
+from pipeline.head.fit.solver import Free, Schedule, levenberg
+from pipeline.head.model import pose
+from pipeline.head.model.prior import HeadPrior, load_prior
+from pipeline.head.model.regions import ELLIPSES, region
+from pipeline.head.train.heads import ExpressionSampler, draw_identity
+from pipeline.head.train.ict import EAR_CM, FaceModel, head_from_ict, load_face_model
+from pipeline.head.train.samples import HeadSampler
 
 SEED = 20_000  # no seed of the training
 POINTS = 5_000

@@ -16,16 +16,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.capture.cameras import Camera
-from pipeline.head.prior import HeadPrior, load_prior
-from pipeline.meshing.cut import Plane
-from pipeline.meshing.head import mesh_head
+from pipeline.cameras.camera import Camera
+from pipeline.cameras.orbit import look_at
+from pipeline.head.model.prior import HeadPrior, load_prior
+from pipeline.mesh.cut import Plane
+from pipeline.mesh.head import mesh_head
 from pipeline.raster.buffers import draw
 from pipeline.raster.embree import EmbreeRasterizer
+from pipeline.report.tiles import shaded
 from pipeline.settings.mesh import MeshSettings
 from pipeline.store.chunk import publish
-from pipeline.viewer.paths import look_at
-from pipeline.viewer.tiles import shaded
 
 PIXELS = 160  # width of a tile
 COUNT = 10

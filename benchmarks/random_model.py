@@ -6,10 +6,10 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from pipeline.avatar.condition import Buffers
-from pipeline.avatar.data import Pictures, Target
-from pipeline.avatar.pretrained import Pretrained
-from pipeline.presets import PRESETS, laid_over
+from pipeline.avatar.data.pictures import Pictures, Target
+from pipeline.avatar.model.condition import Buffers
+from pipeline.avatar.model.pretrained import Pretrained
+from pipeline.planning.presets import PRESETS, laid_over
 from pipeline.settings.train import TrainSettings
 from tests.latent_model import STABLE_DIFFUSION_2_1, TINY
 

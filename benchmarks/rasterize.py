@@ -15,14 +15,14 @@ import time
 import numpy as np
 import trimesh
 
-from pipeline.capture.cameras import Camera
-from pipeline.meshing.mesh import Mesh
-from pipeline.raster.api import available_rasterizer
+from pipeline.cameras.camera import Camera
+from pipeline.cameras.orbit import Frame, Picture, look_at, orbit
+from pipeline.mesh.mesh import Mesh
 from pipeline.raster.buffers import draw
+from pipeline.raster.choose import available_rasterizer
 from pipeline.raster.embree import EmbreeRasterizer
 from pipeline.raster.reference import ReferenceRasterizer
 from pipeline.settings.rig import RigSettings
-from pipeline.viewer.paths import Frame, Picture, look_at, orbit
 
 
 def bumpy_head() -> Mesh:

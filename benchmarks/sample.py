@@ -26,12 +26,12 @@ from diffusers import AutoencoderTiny
 
 from benchmarks.random_model import CODE_SIZE, SIDES, SIZES, RandomPictures, paper_settings, random_model
 from benchmarks.short_training import views_of
-from pipeline.avatar.checkpoint import read_avatar
-from pipeline.avatar.data import Pictures
-from pipeline.avatar.drawing import draw_timed
-from pipeline.avatar.model import Avatar
-from pipeline.avatar.pretrained import load_tiny_decoder
-from pipeline.metrics.image import flip_map, psnr
+from pipeline.avatar.data.pictures import Pictures
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.model.checkpoint import read_avatar
+from pipeline.avatar.model.pretrained import load_tiny_decoder
+from pipeline.avatar.render import draw_timed
+from pipeline.evaluate.image import flip_map, psnr
 from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.settings.render import RenderSettings
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import cv2
 import torch
 
-from pipeline.avatar.checkpoint import trained_tensors
-from pipeline.avatar.condition import Buffers
-from pipeline.avatar.data import Pictures, Target, View, camera_places, sequence_views
-from pipeline.avatar.loop import Trainer
-from pipeline.avatar.model import Avatar
-from pipeline.presets import PRESETS, Values, laid_over
+from pipeline.avatar.data.pictures import Pictures, Target, View, camera_places, sequence_views
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.model.checkpoint import trained_tensors
+from pipeline.avatar.model.condition import Buffers
+from pipeline.avatar.train.loop import Trainer
+from pipeline.planning.presets import PRESETS, Values, laid_over
 from pipeline.settings.train import TrainSettings
 from pipeline.store.reel import open_reels
 

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from benchmarks.random_model import CODE_SIZE, SIDES, SIZES, RandomPictures, paper_settings, random_model
-from pipeline.avatar.loop import Trainer
-from pipeline.avatar.model import Avatar
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.train.loop import Trainer
 
 CROP_SHARE = 0.7  # of the paper's random crops
 WARM_STEPS = 2  # kernels are chosen, memory is taken, latents are kept

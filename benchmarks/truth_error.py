@@ -21,8 +21,8 @@ import numpy as np
 import trimesh
 from scipy.spatial import cKDTree
 
-from pipeline.head.ict import triangles_of
-from pipeline.metrics.surface import seen, surface_samples
+from pipeline.evaluate.surface import seen, surface_samples
+from pipeline.head.train.ict import triangles_of
 
 NARROW_FACE = 6706  # the vertices before this one
 NEAR, OFF, COVERED = 30e-3, 5e-3, 2e-3  # metres

@@ -31,7 +31,7 @@ if ! command -v nvidia-smi >/dev/null; then # PyPI's own torch brings gigabytes 
     "${install[@]}" --no-deps --retries 0 --extra-index-url https://download.pytorch.org/whl/cpu \
         "$(grep '^torch==' envs/requirements.txt)"
 fi
-"${install[@]}" -r envs/requirements.txt
+"${install[@]}" --no-deps -r envs/requirements.txt # the lock is whole; cvvdp would bring torchvision, and with it CUDA
 # The project's own packages, so that `python benchmarks/pointcloud.py` finds them from anywhere.
 .venv/bin/python -c 'import os, site; print(os.getcwd(), file=open(f"{site.getsitepackages()[0]}/diffusion_avatars.pth", "w"))'
 .venv/bin/python -c 'import pymatting' # compiles its kernels once, before parallel jobs would each do it

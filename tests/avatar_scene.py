@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.avatar.data import Pictures, sequence_views
+from pipeline.avatar.data.pictures import Pictures, sequence_views
 from pipeline.store.chunk import Array, write_chunk
 from pipeline.store.reel import open_reels
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.capture.cameras import Rig
-from pipeline.head.clouds import Frame
-from pipeline.head.prior import HeadPrior
-from pipeline.head.residuals import Heads
-from pipeline.meshing.cut import Plane
-from pipeline.meshing.head import mesh_head
-from pipeline.meshing.mesh import Mesh
+from pipeline.cameras.rig import Rig
+from pipeline.head.fit.clouds import Frame
+from pipeline.head.fit.residuals import Heads
+from pipeline.head.model.prior import HeadPrior
+from pipeline.mesh.cut import Plane
+from pipeline.mesh.head import mesh_head
+from pipeline.mesh.mesh import Mesh
 from pipeline.raster.embree import EmbreeRasterizer
 from pipeline.store.chunk import Array, write_chunk
 

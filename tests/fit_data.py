@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from pipeline.capture.cameras import Camera, Rig
-from pipeline.head import pose
-from pipeline.head.config import PriorConfig
-from pipeline.head.prior import HeadPrior
-from pipeline.head.residuals import Heads
+from pipeline.cameras.camera import Camera
+from pipeline.cameras.rig import Rig
+from pipeline.head.fit.residuals import Heads
+from pipeline.head.model import pose
+from pipeline.head.model.prior import HeadPrior
+from pipeline.settings.prior_config import PriorConfig
 
 WEIGHTS = Path(__file__).parents[1] / "pipeline" / "head" / "weights" / "head_prior.safetensors"
 SCALE = 4.0

@@ -8,8 +8,9 @@ import numpy as np
 import trimesh
 from safetensors.numpy import save_file
 
-from pipeline.capture.cameras import Camera, Rig, write_rig
-from pipeline.meshing.mesh import Mesh, pack
+from pipeline.cameras.camera import Camera
+from pipeline.cameras.rig import Rig, write_rig
+from pipeline.mesh.mesh import Mesh, pack
 from pipeline.store.chunk import Array, write_chunk
 
 RADIUS = 0.1  # metres

@@ -13,17 +13,17 @@ from avatar_scene import TINY, open_pictures, write_scene
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.avatar.architecture import Architecture
-from pipeline.avatar.condition import Buffers
-from pipeline.avatar.loop import Trainer
-from pipeline.avatar.model import Avatar
-from pipeline.avatar.planes import FeaturePlanes, sphere
-from pipeline.config import load
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.model.condition import Buffers
+from pipeline.avatar.model.planes import FeaturePlanes, sphere
+from pipeline.avatar.train.loop import Trainer
 from pipeline.errors import DataError
-from pipeline.metrics.ablations import PAPER, TITLES, WHOLE
-from pipeline.presets import ABLATIONS, laid_over
+from pipeline.evaluate.ablations import PAPER, TITLES, WHOLE
+from pipeline.planning.config import load
+from pipeline.planning.presets import ABLATIONS, laid_over
 from pipeline.provenance import ROOT
 from pipeline.settings.ablations import AblationsSettings
+from pipeline.settings.architecture import Architecture
 from pipeline.settings.train import TrainSettings
 from pipeline.stages import ablations
 from tests.test_config import DEMO

@@ -9,13 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.avatar.architecture import Architecture
-from pipeline.avatar.attention import add_expression_attention
-from pipeline.avatar.autoencoder import LatentAutoencoder, SpaceToDepth
-from pipeline.avatar.backbone import make_backbone
-from pipeline.avatar.checkpoint import read_avatar, trained_tensors, write_avatar
-from pipeline.avatar.condition import Buffers, Units, as_picture, condition
-from pipeline.avatar.data import (
+from pipeline.avatar.data.enlarge import enlarge
+from pipeline.avatar.data.pictures import (
     Pictures,
     Target,
     camera_places,
@@ -25,12 +20,17 @@ from pipeline.avatar.data import (
     to_bytes,
     to_unit,
 )
-from pipeline.avatar.drawing import draw
-from pipeline.avatar.enlarge import enlarge
-from pipeline.avatar.model import Avatar
-from pipeline.avatar.planes import PAIRS, FeaturePlanes
-from pipeline.avatar.schedule import shared_noise
+from pipeline.avatar.model.attention import add_expression_attention
+from pipeline.avatar.model.autoencoder import LatentAutoencoder, SpaceToDepth
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.model.backbone import make_backbone
+from pipeline.avatar.model.checkpoint import read_avatar, trained_tensors, write_avatar
+from pipeline.avatar.model.condition import Buffers, Units, as_picture, condition
+from pipeline.avatar.model.planes import PAIRS, FeaturePlanes
+from pipeline.avatar.model.schedule import shared_noise
+from pipeline.avatar.render import draw
 from pipeline.errors import DataError
+from pipeline.settings.architecture import Architecture
 from pipeline.store.chunk import Array, write_chunk
 from pipeline.store.reel import open_reels
 

@@ -15,18 +15,18 @@ from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from pydantic import ValidationError
 from safetensors import safe_open
 
-from pipeline.avatar.architecture import Architecture
-from pipeline.avatar.checkpoint import read_avatar, read_tensors, trained_tensors, write_avatar
-from pipeline.avatar.condition import Buffers
-from pipeline.avatar.loop import Trainer
-from pipeline.avatar.model import Avatar
-from pipeline.avatar.pretrained import Pretrained, load_pretrained, load_tiny_decoder
-from pipeline.avatar.recipe import Recipe
-from pipeline.avatar.schedule import Sampling
-from pipeline.config import load
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.model.checkpoint import read_avatar, read_tensors, trained_tensors, write_avatar
+from pipeline.avatar.model.condition import Buffers
+from pipeline.avatar.model.pretrained import Pretrained, load_pretrained, load_tiny_decoder
+from pipeline.avatar.model.schedule import Sampling
+from pipeline.avatar.train.loop import Trainer
 from pipeline.errors import DataError
-from pipeline.presets import PRESETS, laid_over
+from pipeline.planning.config import load
+from pipeline.planning.presets import PRESETS, laid_over
 from pipeline.provenance import ROOT
+from pipeline.settings.architecture import Architecture
+from pipeline.settings.recipe import Recipe
 from pipeline.stages import train
 from pipeline.store.chunk import read_arrays
 from tests.latent_model import STABLE_DIFFUSION_2_1, TINY, write_latent_model

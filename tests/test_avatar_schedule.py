@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.avatar.schedule import (
+from pipeline.avatar.model.schedule import (
     TRAINING_TIMESTEPS,
     draw_timesteps,
     make_scheduler,

@@ -14,13 +14,13 @@ import pytest
 import torch
 from avatar_scene import CAMERAS, TINY, write_scene
 
-from pipeline.avatar.architecture import Architecture
-from pipeline.avatar.data import Pictures, sequence_views
-from pipeline.avatar.loop import Trainer
-from pipeline.avatar.model import Avatar
-from pipeline.avatar.recipe import Recipe
-from pipeline.avatar.session import parser, state_folder, training_views
+from pipeline.avatar.data.pictures import Pictures, sequence_views
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.train.loop import Trainer
+from pipeline.avatar.train.session import parser, state_folder, training_views
 from pipeline.errors import DataError, PipelineError
+from pipeline.settings.architecture import Architecture
+from pipeline.settings.recipe import Recipe
 from pipeline.settings.train import TrainSettings
 from pipeline.stages import render, train
 from pipeline.store.chunk import Array, read_arrays, read_attributes, write_chunk
@@ -107,7 +107,7 @@ def test_a_loss_that_is_not_finite_stops(scene, reels):
 
 KILLED = """
 import os, runpy, signal, sys
-from pipeline.avatar.loop import Trainer
+from pipeline.avatar.train.loop import Trainer
 step, number, at = Trainer.train_step, int(sys.argv.pop(1)), int(sys.argv.pop(1))
 def deadly(self):
     if self.step == at:

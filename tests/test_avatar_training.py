@@ -11,15 +11,15 @@ import pytest
 import torch
 from avatar_scene import TINY, open_pictures, write_scene
 
-from pipeline.avatar.architecture import Architecture
-from pipeline.avatar.batch import Batches
-from pipeline.avatar.checkpoint import read_tensors
-from pipeline.avatar.data import Pictures, to_unit
-from pipeline.avatar.loop import FIGURES, Trainer
-from pipeline.avatar.model import Avatar
-from pipeline.avatar.recipe import Recipe
+from pipeline.avatar.data.batches import Batches
+from pipeline.avatar.data.pictures import Pictures, to_unit
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.model.checkpoint import read_tensors
+from pipeline.avatar.train.loop import FIGURES, Trainer
 from pipeline.errors import PipelineError
-from pipeline.presets import PRESETS
+from pipeline.planning.presets import PRESETS
+from pipeline.settings.architecture import Architecture
+from pipeline.settings.recipe import Recipe
 from pipeline.settings.train import TrainSettings
 from tests.latent_model import TINY as LATENT
 from tests.latent_model import write_latent_model

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.cameras.camera import Camera
+from pipeline.cameras.rig import read_rig
 from pipeline.capture.calibration import read_capture_rig, scaled
-from pipeline.capture.cameras import Camera, read_rig
 from pipeline.errors import DataError
 
 CAMERA = "222200037"

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from pipeline.capture.cameras import Camera, Rig, read_rig, write_rig
+from pipeline.cameras.camera import Camera
+from pipeline.cameras.rig import Rig, read_rig, write_rig
 from pipeline.errors import DataError
 
 ANGLES = st.tuples(*[st.floats(-3, 3)] * 3)

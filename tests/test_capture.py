@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.capture.calibration import plate_path, read_capture_rig, read_plate
-from pipeline.capture.color import CHEUNG_TERMS, correct_color
+from pipeline.capture.colour import CHEUNG_TERMS, correct_color
 from pipeline.capture.ingest import read_span
 from pipeline.capture.matting import alpha_from_plate, solve_alpha
 from pipeline.capture.video import probe, read_frames

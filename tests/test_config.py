@@ -9,8 +9,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import config, plan
 from pipeline.errors import ConfigError
+from pipeline.planning import config, plan
 from pipeline.provenance import ROOT
 
 DEMO = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -67,7 +67,7 @@ def test_a_missing_head_prior_says_where_each_kind_comes_from(tmp_path):
 
 
 def test_schema_file_is_the_models_schema():
-    assert config.SCHEMA.read_text() == config.schema(), "run: python -m pipeline.config --write-schema"
+    assert config.SCHEMA.read_text() == config.schema(), "run: python -m pipeline.planning.config --write-schema"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import yaml
 
 from pipeline.errors import DataError
 from pipeline.head.convert import code_statistics, convert
-from pipeline.head.prior import HeadPrior, load_prior
+from pipeline.head.model.prior import HeadPrior, load_prior
 
 SMALL = {"nloc": 13, "nsymm_pairs": 5, "nneigh": 8, "blend_std": 3.75, "lat_dim_glob": 6, "lat_dim_loc_geo": 4}
 WARP = {"lat_dim_ex": 7, "lat_dim_id": 3, "hidden_dim": 16, "nlayers": 6, "nhyper": 2, "mode": "compress"}

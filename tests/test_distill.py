@@ -13,20 +13,20 @@ from avatar_scene import TINY, open_pictures, write_scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.avatar.architecture import Architecture
-from pipeline.avatar.checkpoint import read_avatar, read_tensors, trained_tensors, write_avatar, write_tensors
-from pipeline.avatar.critic import Critic
-from pipeline.avatar.data import Pictures, to_unit
-from pipeline.avatar.distillation import Distiller
-from pipeline.avatar.drawing import draw_timed
-from pipeline.avatar.loop import Trainer
-from pipeline.avatar.model import Avatar
-from pipeline.avatar.recipe import Recipe
-from pipeline.avatar.schedule import Sampling, make_scheduler, picture_of_v, v_of_picture
-from pipeline.avatar.session import state_folder
+from pipeline.avatar.data.pictures import Pictures, to_unit
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.model.checkpoint import read_avatar, read_tensors, trained_tensors, write_avatar, write_tensors
+from pipeline.avatar.model.schedule import Sampling, make_scheduler, picture_of_v, v_of_picture
+from pipeline.avatar.render import draw_timed
+from pipeline.avatar.train.critic import Critic
+from pipeline.avatar.train.distillation import Distiller
+from pipeline.avatar.train.loop import Trainer
+from pipeline.avatar.train.session import state_folder
 from pipeline.errors import DataError
-from pipeline.metrics.image import psnr
+from pipeline.evaluate.image import psnr
+from pipeline.settings.architecture import Architecture
 from pipeline.settings.distill import DistillSettings
+from pipeline.settings.recipe import Recipe
 from pipeline.stages import distill, render, speed
 from pipeline.store.chunk import Array, read_arrays, write_chunk
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pipeline.avatar.architecture import Architecture
-from pipeline.avatar.data import Pictures
-from pipeline.avatar.loop import Trainer
-from pipeline.avatar.model import Avatar
-from pipeline.avatar.rarity import rarity
-from pipeline.avatar.recipe import Recipe
+from pipeline.avatar.data.pictures import Pictures
+from pipeline.avatar.data.rarity import rarity
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.train.loop import Trainer
+from pipeline.settings.architecture import Architecture
+from pipeline.settings.recipe import Recipe
 
 CODES = np.array([[0, 0], [0, 1], [0, 3]], np.float32)  # the last step is the rare one: twice as far from the others
 

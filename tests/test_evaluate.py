@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from synthetic_head import HELD_OUT_CAMERA, HELD_OUT_SEQUENCE, SEQUENCES, see, write_ball, write_pictures
 
-from pipeline.capture.cameras import read_rig
+from pipeline.cameras.rig import read_rig
 from pipeline.errors import DataError
-from pipeline.metrics.evaluation import evaluate
-from pipeline.metrics.footage import SPLITS, Footage, read_tracks
-from pipeline.metrics.image import figures
-from pipeline.metrics.mesh_colour import MeshColour, spread
-from pipeline.metrics.nearest_frame import NearestFrame
+from pipeline.evaluate.evaluation import evaluate
+from pipeline.evaluate.footage import SPLITS, Footage, read_tracks
+from pipeline.evaluate.image import figures
+from pipeline.evaluate.mesh_colour import MeshColour, spread
+from pipeline.evaluate.nearest_frame import NearestFrame
 from pipeline.store.chunk import read_arrays, read_attributes
 from pipeline.store.reel import open_reels
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pipeline.avatar.film import write_film
+from pipeline.film import write_film
 
 
 def panning_noise(steps: int, height: int, width: int) -> np.ndarray:

@@ -16,19 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from pipeline.capture.cameras import write_rig
+from pipeline.cameras.rig import write_rig
 from pipeline.errors import DataError
-from pipeline.head import pose
-from pipeline.head.adam import adam
-from pipeline.head.alignment import first_head
-from pipeline.head.clouds import Clouds, Frame, by_sequence
-from pipeline.head.fit import Fitter, follow, millimetres, spread
-from pipeline.head.free_space import distance_outside, free_points
-from pipeline.head.identity import read_identity
-from pipeline.head.prior import HeadPrior, load_prior
-from pipeline.head.regions import ELLIPSES, region
-from pipeline.head.residuals import Heads, Samples, draw, linearise
-from pipeline.head.solver import Free, Schedule, kernel, kernel_weight, levenberg, smooth_step, solve_step
+from pipeline.head.fit.adam import adam
+from pipeline.head.fit.alignment import first_head
+from pipeline.head.fit.clouds import Clouds, Frame, by_sequence
+from pipeline.head.fit.fitter import Fitter, follow, millimetres, spread
+from pipeline.head.fit.free_space import distance_outside, free_points
+from pipeline.head.fit.residuals import Heads, Samples, draw, linearise
+from pipeline.head.fit.solver import Free, Schedule, kernel, kernel_weight, levenberg, smooth_step, solve_step
+from pipeline.head.model import pose
+from pipeline.head.model.identity import read_identity
+from pipeline.head.model.prior import HeadPrior, load_prior
+from pipeline.head.model.regions import ELLIPSES, region
 from pipeline.store.chunk import read_arrays, read_attributes
 
 pytestmark = pytest.mark.usefixtures("one_thread")

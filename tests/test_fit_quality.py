@@ -10,8 +10,8 @@ import pytest
 import trimesh
 from synthetic_head import RADIUS, head_from_world, make_rig, write_ball
 
-from pipeline.meshing.mesh import Mesh
-from pipeline.metrics.surface import compare, jitter_mm, nearest_on_surface, surface_samples
+from pipeline.evaluate.surface import compare, jitter_mm, nearest_on_surface, surface_samples
+from pipeline.mesh.mesh import Mesh
 from pipeline.provenance import ROOT
 from pipeline.store.chunk import Array, read_arrays, read_attributes, write_chunk
 

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import DataError
-from pipeline.head.bank import make_bank
-from pipeline.head.config import PriorConfig
-from pipeline.head.heads import ExpressionSampler, choose_anchors, draw_identity
-from pipeline.head.ict import load_face_model, rim_edges
-from pipeline.head.network import activate, member_types
-from pipeline.head.prior import CHUNK, HeadPrior, load_prior, save_prior
-from pipeline.head.samples import HeadSampler
-from pipeline.head.training import new_prior
+from pipeline.head.model.network import activate, member_types
+from pipeline.head.model.prior import CHUNK, HeadPrior, load_prior, save_prior
+from pipeline.head.train.bank import make_bank
+from pipeline.head.train.heads import ExpressionSampler, choose_anchors, draw_identity
+from pipeline.head.train.ict import load_face_model, rim_edges
+from pipeline.head.train.samples import HeadSampler
+from pipeline.head.train.trainer import new_prior
 from pipeline.settings.prior import PriorSettings
+from pipeline.settings.prior_config import PriorConfig
 from tests.tiny_face import write_tiny_face
 
 SIZES = {

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.cameras.rig import read_rig, write_rig
 from pipeline.capture.calibration import read_capture_rig, read_plate, video_path
-from pipeline.capture.cameras import read_rig, write_rig
-from pipeline.capture.color import correct_color
+from pipeline.capture.colour import correct_color
 from pipeline.errors import DataError
 from pipeline.stages import ingest
 from pipeline.store.chunk import read_arrays, read_attributes

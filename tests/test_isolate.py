@@ -11,16 +11,17 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.capture.cameras import Camera, Rig, write_rig
+from pipeline.cameras.camera import Camera
+from pipeline.cameras.resample import coverage, crop_weights, resample
+from pipeline.cameras.rig import Rig, write_rig
 from pipeline.errors import DataError
-from pipeline.meshing.cut import Plane, clip, compact
-from pipeline.meshing.mesh import Mesh
+from pipeline.mesh.cut import Plane, clip, compact
+from pipeline.mesh.mesh import Mesh
 from pipeline.raster.buffers import draw, pack
 from pipeline.raster.embree import EmbreeRasterizer
-from pipeline.raster.isolate import Margin, head_weight, over_white
-from pipeline.raster.occlusion import Occluder, chromaticity, occluded
-from pipeline.raster.resample import coverage, crop_weights, resample
 from pipeline.store.chunk import Array, read_arrays, write_chunk
+from pipeline.targets.isolate import Margin, head_weight, over_white
+from pipeline.targets.occlusion import Occluder, chromaticity, occluded
 
 SOURCE = Camera("a", 96, 80, np.array([[200.0, 0, 48], [0, 200, 40], [0, 0, 1]]), np.diag([1, -1, -1, 1.0]), np.eye(3))
 SOURCE.camera_from_world[2, 3] = 0.6  # looks down the world's z axis from 0.6 m

@@ -14,18 +14,18 @@ from safetensors.torch import load_file
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from pipeline.capture.cameras import Rig
+from pipeline.cameras.rig import Rig
 from pipeline.capture.landmarks import COUNT, FIXED
 from pipeline.errors import DataError
-from pipeline.head import pose
-from pipeline.head.adam import adam
-from pipeline.head.alignment import first_head, pose_from_landmarks, pose_from_rig
-from pipeline.head.clouds import Clouds, Frame, by_sequence
-from pipeline.head.ict import load_face_model
-from pipeline.head.mark import marked
-from pipeline.head.prior import HeadPrior, load_prior, save_prior
-from pipeline.head.residuals import Heads, Samples, canonical_landmarks, draw, join, linearise
-from pipeline.head.solver import Free, Point, Schedule, levenberg
+from pipeline.head.fit.adam import adam
+from pipeline.head.fit.alignment import first_head, pose_from_landmarks, pose_from_rig
+from pipeline.head.fit.clouds import Clouds, Frame, by_sequence
+from pipeline.head.fit.residuals import Heads, Samples, canonical_landmarks, draw, join, linearise
+from pipeline.head.fit.solver import Free, Point, Schedule, levenberg
+from pipeline.head.model import pose
+from pipeline.head.model.prior import HeadPrior, load_prior, save_prior
+from pipeline.head.train.ict import load_face_model
+from pipeline.head.train.mark import marked
 from pipeline.settings.prior import PriorModel
 from tests.fit_capture import write_spans
 from tests.fit_data import SCALE, WEIGHTS, cloud, facing_pose, posed_landmarks, random_prior, rig_in_front
@@ -68,7 +68,7 @@ def test_marking_a_prior_adds_landmarks_and_changes_no_bit_of_the_rest(tmp_path)
     torch.manual_seed(0)
     bare = HeadPrior(PriorModel(pairs=3, mid=2, neighbours=3).config(16, 6, landmarks=0))
     save_prior(bare, tmp_path / "bare.safetensors")
-    command = ["pipeline.head.mark", "bare.safetensors", "marked.safetensors", "--ict", "face.npz"]
+    command = ["pipeline.head.train.mark", "bare.safetensors", "marked.safetensors", "--ict", "face.npz"]
     done = subprocess.run(
         [sys.executable, "-m", *command], cwd=tmp_path, env={"PYTHONPATH": str(WEIGHTS.parents[3])},
         capture_output=True, text=True, check=False,

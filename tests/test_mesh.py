@@ -14,12 +14,12 @@ from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 
 from pipeline.errors import DataError
-from pipeline.head.identity import Identity, file_digest, write_identity
-from pipeline.head.prior import load_prior
-from pipeline.meshing.cut import Plane, clip, compact, largest_piece
-from pipeline.meshing.head import mesh_head
-from pipeline.meshing.mesh import Mesh, pack, read_meshes, vertex_normals
-from pipeline.meshing.sparse import corner_points, extract, follow, grid_cells
+from pipeline.head.model.identity import Identity, file_digest, write_identity
+from pipeline.head.model.prior import load_prior
+from pipeline.mesh.cut import Plane, clip, compact, largest_piece
+from pipeline.mesh.head import mesh_head
+from pipeline.mesh.mesh import Mesh, pack, read_meshes, vertex_normals
+from pipeline.mesh.sparse import corner_points, extract, follow, grid_cells
 from pipeline.store.chunk import Array, read_attributes, write_chunk
 
 LOW, HIGH = np.array([-0.62, -0.5, -0.75]), np.array([0.62, 0.85, 0.5])

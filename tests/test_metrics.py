@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from pipeline.metrics.flicker import flicker
-from pipeline.metrics.image import PSNR_CEILING, figures, flip_map, psnr, ssim_map
-from pipeline.metrics.mesh_colour import LOWER, UPPER, ColourGrid
+from pipeline.evaluate.flicker import flicker
+from pipeline.evaluate.image import PSNR_CEILING, figures, flip_map, psnr, ssim_map
+from pipeline.evaluate.mesh_colour import LOWER, UPPER, ColourGrid
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.capture.cameras import Camera, Rig, write_rig
+from pipeline.cameras.camera import Camera
+from pipeline.cameras.rig import Rig, write_rig
 from pipeline.errors import DataError
 from pipeline.settings.pointcloud import PointcloudSettings
-from pipeline.sfm import cloud as clouds
-from pipeline.sfm import colmap, consistency, hull, matching
-from pipeline.sfm.depth import DepthMaps, depth_maps
-from pipeline.sfm.views import make_views, neighbours
+from pipeline.stereo import cloud as clouds
+from pipeline.stereo import colmap, consistency, hull, matching
+from pipeline.stereo.depth import DepthMaps, depth_maps
+from pipeline.stereo.views import make_views, neighbours
 from pipeline.store.chunk import Array, read_arrays, write_chunk
 
 CENTRE, RADIUS = np.array([0.3, -0.2, 0.5]), 0.09

@@ -12,15 +12,16 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.capture.cameras import Camera, Rig, write_rig
-from pipeline.meshing.mesh import Mesh, pack
-from pipeline.raster.api import interpolate
+from pipeline.cameras.camera import Camera
+from pipeline.cameras.orbit import look_at
+from pipeline.cameras.rig import Rig, write_rig
+from pipeline.mesh.mesh import Mesh, pack
 from pipeline.raster.buffers import draw
 from pipeline.raster.clip import clip_positions
 from pipeline.raster.embree import EmbreeRasterizer
+from pipeline.raster.fragments import interpolate
 from pipeline.raster.reference import ReferenceRasterizer
 from pipeline.store.chunk import read_arrays, read_attributes, write_chunk
-from pipeline.viewer.paths import look_at
 
 
 def camera_at(eye, width=72, height=56, focal=150.0) -> Camera:

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.head.prior import load_prior
-from pipeline.head.regions import ELLIPSES, FRONT, region, region_weights
+from pipeline.head.model.prior import load_prior
+from pipeline.head.model.regions import ELLIPSES, FRONT, region, region_weights
 
 PRIOR = Path(__file__).parents[1] / "pipeline" / "head" / "weights" / "head_prior.safetensors"
 # Places in the shipped prior's z_exp (ICT-FaceKit's order): eyeBlink left and right, mouthRoll lower and upper.

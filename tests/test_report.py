@@ -16,15 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_head import HELD_OUT_CAMERA, HELD_OUT_SEQUENCE, SEQUENCES, make_rig, see, write_ball, write_benchmark
 
-from pipeline.avatar.film import write_film
 from pipeline.errors import DataError
+from pipeline.film import write_film
+from pipeline.report import records, tiles
+from pipeline.report.material import Shot, open_material
+from pipeline.report.page import context, read_films, render
+from pipeline.report.plots import Line, line_plot, nice_ticks
+from pipeline.report.sheets import cameras_around, contact_sheet, driven_rows, moments, typical_shot
 from pipeline.settings.report import ReportSettings
 from pipeline.store.chunk import Array, write_chunk
-from pipeline.viewer import records, tiles
-from pipeline.viewer.material import Shot, open_material
-from pipeline.viewer.page import context, read_films, render
-from pipeline.viewer.plots import Line, line_plot, nice_ticks
-from pipeline.viewer.sheets import cameras_around, contact_sheet, driven_rows, moments, typical_shot
 
 VOID = {"meta", "img", "br"}
 SPEED = """steps\teta\tpictures\tpictures_per_s\tpsnr_head\tssim_head\tflip_head

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.head import pose
-from pipeline.head.identity import Identity, file_digest, write_identity
-from pipeline.head.prior import load_prior
+from pipeline.head.model import pose
+from pipeline.head.model.identity import Identity, file_digest, write_identity
+from pipeline.head.model.prior import load_prior
 from pipeline.motion.retarget import home, retarget_poses, strengthened
 from pipeline.provenance import ROOT
 from pipeline.store.chunk import Array, read_arrays, read_attributes, write_chunk

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.capture.cameras import Camera, Rig, read_rig, write_rig
+from pipeline.cameras.camera import Camera
+from pipeline.cameras.orbit import Frame, Picture, crop_round, look_at, orbit
+from pipeline.cameras.rig import Rig, read_rig, write_rig
 from pipeline.errors import DataError
-from pipeline.head.identity import Identity, write_identity
-from pipeline.viewer.paths import Frame, Picture, crop_round, look_at, orbit
+from pipeline.head.model.identity import Identity, write_identity
 
 HEAD = Frame.upright(np.array([0.3, -0.15, 0.6]), np.array([0.1, 1.0, 0.0]), np.array([0.5, 0.2, 0.9]))
 PICTURE = Picture(144, 192, 0.35)

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
+from pipeline.cameras.rig import Rig
+from pipeline.cameras.triangulation import triangulate
 from pipeline.capture.calibration import read_capture_rig
-from pipeline.capture.cameras import Rig
 from pipeline.capture.landmarks import COUNT, DETECTED, FIXED
 from pipeline.errors import DataError
-from pipeline.head.clouds import read_landmarks
-from pipeline.head.prior import load_prior
-from pipeline.sfm.triangulation import triangulate
+from pipeline.head.fit.clouds import read_landmarks
+from pipeline.head.model.prior import load_prior
 from pipeline.store.chunk import read_arrays
 from tests.conftest import DEMO
 from tests.fit_data import WEIGHTS

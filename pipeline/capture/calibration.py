@@ -7,8 +7,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipeline.capture.cameras import Camera, Rig
-from pipeline.capture.color import CHEUNG_TERMS
+from pipeline.cameras.camera import Camera
+from pipeline.cameras.rig import Rig
+from pipeline.capture.colour import CHEUNG_TERMS
 from pipeline.errors import DataError
 
 # Published poses are written with 6 digits or more; a scaled or sheared "rotation" is off by far more than this.

@@ -6,9 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pipeline.cameras.camera import Camera
+from pipeline.cameras.rig import Rig
 from pipeline.capture.calibration import plate_path, read_plate, video_path
-from pipeline.capture.cameras import Camera, Rig
-from pipeline.capture.color import correct_color
+from pipeline.capture.colour import correct_color
 from pipeline.capture.matting import alpha_from_plate
 from pipeline.capture.video import VideoInfo, probe, read_frames
 from pipeline.errors import DataError

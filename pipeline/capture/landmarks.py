@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.capture.cameras import Rig
+from pipeline.cameras.rig import Rig
 from pipeline.errors import DataError
 
 DETECTED = 68  # points in the order of iBUG's 300-W: jaw 0-16, brows, nose, eyes, lips

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from pipeline import cli
 from pipeline.errors import DataError
-from pipeline.head.config import PriorConfig
-from pipeline.head.network import WIDEST_BLEND
-from pipeline.head.prior import HeadPrior, save_prior
+from pipeline.head.model.network import WIDEST_BLEND
+from pipeline.head.model.prior import HeadPrior, save_prior
+from pipeline.settings.prior_config import PriorConfig
 from pipeline.store.chunk import publish
 
 log = logging.getLogger("pipeline")

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from pipeline.head import pose
-from pipeline.head.identity import Identity
+from pipeline.head.model import pose
+from pipeline.head.model.identity import Identity
 
 
 def home(identity: Identity) -> np.ndarray:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.capture.cameras import Camera
-from pipeline.meshing.mesh import Mesh, vertex_normals
-from pipeline.raster.api import Rasterizer, interpolate
+from pipeline.cameras.camera import Camera
+from pipeline.mesh.mesh import Mesh, vertex_normals
+from pipeline.raster.fragments import Rasterizer, interpolate
 from pipeline.store.chunk import Array
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.capture.cameras import Camera
+from pipeline.cameras.camera import Camera
 
 
 def clip_positions(vertices: np.ndarray, camera: Camera, height: int, width: int) -> np.ndarray:

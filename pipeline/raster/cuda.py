@@ -6,21 +6,21 @@ import numpy as np
 import nvdiffrast.torch as dr
 import torch
 
-from pipeline.capture.cameras import Camera
-from pipeline.raster.api import Fragments, resolve
+from pipeline.cameras.camera import Camera
 from pipeline.raster.clip import clip_positions
+from pipeline.raster.fragments import Fragments, resolve
 
 TILE = 8  # nvdiffrast's CUDA rasteriser wants sizes divisible by 8
 
 
 class CudaRasterizer:
-    """The GPU back-end of `pipeline.raster.api.Rasterizer`."""
+    """The GPU back-end of `pipeline.raster.fragments.Rasterizer`."""
 
     def __init__(self) -> None:
         self.context = dr.RasterizeCudaContext()
 
     def rasterize(self, vertices: np.ndarray, faces: np.ndarray, cameras: Sequence[Camera]) -> list[Fragments]:
-        """See `pipeline.raster.api.Rasterizer.rasterize`."""
+        """See `pipeline.raster.fragments.Rasterizer.rasterize`."""
         triangles = torch.as_tensor(np.ascontiguousarray(faces, np.int32), device="cuda")
         return [self._draw(vertices, faces, triangles, camera) for camera in cameras]
 

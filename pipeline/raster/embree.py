@@ -6,15 +6,15 @@ import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
-from pipeline.capture.cameras import Camera
-from pipeline.raster.api import Fragments, resolve
+from pipeline.cameras.camera import Camera
+from pipeline.raster.fragments import Fragments, resolve
 
 
 class EmbreeRasterizer:
-    """The CPU back-end of `pipeline.raster.api.Rasterizer`; one acceleration structure serves all cameras."""
+    """The CPU back-end of `pipeline.raster.fragments.Rasterizer`; one acceleration structure serves all cameras."""
 
     def rasterize(self, vertices: np.ndarray, faces: np.ndarray, cameras: Sequence[Camera]) -> list[Fragments]:
-        """See `pipeline.raster.api.Rasterizer.rasterize`."""
+        """See `pipeline.raster.fragments.Rasterizer.rasterize`."""
         middle = vertices.mean(0, dtype=np.float64)  # Embree computes in float32: keep the numbers small
         scene = EmbreeScene(robust=True)  # without it rays slip between neighbouring triangles
         TriangleMesh(scene, (vertices - middle).astype(np.float32), np.ascontiguousarray(faces, np.int32))

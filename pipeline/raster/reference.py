@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.capture.cameras import Camera
-from pipeline.raster.api import BACKGROUND, Fragments, resolve
+from pipeline.cameras.camera import Camera
+from pipeline.raster.fragments import BACKGROUND, Fragments, resolve
 
 
 class ReferenceRasterizer:
-    """A slow back-end of `pipeline.raster.api.Rasterizer`, in float64. All vertices must be before the camera."""
+    """A slow back-end of `pipeline.raster.fragments.Rasterizer`, in float64. All vertices must be before the camera."""
 
     def rasterize(self, vertices: np.ndarray, faces: np.ndarray, cameras: Sequence[Camera]) -> list[Fragments]:
-        """See `pipeline.raster.api.Rasterizer.rasterize`."""
+        """See `pipeline.raster.fragments.Rasterizer.rasterize`."""
         return [_draw(vertices.astype(np.float64), faces, camera) for camera in cameras]
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.avatar.recipe import LoopSettings
+from pipeline.settings.recipe import LoopSettings
 
 
 class DistillSettings(LoopSettings):

@@ -4,11 +4,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.head.config import PriorConfig
+from pipeline.settings.prior_config import PriorConfig
 
 
 class PriorModel(BaseModel):
-    """Sizes of the networks; the face model fixes the rest (see pipeline/head/config.py for their meaning)."""
+    """Sizes of the networks; the face model fixes the rest (prior_config.py says what they mean)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -2,8 +2,8 @@
 
 from pydantic import Field, model_validator
 
-from pipeline.avatar.architecture import Architecture
-from pipeline.avatar.recipe import Recipe
+from pipeline.settings.architecture import Architecture
+from pipeline.settings.recipe import Recipe
 
 
 class TrainSettings(Recipe):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline import cli
 from pipeline.errors import DataError
-from pipeline.metrics.ablations import WHOLE, as_markdown, as_tsv, table
+from pipeline.evaluate.ablations import WHOLE, as_markdown, as_tsv, table
 from pipeline.settings.ablations import AblationsSettings
 from pipeline.store.chunk import publish
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from pipeline import cli
+from pipeline.cameras.rig import write_rig
 from pipeline.capture.calibration import read_capture_rig
-from pipeline.capture.cameras import write_rig
 from pipeline.settings.calibrate import CalibrateSettings
 
 

@@ -3,10 +3,10 @@
 import argparse
 
 from pipeline import cli
-from pipeline.avatar.checkpoint import load_avatar, require_codes
-from pipeline.avatar.data import Pictures
-from pipeline.avatar.distillation import Distiller
-from pipeline.avatar.session import parser, state_folder, train
+from pipeline.avatar.data.pictures import Pictures
+from pipeline.avatar.model.checkpoint import load_avatar, require_codes
+from pipeline.avatar.train.distillation import Distiller
+from pipeline.avatar.train.session import parser, state_folder, train
 from pipeline.errors import DataError
 from pipeline.settings.distill import DistillSettings
 

@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 
 from pipeline import cli
-from pipeline.capture.cameras import read_rig
-from pipeline.metrics.evaluation import evaluate, write_comparison, write_metrics
-from pipeline.metrics.footage import Footage, read_tracks
-from pipeline.metrics.mesh_colour import MeshColour
-from pipeline.metrics.nearest_frame import NearestFrame
+from pipeline.cameras.rig import read_rig
+from pipeline.evaluate.evaluation import evaluate, write_comparison, write_metrics
+from pipeline.evaluate.footage import Footage, read_tracks
+from pipeline.evaluate.mesh_colour import MeshColour
+from pipeline.evaluate.nearest_frame import NearestFrame
 from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.store.reel import open_reels
 

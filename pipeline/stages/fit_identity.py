@@ -6,14 +6,14 @@ import numpy as np
 import torch
 
 from pipeline import cli
-from pipeline.capture.cameras import read_rig
-from pipeline.head import pose
-from pipeline.head.clouds import by_sequence, read_landmarks
-from pipeline.head.fit import Fitter, fit_identity
-from pipeline.head.identity import Identity, file_digest, write_identity
-from pipeline.head.prior import load_prior
-from pipeline.head.workers import compute_alike
+from pipeline.cameras.rig import read_rig
+from pipeline.head.fit.clouds import by_sequence, read_landmarks
+from pipeline.head.fit.fitter import Fitter, fit_identity
+from pipeline.head.model import pose
+from pipeline.head.model.identity import Identity, file_digest, write_identity
+from pipeline.head.model.prior import load_prior
 from pipeline.settings.fit_identity import FitIdentitySettings
+from pipeline.workers import compute_alike
 
 
 def main() -> None:

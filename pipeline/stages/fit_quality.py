@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import cli
-from pipeline.capture.cameras import read_rig
+from pipeline.cameras.rig import read_rig
 from pipeline.errors import DataError
-from pipeline.head import pose
-from pipeline.meshing.cut import Plane
-from pipeline.meshing.mesh import read_meshes
-from pipeline.metrics.surface import compare, jitter_mm
+from pipeline.evaluate.surface import compare, jitter_mm
+from pipeline.head.model import pose
+from pipeline.mesh.cut import Plane
+from pipeline.mesh.mesh import read_meshes
 from pipeline.settings.fit_quality import FitQualitySettings
 from pipeline.store.chunk import in_order, publish, read_arrays, read_attributes
 from pipeline.store.reel import open_reels

@@ -6,15 +6,15 @@ import numpy as np
 import torch
 
 from pipeline import cli
-from pipeline.capture.cameras import read_rig
+from pipeline.cameras.rig import read_rig
 from pipeline.errors import DataError
-from pipeline.head.clouds import Clouds, read_landmarks
-from pipeline.head.fit import Fitter, Smoothness, fit_sequence
-from pipeline.head.identity import file_digest, read_identity
-from pipeline.head.prior import load_prior
-from pipeline.head.workers import compute_alike, workers
+from pipeline.head.fit.clouds import Clouds, read_landmarks
+from pipeline.head.fit.fitter import Fitter, Smoothness, fit_sequence
+from pipeline.head.model.identity import file_digest, read_identity
+from pipeline.head.model.prior import load_prior
 from pipeline.settings.fit_sequence import FitSequenceSettings
 from pipeline.store.chunk import Array, write_chunk
+from pipeline.workers import compute_alike, workers
 
 
 def main() -> None:

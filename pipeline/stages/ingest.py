@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline import cli
-from pipeline.capture.cameras import read_rig
+from pipeline.cameras.rig import read_rig
 from pipeline.capture.ingest import check_videos, read_span
 from pipeline.errors import DataError
 from pipeline.settings.ingest import IngestSettings

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import cli
-from pipeline.capture.cameras import read_rig
+from pipeline.cameras.rig import read_rig
 from pipeline.errors import DataError
-from pipeline.meshing.cut import Plane
-from pipeline.raster.isolate import Margin, Targets
-from pipeline.raster.occlusion import Occluder
+from pipeline.mesh.cut import Plane
 from pipeline.settings.isolate import IsolateSettings
 from pipeline.store.chunk import Array, open_chunk, read_arrays, write_chunk
+from pipeline.targets.isolate import Margin, Targets
+from pipeline.targets.occlusion import Occluder
 
 
 def main() -> None:

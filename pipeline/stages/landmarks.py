@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import cli
+from pipeline.cameras.triangulation import triangulate
 from pipeline.capture.calibration import read_capture_rig
 from pipeline.capture.landmarks import read_landmarks
 from pipeline.settings.landmarks import LandmarksSettings
-from pipeline.sfm.triangulation import triangulate
 from pipeline.store.chunk import Array, write_chunk
 
 

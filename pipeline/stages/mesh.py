@@ -6,11 +6,11 @@ import torch
 
 from pipeline import cli
 from pipeline.errors import DataError
-from pipeline.head.identity import file_digest, read_identity
-from pipeline.head.prior import load_prior
-from pipeline.meshing.cut import Plane
-from pipeline.meshing.head import mesh_head
-from pipeline.meshing.mesh import pack
+from pipeline.head.model.identity import file_digest, read_identity
+from pipeline.head.model.prior import load_prior
+from pipeline.mesh.cut import Plane
+from pipeline.mesh.head import mesh_head
+from pipeline.mesh.mesh import pack
 from pipeline.settings.mesh import MeshSettings
 from pipeline.store.chunk import read_arrays, write_chunk
 

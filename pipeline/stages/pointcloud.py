@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import cli
-from pipeline.capture.cameras import Rig, read_rig
+from pipeline.cameras.rig import Rig, read_rig
 from pipeline.errors import DataError
 from pipeline.settings.pointcloud import PointcloudSettings
-from pipeline.sfm.cloud import Cloud, point_cloud
+from pipeline.stereo.cloud import Cloud, point_cloud
 from pipeline.store.chunk import Array, open_chunk, write_chunk
 
 

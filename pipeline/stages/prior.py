@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from pipeline import cli
-from pipeline.head.bank import make_bank
-from pipeline.head.ict import load_face_model
-from pipeline.head.prior import save_prior
-from pipeline.head.training import Trainer, new_prior
+from pipeline.head.model.prior import save_prior
+from pipeline.head.train.bank import make_bank
+from pipeline.head.train.ict import load_face_model
+from pipeline.head.train.trainer import Trainer, new_prior
 from pipeline.settings.prior import PriorSettings
 from pipeline.store.chunk import publish
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from pipeline import cli
-from pipeline.capture.cameras import read_rig
+from pipeline.cameras.rig import read_rig
 from pipeline.errors import DataError
-from pipeline.meshing.mesh import read_meshes
-from pipeline.raster.api import available_rasterizer
+from pipeline.mesh.mesh import read_meshes
 from pipeline.raster.buffers import draw, pack
+from pipeline.raster.choose import available_rasterizer
 from pipeline.settings.rasterize import RasterizeSettings
 from pipeline.store.chunk import read_attributes, write_chunk
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from pipeline import cli
-from pipeline.avatar.checkpoint import require_codes
-from pipeline.avatar.data import Pictures, camera_places, chosen_cameras, sequence_views, single
-from pipeline.avatar.drawing import draw, read_to_draw
-from pipeline.avatar.film import write_film
+from pipeline.avatar.data.pictures import Pictures, camera_places, chosen_cameras, sequence_views, single
+from pipeline.avatar.model.checkpoint import require_codes
+from pipeline.avatar.render import draw, read_to_draw
 from pipeline.errors import DataError
+from pipeline.film import write_film
 from pipeline.settings.render import RenderSettings
 from pipeline.store.chunk import Array, write_chunk
 from pipeline.store.reel import Reel, open_reels

@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 
 from pipeline import cli
+from pipeline.report.material import open_material
+from pipeline.report.page import Speed, context, read_films, render
+from pipeline.report.records import rule_times, stage_settings
+from pipeline.report.sheets import contact_sheet, typical_shot
 from pipeline.settings.report import ReportSettings
 from pipeline.store.chunk import publish
-from pipeline.viewer.material import open_material
-from pipeline.viewer.page import Speed, context, read_films, render
-from pipeline.viewer.records import rule_times, stage_settings
-from pipeline.viewer.sheets import contact_sheet, typical_shot
 
 LISTS = ("frames", "clouds", "tracks", "buffers", "targets", "renders", "quality", "films")
 FILES = ("cameras", "rig", "metrics", "comparison")

@@ -6,8 +6,8 @@ import torch
 
 from pipeline import cli
 from pipeline.errors import DataError
-from pipeline.head.identity import file_digest, read_identity
-from pipeline.head.prior import load_prior
+from pipeline.head.model.identity import file_digest, read_identity
+from pipeline.head.model.prior import load_prior
 from pipeline.motion.retarget import retarget_poses, strengthened
 from pipeline.settings.retarget import RetargetSettings
 from pipeline.store.chunk import Array, read_arrays, write_chunk

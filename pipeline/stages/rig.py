@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from pipeline import cli
-from pipeline.capture.cameras import read_rig, write_rig
+from pipeline.cameras.orbit import Frame, Picture, crop_round, orbit
+from pipeline.cameras.rig import read_rig, write_rig
 from pipeline.errors import DataError
-from pipeline.head.identity import read_identity
+from pipeline.head.model.identity import read_identity
 from pipeline.settings.rig import RigSettings
-from pipeline.viewer.paths import Frame, Picture, crop_round, orbit
 
 
 def main() -> None:

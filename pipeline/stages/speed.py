@@ -7,13 +7,13 @@ import numpy as np
 import torch
 
 from pipeline import cli
-from pipeline.avatar.checkpoint import require_codes
-from pipeline.avatar.data import Pictures, Target, chosen_cameras, sequence_views, single
-from pipeline.avatar.drawing import draw_timed, read_to_draw
-from pipeline.avatar.film import titled, write_film
-from pipeline.avatar.schedule import Sampling
+from pipeline.avatar.data.pictures import Pictures, Target, chosen_cameras, sequence_views, single
+from pipeline.avatar.model.checkpoint import require_codes
+from pipeline.avatar.model.schedule import Sampling
+from pipeline.avatar.render import draw_timed, read_to_draw
 from pipeline.errors import DataError
-from pipeline.metrics.image import figures
+from pipeline.evaluate.image import figures
+from pipeline.film import titled, write_film
 from pipeline.settings.speed import SpeedSettings
 from pipeline.store.chunk import publish
 from pipeline.store.reel import open_reels

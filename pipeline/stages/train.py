@@ -1,10 +1,10 @@
 """Train an avatar on the training sequences and cameras; resumable, with sample pictures in the state folder."""
 
 from pipeline import cli
-from pipeline.avatar.data import Pictures
-from pipeline.avatar.loop import Trainer
-from pipeline.avatar.model import Avatar
-from pipeline.avatar.session import parser, state_folder, train
+from pipeline.avatar.data.pictures import Pictures
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.train.loop import Trainer
+from pipeline.avatar.train.session import parser, state_folder, train
 from pipeline.settings.train import TrainSettings
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)
-from pipeline import config as configuration
+from pipeline.planning import config as configuration
 from pipeline import provenance
 from pipeline.errors import ConfigError
 

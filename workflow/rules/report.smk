@@ -30,7 +30,7 @@ rule evaluate:
 
 rule report:
     input:
-        template=shipped("pipeline/viewer/report.html.jinja"),
+        template=shipped("pipeline/report/report.html.jinja"),
         cameras="<results>/{subject}/cameras.json",
         rig="<results>/{subject}/rigs/capture.json",
         frames=of_all("frames/{sequence}/{span}.zarr.zip"),

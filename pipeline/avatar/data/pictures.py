@@ -1,0 +1,206 @@
+"""Training and rendering pictures, or crops of them, read straight from the chunks."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import torch
+
+from pipeline.avatar.model.condition import Buffers
+from pipeline.errors import DataError
+from pipeline.store.chunk import read_arrays, read_attributes
+from pipeline.store.reel import WHOLE, Reel, Window
+
+CACHE_BYTES = 4 << 30
+BYTES_PER_PIXEL = 42  # of Buffers and Target in memory
+STATISTICS_VIEWS = 100
+INSIDE_MARGIN = 6  # pixels by which the mesh may be wrong about the silhouette
+TRUST_REACH = 2 * INSIDE_MARGIN  # pixels round a pixel that decide whether it is trusted
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture: the open chunks of its sequence, its time step and place on the camera axis, and z_exp (E,)."""
+
+    buffers: Reel
+    targets: Reel | None
+    step: int
+    camera: int
+    z_exp: np.ndarray
+
+
+def camera_places(reel: Reel, array: str = "mask") -> dict[str, int]:
+    """Places on the camera axis of an array by camera name."""
+    names = reel.attributes.get("cameras")
+    if names is None or len(names) != reel.shape(array)[0]:
+        raise DataError(f"{reel.paths[0]}: cameras are {names}; expected {reel.shape(array)[0]} names")
+    return {name: place for place, name in enumerate(names)}
+
+
+def chosen_cameras(buffers: Reel, names: str) -> dict[str, int]:
+    """Places of the named cameras on the camera axis, in the order of the names."""
+    places = camera_places(buffers)
+    chosen = [name for name in names.split(",") if name] or list(places)
+    if unknown := [name for name in chosen if name not in places]:
+        raise DataError(f"{buffers.paths[0]}: no camera {', '.join(unknown)}; it has {', '.join(places)}")
+    return {name: places[name] for name in chosen}
+
+
+def single(reels: dict[str, Reel]) -> Reel:
+    """The only reel. Raises DataError when there are several sequences."""
+    if len(reels) != 1:
+        raise DataError(f"files of the sequences {', '.join(reels)}; expected one sequence")
+    return next(iter(reels.values()))
+
+
+def sequence_views(buffers: Reel, targets: Reel | None, track: Path, cameras: list[int]) -> list[View]:
+    """All views of one sequence, time step by time step, for the given places on the camera axis.
+
+    Raises DataError when the files disagree about the sequence, its length or the size of the pictures.
+    """
+    (codes,) = read_arrays(track, "z_exp")
+    if read_attributes(track)["sequence"] != buffers.sequence or len(codes) != buffers.steps:
+        raise DataError(
+            f"{track}: {len(codes)} codes of {read_attributes(track)['sequence']}; expected {buffers.steps} of "
+            f"{buffers.sequence} as {buffers.paths[0]}"
+        )
+    shape = buffers.shape("mask")  # (C, h, w)
+    if targets and (targets.steps != buffers.steps or targets.shape("rgb") != (*shape, 3)):
+        raise DataError(
+            f"{targets.paths[0]}: {targets.steps} steps of pictures {targets.shape('rgb')}; expected {buffers.steps} "
+            f"of {(*shape, 3)} as {buffers.paths[0]}"
+        )
+    steps = range(buffers.steps)
+    return [View(buffers, targets, step, camera, codes[step]) for step in steps for camera in cameras]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Real pictures of B views: `rgb` (B, h, w, 3) uint8 sRGB, `head` and `trusted` (B, h, w) bool.
+
+    Where the mesh has an inside but the picture has nothing at all, the camera's picture ends: not to be trusted.
+    """
+
+    rgb: torch.Tensor
+    head: torch.Tensor
+    trusted: torch.Tensor
+
+    @staticmethod
+    def from_pictures(rgb: torch.Tensor, alpha: torch.Tensor, mask: torch.Tensor) -> "Target":
+        """From colours (B, h, w, 3) uint8, alpha (B, h, w) uint8 and the mesh's mask (B, h, w) bool."""
+        square = np.ones((2 * INSIDE_MARGIN + 1,) * 2, np.uint8)
+        seen = []
+        for found, inside in zip(alpha.numpy(), mask.numpy(), strict=True):
+            deep = cv2.erode(inside.astype(np.uint8), square)
+            seen.append(cv2.dilate(deep * (found == 0), square) == 0)
+        return Target(rgb, alpha > 127, torch.from_numpy(np.stack(seen)))
+
+
+Rectangle = tuple[int, int, int, int]  # top, left, height, width in pixels
+Part = TypeVar("Part", Buffers, Target)
+
+
+def crop(pictures: Part, top: int, left: int, height: int, width: int) -> Part:
+    """The same rectangle of every picture. Pixels are cut, never resampled, so geometry stays right."""
+    window = (slice(None), slice(top, top + height), slice(left, left + width))
+    cut = {name: tensor[window] if tensor.ndim > 2 else tensor for name, tensor in vars(pictures).items()}
+    return type(pictures)(**cut)
+
+
+def stack(parts: list[Part]) -> Part:
+    """The views of several parts one after another."""
+    names = vars(parts[0])
+    return type(parts[0])(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+
+def moved(parts: tuple[Part, ...], device: torch.device) -> list[Part]:
+    """The same on another device."""
+    return [type(part)(**{name: tensor.to(device) for name, tensor in vars(part).items()}) for part in parts]
+
+
+class Pictures:
+    """Reads views one by one. What is read stays in memory when all views fit there."""
+
+    def __init__(self, views: list[View]):
+        self.views = views
+        self._cache: dict[int, tuple[Buffers, Target | None]] = {}
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __getitem__(self, index: int) -> tuple[Buffers, Target | None]:
+        """Buffers of one view (B = 1), and its target when there is one."""
+        if index in self._cache:
+            return self._cache[index]
+        found = self._read(self.views[index], WHOLE)
+        if self.fit_in_memory:
+            self._cache[index] = found
+        return found
+
+    def name(self, index: int) -> str:
+        """What a view is called in messages."""
+        view = self.views[index]
+        camera = list(camera_places(view.buffers))[view.camera]
+        return f"sequence {view.buffers.sequence}, step {view.step}, camera {camera}"
+
+    def sides(self, index: int) -> tuple[int, int]:
+        """Height and width of a view in pixels."""
+        return self.views[index].buffers.shape("mask")[1:]
+
+    @cached_property
+    def fit_in_memory(self) -> bool:
+        """Whether all views together are small enough to be kept."""
+        return len(self) * math.prod(self.sides(0)) * BYTES_PER_PIXEL <= CACHE_BYTES
+
+    def cropped(self, index: int, top: int, left: int, height: int, width: int) -> tuple[Buffers, Target]:
+        """The same as a `crop` of a whole view; where views are not kept, only that part is read from the file."""
+        if self.fit_in_memory:
+            buffers, target = self[index]
+            return crop(buffers, top, left, height, width), crop(target, top, left, height, width)
+        above, before = max(top - TRUST_REACH, 0), max(left - TRUST_REACH, 0)
+        rows, columns = slice(above, top + height + TRUST_REACH), slice(before, left + width + TRUST_REACH)
+        buffers, target = self._read(self.views[index], (rows, columns))
+        inner = (top - above, left - before, height, width)
+        return crop(buffers, *inner), crop(target, *inner)
+
+    @staticmethod
+    def _read(view: View, window: Window) -> tuple[Buffers, Target | None]:
+        def read(reel: Reel, name: str) -> torch.Tensor:
+            return torch.from_numpy(reel.picture(name, view.step, view.camera, window))[None]
+
+        depth, normals, x_can, mask = (read(view.buffers, name) for name in ("depth", "normals", "x_can", "mask"))
+        buffers = Buffers(depth, normals.float(), x_can, mask > 0, torch.from_numpy(view.z_exp)[None])
+        if view.targets is None:
+            return buffers, None
+        return buffers, Target.from_pictures(read(view.targets, "rgb"), read(view.targets, "alpha"), buffers.mask)
+
+    def batch(self, indices: list[int], rectangle: Rectangle | None = None) -> tuple[Buffers, Target]:
+        """Buffers and targets of several views, whole or the same rectangle of each."""
+        parts = [self.cropped(index, *rectangle) if rectangle else self[index] for index in indices]
+        return stack([buffers for buffers, _ in parts]), stack([target for _, target in parts])
+
+    def codes(self) -> torch.Tensor:
+        """z_exp (N, E) of all views."""
+        return torch.from_numpy(np.stack([view.z_exp for view in self.views]))
+
+    def statistics(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Codes (N, E) of all views, and depths (M,) and x_can (M, 5) of the head's pixels in some of them."""
+        some = [self[index][0] for index in range(0, len(self), max(len(self) // STATISTICS_VIEWS, 1))]
+        depth, x_can = (torch.cat([getattr(part, name)[part.mask] for part in some]) for name in ("depth", "x_can"))
+        if len(depth) < 2:
+            raise DataError(f"{self.views[0].buffers.paths[0]}: the head is in none of {len(some)} pictures")
+        return self.codes(), depth, x_can
+
+
+def to_unit(pictures: torch.Tensor) -> torch.Tensor:
+    """uint8 (B, h, w, 3) to float32 (B, 3, h, w) in [-1, 1]."""
+    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_bytes(pictures: torch.Tensor) -> torch.Tensor:
+    """Float (B, 3, h, w) in [-1, 1] to uint8 (B, h, w, 3)."""
+    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)

@@ -1,0 +1,140 @@
+"""The avatar: feature planes, expression tokens, ControlNet and U-Net in one module."""
+
+import torch
+from torch import nn
+
+from pipeline.avatar.model.attention import add_expression_attention
+from pipeline.avatar.model.backbone import make_backbone
+from pipeline.avatar.model.condition import Buffers, Units, as_picture, condition, condition_channels
+from pipeline.avatar.model.planes import FeaturePlanes
+from pipeline.avatar.model.pretrained import Pretrained
+from pipeline.avatar.model.schedule import Sampling, sample, v_of_picture
+from pipeline.errors import DataError
+from pipeline.settings.architecture import Architecture
+
+RESIDUAL_UNIT = 0.25  # the difference to the base is about this large, so that latents are about 1
+
+
+class Avatar(nn.Module):
+    """Deferred diffusion (DiffusionAvatars, section 3): rasterised buffers and z_exp in, a picture over white out.
+
+    `code_size` is the length of z_exp; `describe_data` sets the statistics of codes and depths, which are saved with
+    the weights. A pretrained model may be given, for whom has one at hand; otherwise it is loaded.
+    """
+
+    def __init__(self, architecture: Architecture, code_size: int, pretrained: Pretrained | None = None):
+        super().__init__()
+        self.architecture, self.code_size = architecture, code_size
+        self.units = Units()
+        self.planes = FeaturePlanes(
+            architecture.plane_size, architecture.plane_features, architecture.plane_spread, architecture.features
+        )
+        backbone = make_backbone(architecture, condition_channels(self.planes, architecture.mask_channel), pretrained)
+        self.unet, self.controlnet, self.text = backbone.unet, backbone.controlnet, backbone.text
+        self.autoencoder = backbone.autoencoder
+        self.starts_from_texture = architecture.base == "texture"
+        self.predicts_v = architecture.predicts == "v"
+        self.is_regression = architecture.process == "regression"
+        # What training is made for; distillation changes it. Networks that say the picture say it in one step.
+        in_one = self.is_regression or not self.predicts_v
+        self.sampling = Sampling(1, eta=0.0) if in_one else Sampling(20, eta=1.0)
+        self.latent_unit = RESIDUAL_UNIT if self.starts_from_texture else 1.0
+        self.to_tokens = None
+        if architecture.expression != "none":
+            add_expression_attention(self.unet, architecture.expression)
+            width = self.unet.config.cross_attention_dim
+            self.to_tokens = nn.Linear(code_size, architecture.expression_tokens * width)
+        self.register_buffer("code_mean", torch.zeros(code_size))
+        self.register_buffer("code_scale", torch.ones(()))
+
+    def compile_networks(self, mode: str) -> None:
+        """Let torch.compile make both networks from now on; mode is its own, or "none". Needs a C++ compiler."""
+        if mode != "none":
+            self.unet.compile(mode=mode)
+            self.controlnet.compile(mode=mode)
+
+    def describe_data(self, codes: torch.Tensor, depth: torch.Tensor, x_can: torch.Tensor) -> None:
+        """Take the statistics of the training data: z_exp (N, E), depths (M,) metres and x_can (M, 5) of head pixels.
+
+        One scale for all of z_exp, so that its weak directions stay weak.
+        """
+        self.code_mean.copy_(codes.mean(0))
+        self.code_scale.copy_((codes - self.code_mean).square().mean().sqrt().clamp_min(1e-6))
+        self.units.measure(depth, x_can)
+
+    def texture_picture(self, buffers: Buffers) -> torch.Tensor:
+        """What the planes alone say: (P, 3) colours in [-1, 1] of the masked pixels."""
+        return self.planes.colours(self.planes(self.units.points(buffers.x_can[buffers.mask])))
+
+    def expression(self, z_exp: torch.Tensor) -> torch.Tensor | None:
+        """Codes (B, E) to tokens (B, expression_tokens, W), for networks that read them."""
+        if self.to_tokens is None:
+            return None
+        tokens = self.to_tokens((z_exp - self.code_mean) / self.code_scale)
+        return tokens.unflatten(1, (self.architecture.expression_tokens, -1))
+
+    def forward(
+        self,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor,
+        base: torch.Tensor,
+        picture: torch.Tensor,
+        tokens: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """v for noisy latents and base, both (B, C, h', w'), timesteps (B,), condition (B, K, h, w) and tokens."""
+        noisy = latents
+        if self.is_regression:
+            latents = torch.zeros_like(latents)
+        if self.starts_from_texture:  # as an inpainting network reads the picture it completes
+            latents = torch.cat([latents, base], dim=1)
+        text = self.text.expand(len(latents), -1, -1)
+        attended = {"ip_hidden_states": tokens}
+        half = self.architecture.precision == "bfloat16"
+        with torch.autocast(latents.device.type, torch.bfloat16, enabled=half):
+            latents, residuals = self.controlnet.guide(latents, timesteps, text, picture)
+            (said,) = self.unet(
+                latents, timesteps, text, **residuals, cross_attention_kwargs=attended, return_dict=False
+            )
+        return said.float() if self.predicts_v else v_of_picture(noisy, said.float(), timesteps)
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Shape of the latents of a picture. Raises DataError when the autoencoder cannot divide its sides."""
+        factor = self.autoencoder.factor
+        if height % factor or width % factor:
+            raise DataError(f"pictures of {width}x{height}; expected sides that are multiples of {factor}")
+        return self.autoencoder.channels, height // factor, width // factor
+
+    def conditions(self, buffers: Buffers) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Condition picture (B, K, h, w), expression tokens, and the texture's colours (P, 3) at the masked pixels."""
+        picture, features = condition(buffers, self.units, self.planes, self.architecture.mask_channel)
+        return picture, self.expression(buffers.z_exp), self.planes.colours(features)
+
+    def base(self, colours: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """What diffusion starts from: latents of the mesh in the texture's colours (P, 3) over white.
+
+        Folding squares into channels is linear, so the small network is left with the difference to a picture that
+        is already near. A pretrained model's latents are not linear and it knows faces: it makes the whole picture.
+        """
+        if not self.starts_from_texture:
+            return colours.new_zeros(())
+        return self.autoencoder.encode(1 + as_picture(colours - 1, mask))
+
+    def encode(self, pictures: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        """Pictures (B, 3, h, w) in [-1, 1] to the latents that are diffused."""
+        return (self.autoencoder.encode(pictures) - base) / self.latent_unit
+
+    def decode(self, latents: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        """The inverse of `encode`, clipped to [-1, 1]."""
+        return self.autoencoder.decode(latents * self.latent_unit + base).clamp(-1, 1)
+
+    @torch.no_grad()
+    def render(self, buffers: Buffers, noise: torch.Tensor, steps: int, eta: float) -> torch.Tensor:
+        """Pictures (B, 3, h, w) in [-1, 1] by `steps` steps of diffusion from shared noise (see schedule.sample).
+
+        A regression is the first of these steps, whatever their number.
+        """
+        steps = 1 if self.is_regression else steps
+        picture, tokens, colours = self.conditions(buffers)
+        base = self.base(colours, buffers.mask)
+        latents = sample(lambda x, t: self(x, t, base, picture, tokens), noise, len(picture), steps, eta)
+        return self.decode(latents, base)

@@ -1,0 +1,86 @@
+"""Avatars and training states as safetensors files whose metadata says what they are."""
+
+import json
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.model.pretrained import load_pretrained
+from pipeline.avatar.model.schedule import Sampling
+from pipeline.errors import DataError
+from pipeline.settings.architecture import Architecture
+from pipeline.store.chunk import publish
+
+Tensors = dict[str, torch.Tensor]
+NETWORKS = ("unet.", "controlnet.", "autoencoder.")
+
+
+def write_tensors(path: Path, tensors: Tensors, metadata: dict[str, object]) -> None:
+    """Publish tensors and a JSON description in one safetensors file."""
+    with publish(path) as partial:
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        partial.write_bytes(save(contiguous, {"config": json.dumps(metadata, sort_keys=True)}))
+
+
+def read_tensors(path: Path) -> tuple[Tensors, dict[str, object]]:
+    """Tensors and description written by `write_tensors`. Raises DataError naming the file when it is not one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["config"])  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: not a readable safetensors file with a config ({error!r})") from error
+
+
+def trained_tensors(avatar: Avatar) -> Tensors:
+    """What training makes: trainable parameters, the statistics of the data and a pretrained model's empty prompt.
+
+    The pretrained networks themselves stay outside.
+    """
+    parameters = {name: p for name, p in avatar.named_parameters() if p.requires_grad}
+    statistics = {name: buffer for name, buffer in avatar.named_buffers() if not name.startswith(NETWORKS)}
+    return parameters | statistics
+
+
+def write_avatar(path: Path, avatar: Avatar, tensors: Tensors, steps: int) -> None:
+    """Publish an avatar with the given trained tensors (by name, see `trained_tensors`) after `steps` steps."""
+    config = {"architecture": avatar.architecture.model_dump(), "code_size": avatar.code_size, "steps": steps}
+    config["sampling"] = avatar.sampling._asdict()
+    write_tensors(path, tensors, config)
+
+
+def read_avatar(path: Path) -> Avatar:
+    """An avatar from its file, ready to render; raises DataError as `load_avatar` does."""
+    return load_avatar(path).eval().requires_grad_(False)
+
+
+def require_codes(path: Path, avatar: Avatar, track: Path, size: int) -> None:
+    """Raise DataError when an avatar cannot read the codes of a track, which have `size` numbers."""
+    if size != avatar.code_size:
+        raise DataError(f"{track}: z_exp of {size} numbers; {path} expects {avatar.code_size}")
+
+
+def load_avatar(path: Path) -> Avatar:
+    """Rebuild an avatar from its file, ready to be trained on. Raises DataError when the file does not describe one."""
+    tensors, config = read_tensors(path)
+    try:
+        if missing := Architecture.model_fields.keys() - config["architecture"].keys():
+            raise ValueError(f"the architecture lacks {sorted(missing)}")
+        architecture = Architecture.model_validate(config["architecture"])
+        of_pretrained = architecture.backbone == "pretrained"
+        pretrained = load_pretrained(architecture.pretrained, tensors["text"]) if of_pretrained else None
+        avatar = Avatar(architecture, config["code_size"], pretrained)
+        expected = trained_tensors(avatar)
+        if missing := expected.keys() ^ tensors.keys():
+            raise ValueError(f"unmatched weights {sorted(missing)[:4]}")
+        with torch.no_grad():
+            for name, tensor in expected.items():
+                tensor.copy_(tensors[name])
+        if "sampling" in config:  # avatars were once written without
+            avatar.sampling = Sampling(**config["sampling"])
+    except (KeyError, TypeError, ValidationError, ValueError, RuntimeError) as error:
+        raise DataError(f"{path}: does not describe an avatar of this version ({error})") from error
+    return avatar

@@ -1,0 +1,89 @@
+"""From rasterised buffers to the picture-shaped condition of the ControlNet."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from pipeline.avatar.model.planes import FeaturePlanes
+
+# Bounds of x, y, z in x_can, head units (docs/formats.md).
+LOWER = (-1.0, -1.0, -1.5)
+UPPER = (1.0, 1.0, 0.5)
+LEAST_HYPER_SPREAD = 1e-3  # of bounds of 0.2: a hyper coordinate that a head prior hardly uses is not blown up
+GEOMETRY_CHANNELS = 9  # depth 1, canonical xyz 3, normals 3, hyper 2
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """Rasterised pictures of B views.
+
+    `depth` (B, h, w) float32 metres; `normals` (B, h, w, 3) float32 world; `x_can` (B, h, w, 5) float32; `mask`
+    (B, h, w) bool; `z_exp` (B, E) float32.
+    """
+
+    depth: torch.Tensor
+    normals: torch.Tensor
+    x_can: torch.Tensor
+    mask: torch.Tensor
+    z_exp: torch.Tensor
+
+
+class Units(nn.Module):
+    """Brings what the rasteriser says into about [-1, 1]; the statistics of the training data are saved as buffers.
+
+    x, y, z of x_can by their bounds. The hyper coordinates by their spread in the data, since how much of their range
+    a head prior uses is its own matter (0.5 % in one that was measured). Depth by its range.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("depth_middle", torch.zeros(()))
+        self.register_buffer("depth_scale", torch.ones(()))
+        self.register_buffer("hyper_middle", torch.zeros(2))
+        self.register_buffer("hyper_scale", torch.ones(2))
+
+    def measure(self, depth: torch.Tensor, x_can: torch.Tensor) -> None:
+        """Take the statistics of head pixels: depths (M,) in metres, x_can (M, 5)."""
+        self.depth_middle.copy_((depth.min() + depth.max()) / 2)
+        self.depth_scale.copy_(((depth.max() - depth.min()) / 2).clamp_min(1e-3))
+        self.hyper_middle.copy_(x_can[:, 3:].mean(0))
+        self.hyper_scale.copy_((2 * x_can[:, 3:].std(0)).clamp_min(LEAST_HYPER_SPREAD))
+
+    def points(self, x_can: torch.Tensor) -> torch.Tensor:
+        """Canonical coordinates (P, 5) in units."""
+        lower, upper = x_can.new_tensor(LOWER), x_can.new_tensor(UPPER)
+        xyz = (x_can[:, :3] - lower) * (2 / (upper - lower)) - 1
+        return torch.cat([xyz, (x_can[:, 3:] - self.hyper_middle) / self.hyper_scale], dim=1)
+
+    def depth(self, depth: torch.Tensor) -> torch.Tensor:
+        """Depths (P,) in units."""
+        return (depth - self.depth_middle) / self.depth_scale
+
+
+def as_picture(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Spread per-pixel values (P, K) over a mask (B, h, w) with P true pixels: (B, K, h, w), background zero."""
+    picture = values.new_zeros(*mask.shape, values.shape[1])
+    picture[mask] = values
+    return picture.permute(0, 3, 1, 2)
+
+
+def condition_channels(planes: FeaturePlanes, mask_channel: bool = False) -> int:
+    """Channels of `condition`'s picture: 73 with the paper's planes."""
+    return GEOMETRY_CHANNELS + planes.channels + mask_channel
+
+
+def condition(
+    buffers: Buffers, units: Units, planes: FeaturePlanes, mask_channel: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ControlNet's condition (B, 9 + K F, h, w), background zero, and the masked pixels' features (P, K F).
+
+    Channels: depth 1, canonical xyz 3, world normals 3, hyper 2, features, and the mask (0 or 1) if asked for.
+    """
+    inside = buffers.mask
+    points = units.points(buffers.x_can[inside])
+    features = planes(points)
+    depth = units.depth(buffers.depth[inside])[:, None]
+    mask = torch.ones_like(depth)[:, : int(mask_channel)]
+    values = torch.cat([depth, points[:, :3], buffers.normals[inside], points[:, 3:], features, mask], dim=1)
+    return as_picture(values, inside), features

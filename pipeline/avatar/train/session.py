@@ -1,0 +1,91 @@
+"""What every stage that trains an avatar does: arguments, data, a state of its own, stopping and publishing."""
+
+import argparse
+import hashlib
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel
+
+from pipeline import cli
+from pipeline.avatar.data.pictures import Pictures, View, camera_places, sequence_views
+from pipeline.avatar.model.checkpoint import write_avatar
+from pipeline.avatar.train.loop import Loop
+from pipeline.avatar.train.preview import Board, preview
+from pipeline.errors import DataError
+from pipeline.store.chunk import read_attributes
+from pipeline.store.reel import Reel, open_reels
+
+KINDS = ("buffers", "targets", "tracks")
+
+
+def parser(about: str, settings: type[BaseModel]) -> argparse.ArgumentParser:
+    """A stage's parser with the arguments that name the training data and where the results go."""
+    result = cli.parser(about, settings)
+    for kind in KINDS:
+        result.add_argument(f"--{kind}", type=cli.existing_file, nargs="+", required=True, help="training sequences")
+    result.add_argument("--held-out-cameras", default="", help="names, separated by commas, that training never sees")
+    result.add_argument("--state", type=Path, required=True, help="folder of training states and sample pictures")
+    result.add_argument("--output", type=Path, required=True, help="the avatar's safetensors")
+    return result
+
+
+def state_folder(given: argparse.Namespace, *more: Path) -> Path:
+    """A folder of its own for every combination of settings, code and data, so that no state is continued wrongly."""
+    key = hashlib.sha256(f"{given.settings.model_dump_json()} {given.code} {given.held_out_cameras}".encode())
+    for path in (*given.buffers, *given.targets, *given.tracks, *more):
+        with path.open("rb") as file:
+            key.update(hashlib.file_digest(file, "sha256").digest())
+    return given.state / key.hexdigest()[:16]
+
+
+def training_views(given: argparse.Namespace, buffers: dict[str, Reel], targets: dict[str, Reel]) -> list[View]:
+    """Every view of the training sequences but those of the held-out cameras."""
+    tracks = {read_attributes(path)["sequence"]: path for path in given.tracks}
+    if not buffers.keys() == targets.keys() == tracks.keys():
+        raise DataError(
+            f"buffers of {list(buffers)}, targets of {list(targets)}, tracks of {list(tracks)}; expected equal"
+        )
+    held_out = given.held_out_cameras.split(",")
+    views = []
+    for sequence, reel in buffers.items():
+        places = [place for name, place in camera_places(reel).items() if name not in held_out]
+        views += sequence_views(reel, targets[sequence], tracks[sequence], places)
+    if not views:
+        raise DataError(f"{given.buffers[0]}: no picture is left to train on without cameras {held_out}")
+    return views
+
+
+def train(given: argparse.Namespace, folder: Path, make: Callable[[Pictures], Loop]) -> None:
+    """Read the pictures, run the loop made for them, publish its running average.
+
+    SIGTERM saves the state in `folder` and ends with status 143; the next call carries on from it.
+    """
+    torch.set_flush_denormal(True)
+    stop: list[int] = []
+    state = folder / "state.safetensors"
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
+    with ExitStack() as stack:
+        buffers, targets = (stack.enter_context(open_reels(paths)) for paths in (given.buffers, given.targets))
+        pictures = Pictures(training_views(given, buffers, targets))
+        torch.manual_seed(given.settings.seed)
+        loop = make(pictures)
+        main_process = loop.accelerator.is_main_process
+        if main_process:
+            board = stack.enter_context(closing(Board(folder)))
+            cli.log.info("%d pictures, %d trained numbers, state in %s", len(pictures), loop.size, folder)
+        loop.run(
+            state,
+            preview=lambda: board.picture(loop.step, preview(loop.avatar, pictures)),
+            stopping=lambda: bool(stop),
+            record=lambda figures: board.figures(loop.step, figures),
+        )
+    if loop.step < loop.total:
+        sys.exit(128 + signal.SIGTERM)
+    if main_process:
+        write_avatar(given.output, loop.avatar, loop.average, loop.step)
+        state.unlink(missing_ok=True)

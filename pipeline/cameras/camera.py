@@ -1,0 +1,54 @@
+"""The pinhole camera that every stage shares."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera.
+
+    `intrinsics` (3, 3) float64 in pixels, the centre of the top left pixel is (0.5, 0.5); `camera_from_world` (4, 4)
+    float64, OpenCV axes (x right, y down, z forward), metres; `color` (3, n) float64 linear-light correction matrix.
+    """
+
+    name: str
+    width: int
+    height: int
+    intrinsics: np.ndarray
+    camera_from_world: np.ndarray
+    color: np.ndarray
+
+    @property
+    def world_from_camera(self) -> np.ndarray:
+        """(4, 4) float64, the inverse pose."""
+        return np.linalg.inv(self.camera_from_world)
+
+    @property
+    def centre(self) -> np.ndarray:
+        """(3,) float64, where the camera stands, world metres."""
+        return self.world_from_camera[:3, 3]
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """World points (..., 3) to pixels (..., 2) and depth along z (...,), metres."""
+        in_camera = points @ self.camera_from_world[:3, :3].T + self.camera_from_world[:3, 3]
+        homogeneous = in_camera @ self.intrinsics.T
+        return homogeneous[..., :2] / homogeneous[..., 2:], in_camera[..., 2]
+
+    def rays(self) -> np.ndarray:
+        """Directions (height, width, 3) through the pixel centres, world frame, scaled to depth 1 along z."""
+        x, y = np.meshgrid(np.arange(self.width) + 0.5, np.arange(self.height) + 0.5)
+        in_camera = np.stack([x, y, np.ones_like(x)], -1) @ np.linalg.inv(self.intrinsics).T
+        return in_camera @ self.camera_from_world[:3, :3]
+
+    def crop(self, left: float, top: float, pixels_per_pixel: float, width: int, height: int) -> "Camera":
+        """A camera that sees the rectangle from (left, top) at `pixels_per_pixel` source pixels per new pixel."""
+        new_from_old = np.array(
+            [
+                [1 / pixels_per_pixel, 0, -left / pixels_per_pixel],
+                [0, 1 / pixels_per_pixel, -top / pixels_per_pixel],
+                [0, 0, 1],
+            ]
+        )
+        return replace(self, width=width, height=height, intrinsics=new_from_old @ self.intrinsics)

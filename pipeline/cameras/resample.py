@@ -1,0 +1,40 @@
+"""Pictures seen through a cropped camera, area-correct."""
+
+import numpy as np
+
+from pipeline.cameras.camera import Camera
+from pipeline.errors import DataError
+
+
+def coverage(first: float, ratio: float, new: int, old: int) -> np.ndarray:
+    """Share of each old pixel in each new one along an axis, (new, old) float32.
+
+    New pixel i covers [first + i ratio, first + (i + 1) ratio) of the old axis; a row sums to 1 where that lies inside
+    [0, old), to less at the border, to 0 outside.
+    """
+    edges = first + ratio * np.arange(new + 1)
+    low, high = edges[:-1, None], edges[1:, None]
+    pixel = np.arange(old)[None]
+    return (np.clip(np.minimum(high, pixel + 1) - np.maximum(low, pixel), 0, None) / ratio).astype(np.float32)
+
+
+def crop_weights(source: Camera, crop: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Row weights (h, H) and column weights (w, W): crop = rows @ picture @ columns.T.
+
+    Raises DataError when `crop` is not `source` cropped and scaled.
+    """
+    source_from_crop = source.intrinsics @ np.linalg.inv(crop.intrinsics)
+    scale = np.diag([source_from_crop[0, 0], source_from_crop[1, 1], 1.0])
+    shear = source_from_crop - scale
+    shear[:2, 2] = 0
+    if np.abs(shear).max() > 1e-6 or np.abs(source.camera_from_world - crop.camera_from_world).max() > 1e-9:
+        raise DataError(f"camera {crop.name}: the rig's camera is not a crop of the capture's camera {source.name}")
+    left, top = source_from_crop[:2, 2]
+    rows = coverage(top, scale[1, 1], crop.height, source.height)
+    columns = coverage(left, scale[0, 0], crop.width, source.width)
+    return rows, columns
+
+
+def resample(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """A picture (H, W, K) float32 averaged over the pixels of a crop, (h, w, K); outside the picture lies 0."""
+    return np.einsum("hH,HWk,wW->hwk", rows, picture, columns, optimize=True)

@@ -1,0 +1,67 @@
+"""Rigs: cameras in order, and the JSON file that holds them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.cameras.camera import Camera
+from pipeline.errors import DataError
+from pipeline.store.chunk import publish
+
+
+@dataclass(frozen=True)
+class Rig:
+    """Cameras in order. A still rig's cameras all see every time step; of a moving rig, camera i sees step i only."""
+
+    cameras: tuple[Camera, ...]
+    moving: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """Camera names in order."""
+        return [camera.name for camera in self.cameras]
+
+    def index(self, name: str) -> int:
+        """Place of a camera on the camera axis. Raises DataError when there is no such camera."""
+        if name not in self.names:
+            raise DataError(f"no camera {name}; the rig has {', '.join(self.names)}")
+        return self.names.index(name)
+
+
+def write_rig(path: Path, rig: Rig) -> None:
+    """Write a rig as JSON (docs/formats.md)."""
+    cameras = [
+        {
+            "name": camera.name,
+            "width": camera.width,
+            "height": camera.height,
+            "intrinsics": camera.intrinsics.tolist(),
+            "camera_from_world": camera.camera_from_world.tolist(),
+            "color": camera.color.tolist(),
+        }
+        for camera in rig.cameras
+    ]
+    with publish(path) as partial:
+        partial.write_text(json.dumps({"moving": rig.moving, "cameras": cameras}, indent=1))
+
+
+def read_rig(path: Path) -> Rig:
+    """Read a rig written by `write_rig`. Raises DataError naming the file when it is not one."""
+    try:
+        content = json.loads(path.read_text())
+        cameras = tuple(
+            Camera(
+                name=entry["name"],
+                width=entry["width"],
+                height=entry["height"],
+                intrinsics=np.array(entry["intrinsics"], float),
+                camera_from_world=np.array(entry["camera_from_world"], float),
+                color=np.array(entry["color"], float),
+            )
+            for entry in content["cameras"]
+        )
+        return Rig(cameras, content["moving"])
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: not a rig file ({error!r}); expected the JSON of docs/formats.md") from error

@@ -1,0 +1,236 @@
+"""How far cloud points and landmarks lie off the posed head, how much to believe each, and the exact derivatives."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.errors import DataError
+from pipeline.head.model import pose
+from pipeline.head.model.prior import HeadPrior
+from pipeline.head.model.regions import region
+
+CHUNK = 4096  # points differentiated at once: the per-point codes and their gradients stay below 100 MB
+CELL = 0.02  # head units (5 mm): points are drawn evenly over cells of this size, however dense the cloud is there
+
+
+@dataclass(frozen=True)
+class Samples:
+    """As many points of each frame, float64, world metres: `points` (F, P + Q, 3), of which the first P lie on the
+    surface with outward unit `normals` (F, P, 3) and the last Q in free space; `landmarks` (F, L, 3), NaN where
+    unknown, L being the prior's or zero."""
+
+    points: np.ndarray
+    normals: np.ndarray
+    landmarks: np.ndarray
+
+    def frames(self, chosen: np.ndarray | slice) -> "Samples":
+        """The samples of some frames."""
+        return Samples(self.points[chosen], self.normals[chosen], self.landmarks[chosen])
+
+    def with_free(self, points: np.ndarray) -> "Samples":
+        """The same with points (F, Q, 3) in free space."""
+        return replace(self, points=np.concatenate([self.points, points], 1))
+
+
+@dataclass(frozen=True)
+class Heads:
+    """One identity in F frames: standard normal weights `identity` (I,) and `expression` (F, J), float64, and
+    `head_from_world` (F, 4, 4) float64."""
+
+    identity: np.ndarray
+    expression: np.ndarray
+    head_from_world: np.ndarray
+
+    def moved(self, frame_step: np.ndarray, shared_step: np.ndarray | None) -> "Heads":
+        """After steps (F, 6 + J) of pose and expression and (I + 1,) of identity and log scale."""
+        log_scale = 0.0 if shared_step is None else shared_step[-1]
+        return Heads(
+            self.identity if shared_step is None else self.identity + shared_step[:-1],
+            self.expression + frame_step[:, pose.POSE :],
+            pose.moved(self.head_from_world, frame_step[:, : pose.POSE], log_scale),
+        )
+
+    def frames(self, chosen: np.ndarray | slice) -> "Heads":
+        """The same identity in some of the frames."""
+        return replace(self, expression=self.expression[chosen], head_from_world=self.head_from_world[chosen])
+
+
+@dataclass(frozen=True)
+class Linearised:
+    """The residuals of F x S rows (S = P + Q + 3 L) at some heads: the first `surface` = P are of points on the
+    surface, the first `points` = P + Q of points, the others the landmarks' coordinates.
+
+    `residual` (F, S) head units: the signed distance, of points in free space zero where they are not inside; of a
+    landmark how far off its canonical place the deformation takes it, along x, y, z; `agreement` (F, S) in [0, 1]: near
+    zero where a surface point lies outside the prior's box or its normal contradicts the surface, zero for a landmark
+    that is unknown or outside; `frame` (F, S, 6 + J) derivatives by pose motion and expression weights; `shared`
+    (F, S, I + 1) by identity weights and log scale, or None if not asked for.
+    """
+
+    residual: np.ndarray
+    agreement: np.ndarray
+    frame: np.ndarray
+    shared: np.ndarray | None
+    surface: int
+    points: int
+
+    @property
+    def distance(self) -> np.ndarray:
+        """(F, P) signed distances of the surface points, head units."""
+        return self.residual[:, : self.surface]
+
+
+def draw(
+    points: np.ndarray,
+    normals: np.ndarray,
+    head_from_world: np.ndarray,
+    prior: HeadPrior,
+    count: int,
+    seed: int,
+    eye_density: float = 1.0,
+) -> Samples:
+    """`count` points of one cloud, (N, 3) world, spread evenly over its surface inside the prior's box, but round the
+    eyes `eye_density` times as densely.
+
+    Drawn again where there are fewer. Raises DataError when the box holds none.
+    """
+    in_head = pose.apply(head_from_world, points)
+    inside = np.flatnonzero(in_box(prior, in_head))
+    if not len(inside):
+        raise DataError(f"none of {len(points)} cloud points lies near the head")
+    _, cell, members = np.unique(
+        np.floor(in_head[inside] / CELL).astype(int), axis=0, return_inverse=True, return_counts=True
+    )
+    by_eyes = region(torch.from_numpy(in_head[inside]), "eyes").numpy()  # no expression moves them in head space
+    chance = np.where(by_eyes, eye_density, 1.0) / members[cell.reshape(-1)]
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(inside, count, replace=len(inside) < count, p=chance / chance.sum())
+    return Samples(points[chosen][None], normals[chosen][None], np.zeros((1, 0, 3)))
+
+
+def join(samples: list[Samples]) -> Samples:
+    """The samples of several frames as one batch."""
+    names = ("points", "normals", "landmarks")
+    return Samples(*(np.concatenate([getattr(s, name) for s in samples]) for name in names))
+
+
+def linearise(prior: HeadPrior, heads: Heads, samples: Samples, with_shared: bool) -> Linearised:
+    """Residuals, agreement and exact derivatives."""
+    x = pose.apply(heads.head_from_world, samples.points)
+    residual, gradient, frame, shared = _rows(prior, heads, x, _signed_distance, with_shared)
+    surface, points = samples.normals.shape[1], samples.points.shape[1]
+    inside = in_box(prior, x)
+    counts = np.ones(residual.shape)
+    counts[:, surface:] = (inside & (residual < 0))[:, surface:]
+    agreement = np.ones(residual.shape)
+    agreement[:, :surface] = inside[:, :surface] * _agreement(heads, samples, gradient[:, :surface])
+    residual, frame = counts * residual, counts[..., None] * frame
+    shared = None if shared is None else counts[..., None] * shared
+    if samples.landmarks.shape[1]:
+        of_landmarks = _landmark_rows(prior, heads, samples.landmarks, with_shared)
+        of_points = residual, agreement, frame, shared
+        residual, agreement, frame, shared = (
+            None if a is None else np.concatenate([a, b], 1) for a, b in zip(of_points, of_landmarks, strict=True)
+        )
+    return Linearised(residual, agreement, frame, shared, surface, points)
+
+
+def canonical_landmarks(prior: HeadPrior, identity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the landmarks of identity weights (I,) lie at rest, (L, 3) head units, and the derivatives (L, 3, I)."""
+    like = prior.landmarks.mean
+    places = prior.landmarks_from(torch.as_tensor(identity, dtype=like.dtype)).double().numpy()
+    return places, prior.landmarks.basis.double().numpy().reshape(*places.shape, -1)
+
+
+def _landmark_rows(
+    prior: HeadPrior, heads: Heads, landmarks: np.ndarray, with_shared: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Residual, agreement, frame and shared of the coordinates of landmarks (F, L, 3), all x before all y."""
+    canonical, by_weights = canonical_landmarks(prior, heads.identity)
+    x = pose.apply(heads.head_from_world, landmarks)
+    known = in_box(prior, x)  # NaN is not
+    x = np.where(known[..., None], x, 0)
+    parts = []
+    for axis in range(3):
+        place, _, frame, shared = _rows(prior, heads, x, _coordinate(axis), with_shared)
+        if shared is not None:
+            shared[..., :-1] -= by_weights[:, axis]
+            shared *= known[..., None]
+        parts.append((known * (place - canonical[:, axis]), known.astype(float), known[..., None] * frame, shared))
+    return tuple(None if part[0] is None else np.concatenate(part, 1) for part in zip(*parts, strict=True))
+
+
+Question = Callable[[HeadPrior, Tensor, Tensor, Tensor], Tensor]  # of points, z_id, z_exp: one number per point
+
+
+def _signed_distance(prior: HeadPrior, x: Tensor, z_id: Tensor, z_exp: Tensor) -> Tensor:
+    x_can = prior.warp(x, z_id, z_exp)
+    return prior.sdf(x_can, z_id)[:, 0] if z_id.ndim > 1 else prior.sdf(x_can[:, 0], z_id)
+
+
+def _coordinate(axis: int) -> Question:
+    return lambda prior, x, z_id, z_exp: prior.warp(x, z_id, z_exp)[:, 0, axis]
+
+
+def _rows(
+    prior: HeadPrior, heads: Heads, x: np.ndarray, question: Question, with_shared: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """The answers (F, S) at points x (F, S, 3), head units, and their derivatives by x (F, S, 3), by `frame` and
+    `shared` as in Linearised.
+
+    Every point gets its own copy of the codes, so that one backward pass gives all derivatives by them: the codes only
+    enter through biases, hence the copies are cheap.
+    """
+    frames, count = x.shape[:2]
+    x = x.reshape(-1, 3)
+    frame_of = np.repeat(np.arange(frames), count)
+    value = np.empty(len(x))
+    gradient = np.empty((len(x), 3))
+    by_expression = np.empty((len(x), heads.expression.shape[1]))
+    by_identity = np.empty((len(x), len(heads.identity))) if with_shared else None
+    for start in range(0, len(x), CHUNK):
+        part = slice(start, start + CHUNK)
+        grads = _gradients(prior, x[part], heads.expression[frame_of[part]], heads.identity, question, with_shared)
+        value[part], gradient[part], by_expression[part] = grads[:3]
+        if with_shared:
+            by_identity[part] = grads[3]
+    by_pose = np.concatenate([np.cross(x, gradient), gradient], -1)
+    frame = np.concatenate([by_pose, by_expression], -1).reshape(frames, count, -1)
+    shared = None
+    if with_shared:
+        by_scale = (gradient * x).sum(-1, keepdims=True)
+        shared = np.concatenate([by_identity, by_scale], -1).reshape(frames, count, -1)
+    return value.reshape(frames, count), gradient.reshape(frames, count, 3), frame, shared
+
+
+def in_box(prior: HeadPrior, x: np.ndarray) -> np.ndarray:
+    """Whether points (..., 3), head units, lie in the space that the prior knows; (...,) bool."""
+    return ((x > np.array(prior.config.box_min)) & (x < np.array(prior.config.box_max))).all(-1)
+
+
+def _gradients(
+    prior: HeadPrior, x: np.ndarray, expression: np.ndarray, identity: np.ndarray, question: Question, with_shared: bool
+) -> tuple[np.ndarray, ...]:
+    """Answers (P,) and their derivatives by x (P, 3), expression (P, J) and, if asked, identity (P, I)."""
+    like = prior.identity.mean
+    leaf = torch.as_tensor(x, dtype=like.dtype)[:, None].requires_grad_()
+    z_exp = prior.z_exp_from(torch.as_tensor(expression, dtype=like.dtype)).requires_grad_()
+    z_id = prior.z_id_from(torch.as_tensor(identity, dtype=like.dtype))
+    if with_shared:
+        z_id = z_id.expand(len(x), -1).clone().requires_grad_()
+    value = question(prior, leaf, z_id, z_exp)
+    wanted = [leaf, z_exp, z_id] if with_shared else [leaf, z_exp]
+    by_x, by_exp, *by_id = torch.autograd.grad(value.sum(), wanted)
+    result = [value.detach(), by_x[:, 0], by_exp @ prior.expression.basis, *(g @ prior.identity.basis for g in by_id)]
+    return tuple(tensor.double().numpy() for tensor in result)
+
+
+def _agreement(heads: Heads, samples: Samples, gradient: np.ndarray) -> np.ndarray:
+    """(F, P) in [0, 1]: how well the cloud's normals agree with the surface's."""
+    unit = heads.head_from_world[:, :3, :3] / pose.scale_of(heads.head_from_world)[:, None, None]
+    normals = samples.normals @ np.swapaxes(unit, -1, -2)
+    cosine = (normals * gradient).sum(-1) / np.maximum(np.linalg.norm(gradient, axis=-1), 1e-9)
+    return np.clip(cosine, 0, 1) ** 2

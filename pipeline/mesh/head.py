@@ -1,0 +1,42 @@
+"""The mesh of one fitted head: level set of the prior, canonical coordinates, neck cut, placed in the world."""
+
+import numpy as np
+import torch
+
+from pipeline.errors import DataError
+from pipeline.head.model.prior import HeadPrior
+from pipeline.mesh.cut import Plane, clip, compact, largest_piece
+from pipeline.mesh.mesh import Mesh
+from pipeline.mesh.sparse import extract
+
+
+@torch.inference_mode()
+def mesh_head(
+    prior: HeadPrior,
+    z_id: torch.Tensor,
+    z_exp: torch.Tensor,
+    head_from_world: np.ndarray,
+    voxel_mm: float,
+    neck: Plane,
+) -> Mesh:
+    """Mesh one time step.
+
+    `z_id` (D,) and `z_exp` (E,) float32, on the prior's device, where the field is evaluated; `head_from_world` (4, 4)
+    similarity. Raises DataError when the codes have no surface above the neck.
+    """
+
+    def field(points: torch.Tensor) -> torch.Tensor:
+        return prior.sdf(prior.warp(points, z_id, z_exp), z_id)
+
+    box = prior.config.box_min, prior.config.box_max
+    voxel = voxel_mm * 1e-3 * prior.config.units_per_metre
+    vertices, faces = extract(field, *box, voxel, z_id.device)
+    x_can = prior.warp(torch.from_numpy(vertices).to(z_id.device), z_id, z_exp).cpu().numpy()
+    height = neck.height(x_can)
+    if not (height > 0).any():
+        raise DataError("the fitted codes have no surface above the neck cut")
+    attributes, faces = clip(np.concatenate([vertices, x_can], -1), faces, height)
+    attributes, faces = compact(attributes, largest_piece(faces, len(attributes)))
+    world_from_head = np.linalg.inv(head_from_world)
+    world = attributes[:, :3] @ world_from_head[:3, :3].T + world_from_head[:3, 3]
+    return Mesh(world.astype(np.float32), attributes[:, 3:], faces)

@@ -1,0 +1,102 @@
+"""The head without the torso: which pixels of a cropped camera belong to it, and the training target over white."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import zarr
+from scipy.ndimage import distance_transform_edt
+
+from pipeline.cameras.camera import Camera
+from pipeline.cameras.resample import crop_weights, resample
+from pipeline.cameras.rig import Rig
+from pipeline.mesh.cut import Plane
+from pipeline.targets.occlusion import Occluder, occluded
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How far off the mesh a pixel still counts as head, metres: `skin` up to `low` above the neck cut, growing to
+    `hair` at `high` above it.
+
+    The mesh is within millimetres on the skin but only a rough hull of the hair, and a wide margin at the chin lets the
+    collar in.
+    """
+
+    skin: float
+    hair: float
+    low: float
+    high: float
+
+    def at(self, height: np.ndarray) -> np.ndarray:
+        """The margin (...,) at heights (...,) above the neck cut, metres."""
+        return np.interp(height, [self.low, self.high], [self.skin, self.hair])
+
+
+def head_weight(
+    buffers: dict[str, np.ndarray], camera: Camera, head_from_world: np.ndarray, neck: Plane, margin: Margin
+) -> tuple[np.ndarray, np.ndarray]:
+    """Share of each pixel (h, w) in [0, 1] that may belong to the head, and its canonical place (h, w, 3), head units.
+
+    A pixel off the mesh is placed at the depth of the nearest pixel on it and takes that pixel's displacement to
+    canonical space, so that a jaw that opens carries the cut along. It counts above the neck plane and near the mesh.
+    `buffers`: depth (h, w), mask (h, w), x_can (h, w, 5) of the cut mesh; `head_from_world` (4, 4) similarity.
+    """
+    mask = buffers["mask"] > 0
+    if not mask.any():
+        return np.zeros(mask.shape), np.zeros((*mask.shape, 3))
+    distance, nearest = distance_transform_edt(~mask, return_indices=True)
+    nearest = tuple(nearest)
+    depth = buffers["depth"][nearest].astype(np.float64)
+    world = camera.centre + camera.rays() * depth[..., None]
+    head = world @ head_from_world[:3, :3].T + head_from_world[:3, 3]
+    canonical = head + (buffers["x_can"][..., :3] - head)[nearest]
+    units_per_metre = np.cbrt(np.linalg.det(head_from_world[:3, :3]))
+    height = neck.height(canonical) / units_per_metre  # metres above the cut
+    pixel = depth / camera.intrinsics[1, 1]  # metres
+    above = np.clip(0.5 + height / pixel, 0, 1)
+    near = np.clip(0.5 + margin.at(height) / pixel - distance, 0, 1)
+    return above * near, canonical
+
+
+def over_white(colour: np.ndarray, alpha: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The target and its alpha, uint8 (..., 3) and (...,).
+
+    `colour` (..., 3) premultiplied sRGB in [0, 255], `alpha` (...,) in [0, 1] and `weight` (...,) in [0, 1].
+    """
+    own = alpha * weight
+    target = colour * weight[..., None] + 255 * (1 - own[..., None])
+    return np.rint(np.clip(target, 0, 255)).astype(np.uint8), np.rint(np.clip(own, 0, 1) * 255).astype(np.uint8)
+
+
+class Targets:
+    """Makes the targets of one time step after the other for the crops `rig` of the capture's cameras `source`."""
+
+    def __init__(self, source: Rig, rig: Rig, neck: Plane, margin: Margin, occluder: Occluder):
+        self.rig, self.neck, self.margin, self.occluder = rig, neck, margin, occluder
+        self.sources = [source.index(camera.name) for camera in rig.cameras]
+        self.weights = [
+            crop_weights(source.cameras[index], camera) for index, camera in zip(self.sources, rig.cameras, strict=True)
+        ]
+
+    def of_step(
+        self, frames: zarr.Group, buffers: zarr.Group, index: int, head_from_world: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Targets (C, h, w, 3) and their alpha (C, h, w), uint8, of entry `index` of two chunks of one span."""
+        seen = np.stack([self._seen(frames, index, camera) for camera in range(len(self.sources))])  # (C, h, w, 3 + 1)
+        colour, alpha = seen[..., :3], seen[..., 3]
+        judged = []
+        for camera, crop in enumerate(self.rig.cameras):
+            here = {name: buffers[name][index, camera] for name in ("depth", "mask", "x_can")}
+            judged.append(head_weight(here, crop, head_from_world, self.neck, self.margin))
+        weight, place = (np.stack(part) for part in zip(*judged, strict=True))
+        metres_per_unit = 1 / np.cbrt(np.linalg.det(head_from_world[:3, :3]))
+        low = self.neck.height(place) * metres_per_unit < self.occluder.height
+        straight = colour / np.maximum(alpha, 1e-3)[..., None]
+        hidden = occluded(straight, place * metres_per_unit, low & (alpha * weight > 0.02), self.occluder)
+        return over_white(colour, alpha, np.where(hidden, 0, weight))
+
+    def _seen(self, frames: zarr.Group, index: int, camera: int) -> np.ndarray:
+        """Premultiplied colour and alpha (h, w, 3 + 1) of a camera of the rig."""
+        rgb = frames["rgb"][index, self.sources[camera]].astype(np.float32)
+        alpha = frames["alpha"][index, self.sources[camera]].astype(np.float32)[..., None] / 255
+        return resample(np.concatenate([rgb * alpha, alpha], -1), *self.weights[camera])
