@@ -37,7 +37,7 @@ def closure(module: str, root: Path = ROOT) -> set[str]:
         path = _source(name, root)
         found.add(name)
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        waiting += [package] if package else []
+        waiting += [parent for parent in (package, package.rpartition(".")[0]) if parent]
         waiting += [imported for imported in _imports(path, package) if _exists(imported, root)]
     return found
 
