@@ -35,3 +35,4 @@ fi
 # The project's own packages, so that `python benchmarks/pointcloud.py` finds them from anywhere.
 .venv/bin/python -c 'import os, site; print(os.getcwd(), file=open(f"{site.getsitepackages()[0]}/diffusion_avatars.pth", "w"))'
 .venv/bin/python -c 'import pymatting' # compiles its kernels once, before parallel jobs would each do it
+envs/detectors.sh .venv/bin/python || echo "no face networks: the workflow runs without what they see (docs/stages/detect.md)" >&2
