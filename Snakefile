@@ -1,20 +1,21 @@
 # From a multi-view video to a driven avatar: see docs/workflow.md for how a rerun is decided.
 from snakemake.utils import min_version
 
+from pathlib import Path
+
 min_version("9.20")
 
 
 configfile: "config.yaml"
 
 
-include: "workflow/rules/common.smk"
-include: "workflow/rules/capture.smk"
-include: "workflow/rules/geometry.smk"
-include: "workflow/rules/driving.smk"
-include: "workflow/rules/buffers.smk"
-include: "workflow/rules/avatar.smk"
-include: "workflow/rules/report.smk"
-include: "workflow/rules/ablations.smk"
+include: "workflow/common.smk"
+
+
+# Every file of rules, by itself; `variants.smk` comes after the rules that it varies.
+for rules_file in sorted(Path(workflow.basedir, "workflow/rules").glob("*.smk")):
+
+    include: str(rules_file)
 
 
 localrules:

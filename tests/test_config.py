@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
-from pipeline.planning import config, plan
+from pipeline.planning import config, plan, reference
 from pipeline.provenance import ROOT
+from pipeline.settings.ingest import IngestSettings
+from pipeline.settings.rig import RigSettings
 
 DEMO = yaml.safe_load((ROOT / "config.yaml").read_text())
 
@@ -66,8 +68,23 @@ def test_a_missing_head_prior_says_where_each_kind_comes_from(tmp_path):
     config.load(changed("head_prior", "results/head_prior.safetensors")).check_prior()  # a rule makes it
 
 
-def test_schema_file_is_the_models_schema():
-    assert config.SCHEMA.read_text() == config.schema(), "run: python -m pipeline.planning.config --write-schema"
+def test_schema_and_page_of_settings_are_fresh():
+    for path, text in reference.files().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path}: run python -m pipeline.planning.reference"
+
+
+def test_every_stage_has_settings_that_say_what_they_mean():
+    sections = config.stage_sections()
+    stages = {path.stem for path in (ROOT / "pipeline/stages").glob("[a-z]*.py")}
+    assert sections.keys() == stages
+    for name, section in sections.items():
+        assert all(field.description for field in section.model_fields.values()), name
+
+
+def test_settings_of_a_stage_are_had_by_their_class():
+    chosen = config.load(changed("ingest.stride", 3))
+    assert chosen.of(IngestSettings).stride == 3
+    assert chosen.of(RigSettings) == RigSettings()
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_snakemake_lint_finds_nothing():
 
 
 def test_rules_are_formatted():
-    result = tool("snakefmt", "--check", "Snakefile", "workflow/rules")
+    result = tool("snakefmt", "--check", "Snakefile", "workflow")
     assert result.returncode == 0, result.stdout
 
 
@@ -43,7 +43,7 @@ def test_conda_environments_hold_the_pins_of_the_lock(name):
 
 
 def test_every_stage_is_run_by_a_rule():
-    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    rules = "".join(path.read_text() for path in (ROOT / "workflow").glob("**/*.smk"))
     for stage in (ROOT / "pipeline/stages").glob("[a-z]*.py"):
         assert f"pipeline.stages.{stage.stem} " in rules, stage
 

@@ -1,57 +1,43 @@
-"""config.yaml as one pydantic model: the root of all settings, their check and their JSON schema.
+"""config.yaml as one pydantic model: the root of all settings, and their check.
 
-Only the Snakefile imports this; a stage imports its own settings, so that its code digest depends on no other stage.
+The sections of the stages are found, not listed: every module of pipeline/settings that defines a `StageSettings` is
+one. Only the Snakefile imports this; a stage imports its own settings, so that its code digest depends on no other
+stage.
 """
 
-import argparse
 import json
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from pkgutil import iter_modules
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
+from pipeline import settings
 from pipeline.errors import ConfigError
 from pipeline.planning.plan import DRIVES, Plan, read_table, require_known
 from pipeline.planning.presets import ABLATIONS, PRESETS, laid_over
-from pipeline.settings.ablations import AblationsSettings
-from pipeline.settings.calibrate import CalibrateSettings
-from pipeline.settings.distill import DistillSettings
-from pipeline.settings.evaluate import EvaluateSettings
-from pipeline.settings.fit_identity import FitIdentitySettings
-from pipeline.settings.fit_quality import FitQualitySettings
-from pipeline.settings.fit_sequence import FitSequenceSettings
+from pipeline.settings.base import Section, StageSettings
 from pipeline.settings.ingest import IngestSettings
-from pipeline.settings.isolate import IsolateSettings
-from pipeline.settings.landmarks import LandmarksSettings
-from pipeline.settings.mesh import MeshSettings
-from pipeline.settings.pointcloud import PointcloudSettings
-from pipeline.settings.prior import PriorSettings
 from pipeline.settings.prior_config import WHERE_FROM
-from pipeline.settings.rasterize import RasterizeSettings
-from pipeline.settings.render import RenderSettings
-from pipeline.settings.report import ReportSettings
-from pipeline.settings.retarget import RetargetSettings
-from pipeline.settings.rig import RigSettings
-from pipeline.settings.speed import SpeedSettings
-from pipeline.settings.train import TrainSettings
 
-SCHEMA = Path(__file__).resolve().parents[2] / "workflow/schemas/config.schema.json"
+S = TypeVar("S", bound=StageSettings)
 
 
-class Section(BaseModel):
-    """A part of config.yaml; an unknown key is an error, a number is welcome where a name is meant."""
+class Naming(Section):
+    """A section that names subjects, cameras and sequences: a number is welcome where a name is meant."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
 
-class Split(Section):
+class Split(Naming):
     """What training never sees."""
 
     cameras: list[str] = Field(min_length=1, description="held-out cameras; the first is the one that the film shows")
     sequences: list[str] = Field(min_length=1, description="held-out sequences, of whichever subject has them")
 
 
-class Films(Section):
+class Films(Naming):
     """What is rendered besides the held-out cameras."""
 
     cameras: list[str] = Field([], description="training cameras that the held-out sequences are rendered from too")
@@ -59,13 +45,12 @@ class Films(Section):
     drivers: list[str] = Field([], description="sequences of other people that drive the head, as subject~sequence")
 
 
-class Settings(Section):
-    """config.yaml: where the captures are, what is held out, and one section of settings per stage."""
+class Root(Naming):
+    """What config.yaml says beside the sections of the stages."""
 
     preset: Literal["demo", "paper"] = Field(
         "demo",
-        description="values that the sections below start from; what stands in a section itself wins (the defaults "
-        "shown are the demo's; pipeline/planning/presets.py lists the paper's)",
+        description="values that the sections below start from; what stands in a section itself wins",
     )
     captures: str = Field(description="table of the recordings: subject, sequence, folder, frames")
     results: str = Field("results", min_length=1, description="folder that everything is written under")
@@ -75,26 +60,6 @@ class Settings(Section):
     avatars: list[str] = Field([], description="subjects that get an avatar; none named means all")
     split: Split
     films: Films = Films()
-    calibrate: CalibrateSettings = CalibrateSettings()
-    ingest: IngestSettings = IngestSettings()
-    pointcloud: PointcloudSettings = PointcloudSettings()
-    landmarks: LandmarksSettings = LandmarksSettings()
-    fit_identity: FitIdentitySettings = FitIdentitySettings()
-    fit_sequence: FitSequenceSettings = FitSequenceSettings()
-    mesh: MeshSettings = MeshSettings()
-    fit_quality: FitQualitySettings = FitQualitySettings()
-    retarget: RetargetSettings = RetargetSettings()
-    rig: RigSettings = RigSettings()
-    rasterize: RasterizeSettings = RasterizeSettings()
-    isolate: IsolateSettings = IsolateSettings()
-    train: TrainSettings = TrainSettings()
-    distill: DistillSettings = DistillSettings()
-    render: RenderSettings = RenderSettings()
-    speed: SpeedSettings = SpeedSettings()
-    evaluate: EvaluateSettings = EvaluateSettings()
-    report: ReportSettings = ReportSettings()
-    prior: PriorSettings = PriorSettings()
-    ablations: AblationsSettings = AblationsSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -102,6 +67,10 @@ class Settings(Section):
         name = values.get("preset", "demo") if isinstance(values, dict) else None
         known = isinstance(name, str) and name in PRESETS  # if not, the check of the fields says so
         return laid_over(PRESETS[name], values) if known else values
+
+    def of(self, section: type[S]) -> S:
+        """The settings of a stage, by their class."""
+        return getattr(self, section_name(section))
 
     def stage(self, name: str) -> str:
         """A stage's settings as canonical JSON, for its command line and for Snakemake to compare."""
@@ -113,14 +82,16 @@ class Settings(Section):
         if self.head_prior and Path(self.head_prior) != trained and not Path(self.head_prior).is_file():
             raise ConfigError(f"config: head_prior: no file {self.head_prior}; {WHERE_FROM}")
 
-    def ablated(self, name: str) -> "Settings":
+    def ablated(self, name: str) -> Self:
         """The same settings with one part of the method left out or replaced."""
-        return Settings.model_validate(laid_over(self.model_dump(), ABLATIONS[name]))
+        return self.model_validate(laid_over(self.model_dump(), ABLATIONS[name]))
 
     def plan(self) -> Plan:
         """Read the capture table and check every name in the config against it. Raises ConfigError."""
         split = self.split
-        plan = Plan(read_table(Path(self.captures)), self.ingest.stride, self.span, split.cameras, split.sequences)
+        plan = Plan(
+            read_table(Path(self.captures)), self.of(IngestSettings).stride, self.span, split.cameras, split.sequences
+        )
         plan.check()
         require_known("avatars", self.avatars, plan.subjects())
         drivers = [f"{recording.subject}{DRIVES}{recording.sequence}" for recording in plan.recordings]
@@ -131,7 +102,37 @@ class Settings(Section):
         return plan
 
 
-def load(config: dict[str, Any]) -> Settings:
+def section_name(section: type[StageSettings]) -> str:
+    """The key of a stage's section in config.yaml: the name of the module that defines it."""
+    return section.__module__.rpartition(".")[2]
+
+
+def stage_sections() -> dict[str, type[StageSettings]]:
+    """The settings of every stage by the name of its section. Raises TypeError where a module defines several."""
+    found: dict[str, type[StageSettings]] = {}
+    for module in iter_modules(settings.__path__, f"{settings.__name__}."):
+        for value in vars(import_module(module.name)).values():
+            if not _is_section(value) or value.__module__ != module.name:
+                continue
+            if section_name(value) in found:
+                raise TypeError(f"{module.name}: several StageSettings; expected one, for the stage of that name")
+            found[section_name(value)] = value
+    return found
+
+
+def _is_section(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, StageSettings) and value is not StageSettings
+
+
+Settings = create_model(
+    "Settings",
+    __base__=Root,
+    __doc__="config.yaml: where the captures are, what is held out, and one section of settings per stage.",
+    **{name: (section, section()) for name, section in stage_sections().items()},
+)
+
+
+def load(config: dict[str, Any]) -> Root:
     """Validate a config. Raises ConfigError with one line per fault: its dotted key and what is allowed."""
     try:
         return Settings.model_validate(config)
@@ -163,20 +164,3 @@ def _fields(parents: list[Any]) -> list[str]:
 def _description(parents: list[Any], name: str) -> str:
     field = _model(parents).model_fields[name]
     return field.description or ", ".join(_fields([*parents, name]))
-
-
-def schema() -> str:
-    """The JSON schema of config.yaml, for editors."""
-    return json.dumps(Settings.model_json_schema(), indent=2) + "\n"
-
-
-def main() -> None:
-    """Write the schema beside the rules."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write-schema", action="store_true", required=True, help=f"write {SCHEMA.name}")
-    parser.parse_args()
-    SCHEMA.write_text(schema())
-
-
-if __name__ == "__main__":
-    main()

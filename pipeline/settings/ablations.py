@@ -2,15 +2,15 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.settings.base import StageSettings
 
 Ablation = Literal["no_diffusion", "no_expression", "no_prior", "no_features", "spherical_uv"]
 
 
-class AblationsSettings(BaseModel):
+class AblationsSettings(StageSettings):
     """Which parts of the method are taken away in turn; each is trained, rendered and measured like the whole."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     variants: tuple[Ablation, ...] = Field(
         ("no_diffusion", "no_expression", "no_prior", "no_features", "spherical_uv"),

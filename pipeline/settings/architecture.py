@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pipeline.settings.base import Section
 
 
-class Architecture(BaseModel):
+class Architecture(Section):
     """Sizes of the networks and planes. Everything that must be known to build the modules before loading weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: Literal["scratch", "plain", "pretrained"] = Field(
         "scratch",

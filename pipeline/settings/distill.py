@@ -4,10 +4,11 @@ from typing import Literal
 
 from pydantic import Field
 
+from pipeline.settings.base import StageSettings
 from pipeline.settings.recipe import LoopSettings
 
 
-class DistillSettings(LoopSettings):
+class DistillSettings(LoopSettings, StageSettings):
     """How a few-step avatar is made of a trained one."""
 
     into: Literal[1, 2, 4] | None = Field(

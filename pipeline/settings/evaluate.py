@@ -1,12 +1,12 @@
 """Settings of the evaluate stage."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.settings.base import StageSettings
 
 
-class EvaluateSettings(BaseModel):
+class EvaluateSettings(StageSettings):
     """How pictures are compared and how strong the mesh_colour baseline is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pixels_per_degree: float = Field(
         67.0, gt=0, le=500, description="FLIP's viewing condition; 67 is a 0.7 m wide 4K screen seen from 0.7 m"

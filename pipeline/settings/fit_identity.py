@@ -1,12 +1,12 @@
 """Settings of the stage fit_identity."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.settings.base import StageSettings
 
 
-class FitIdentitySettings(BaseModel):
+class FitIdentitySettings(StageSettings):
     """One identity fitted to key frames of the training sequences."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key_frames: int = Field(default=8, ge=1, le=64, description="time steps of the training sequences that differ most")
     points: int = Field(default=1200, ge=50, description="cloud points per key frame")

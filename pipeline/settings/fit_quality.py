@@ -1,12 +1,12 @@
 """Settings of the fit_quality stage."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.settings.base import StageSettings
 
 
-class FitQualitySettings(BaseModel):
+class FitQualitySettings(StageSettings):
     """How the fitted meshes are measured against the clouds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     points: int = Field(10_000, ge=100, le=1_000_000, description="points drawn from each side per time step")
     seed: int = Field(0, ge=0, description="seed of the draw of points")

@@ -1,12 +1,12 @@
 """Settings of the stage fit_sequence."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.settings.base import StageSettings
 
 
-class FitSequenceSettings(BaseModel):
+class FitSequenceSettings(StageSettings):
     """Expression and pose of every time step under a known identity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     points: int = Field(default=4000, ge=50, description="cloud points per time step")
     eye_density: float = Field(default=4, ge=1, description="how many times as densely they are drawn round the eyes")

@@ -2,13 +2,13 @@
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pipeline.settings.base import StageSettings
 
 
-class IngestSettings(BaseModel):
+class IngestSettings(StageSettings):
     """What ingest reads from config.yaml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     stride: int = Field(1, ge=1, description="Every n-th frame of the video is a time step.")
     background_levels: float = Field(

@@ -1,12 +1,12 @@
 """Settings of the isolate stage."""
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pipeline.settings.base import StageSettings
 
 
-class IsolateSettings(BaseModel):
+class IsolateSettings(StageSettings):
     """How far off the fitted mesh a pixel of the person still counts as head."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     skin_margin: float = Field(0.003, ge=0, le=0.1, description="at the neck and the jaw, metres")
     hair_margin: float = Field(0.04, ge=0, le=0.3, description="where there may be hair, metres")

@@ -1,12 +1,12 @@
 """Settings of the landmarks stage."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.settings.base import StageSettings
 
 
-class LandmarksSettings(BaseModel):
+class LandmarksSettings(StageSettings):
     """Which detections count, and when cameras agree on a point."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     confidence: float = Field(default=0.2, ge=0, description="detections of less confidence do not count")
     agree_mm: float = Field(

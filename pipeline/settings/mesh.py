@@ -1,12 +1,12 @@
 """Settings of the mesh stage."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.settings.base import StageSettings
 
 
-class MeshSettings(BaseModel):
+class MeshSettings(StageSettings):
     """How finely the fitted head is meshed and where its neck is cut."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     voxel_mm: float = Field(2.5, ge=0.5, le=20, description="edge of a marching cubes cell")
     neck_offset: float = Field(

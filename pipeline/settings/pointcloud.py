@@ -1,12 +1,12 @@
 """Settings of the pointcloud stage."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.settings.base import StageSettings
 
 
-class PointcloudSettings(BaseModel):
+class PointcloudSettings(StageSettings):
     """How pictures are matched, and what a point needs to enter the cloud."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     neighbours: int = Field(4, ge=2, le=12, description="other cameras that each camera is matched with")
     window: int = Field(7, ge=3, le=31, description="edge of the matched windows, pixels")

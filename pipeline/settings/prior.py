@@ -2,15 +2,14 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from pipeline.settings.base import Section, StageSettings
 from pipeline.settings.prior_config import PriorConfig
 
 
-class PriorModel(BaseModel):
+class PriorModel(Section):
     """Sizes of the networks; the face model fixes the rest (prior_config.py says what they mean)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pairs: int = Field(default=20, ge=0, le=64, description="mirrored pairs of anchors")
     mid: int = Field(default=10, ge=2, le=32, description="anchors on the middle line")
@@ -42,10 +41,8 @@ class PriorModel(BaseModel):
         )
 
 
-class PriorSettings(BaseModel):
+class PriorSettings(StageSettings):
     """Everything that decides the trained weights, beside the face model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: PriorModel = Field(default_factory=PriorModel, description="sizes of the networks")
     heads: int = Field(default=3000, ge=2, le=1_000_000, description="random heads to train on")

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pipeline.settings.base import Section
 
 Corner = tuple[float, float, float]
 WHERE_FROM = (
@@ -12,10 +14,8 @@ WHERE_FROM = (
 )
 
 
-class PriorConfig(BaseModel):
+class PriorConfig(Section):
     """Sizes of MonoNPHM's two networks. The release is anchors 65, pairs 30, glob 64, loc 32, exp 100, K 8."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     anchors: int = Field(ge=2, description="anchors A; the first 2 * pairs are left and right of a pair in turn")
     pairs: int = Field(ge=0, description="mirrored pairs of anchors; the members of a pair share weights")

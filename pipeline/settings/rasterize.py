@@ -1,9 +1,7 @@
 """Settings of the rasterize stage."""
 
-from pydantic import BaseModel, ConfigDict
+from pipeline.settings.base import StageSettings
 
 
-class RasterizeSettings(BaseModel):
+class RasterizeSettings(StageSettings):
     """None: the rig says how large the pictures are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")

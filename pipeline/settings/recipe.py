@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pipeline.settings.base import Section
 
 
-class LoopSettings(BaseModel):
+class LoopSettings(Section):
     """What any run of the training loop needs. A budget is a number of steps, never a time, so that results repeat."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the weights, the data order and the noise")
     texture_steps: int = Field(

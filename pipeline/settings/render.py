@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.settings.base import StageSettings
 
 
-class RenderSettings(BaseModel):
+class RenderSettings(StageSettings):
     """How pictures are drawn from an avatar."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: Literal[1, 2, 4, 5, 8, 10, 20, 25, 40, 50] | None = Field(
         None, description="steps of diffusion; none: as many as the avatar is made for, which its file says"

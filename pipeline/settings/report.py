@@ -1,12 +1,12 @@
 """Settings of the report stage."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.settings.base import StageSettings
 
 
-class ReportSettings(BaseModel):
+class ReportSettings(StageSettings):
     """How much the page shows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cameras: int = Field(6, ge=1, le=16, description="cameras shown on the sheets of frames and targets")
     moments: int = Field(6, ge=1, le=24, description="time steps on the mesh sheet and rows of the comparison")

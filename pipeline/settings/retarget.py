@@ -1,11 +1,11 @@
 """Settings of the retarget stage."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.settings.base import StageSettings
 
 
-class RetargetSettings(BaseModel):
+class RetargetSettings(StageSettings):
     """How another person's sequence drives the head."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     strength: float = Field(1.0, ge=0, le=2, description="of the driver's expressions; 0 is a face at rest")

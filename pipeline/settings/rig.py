@@ -1,12 +1,12 @@
 """Settings of the rig stage."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.settings.base import StageSettings
 
 
-class RigSettings(BaseModel):
+class RigSettings(StageSettings):
     """How the pictures of the avatar are framed, and how the orbit moves."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(144, ge=16, le=4096, multiple_of=16, description="picture width, pixels")
     height: int = Field(192, ge=16, le=4096, multiple_of=16, description="picture height, pixels")

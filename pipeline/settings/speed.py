@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.settings.base import StageSettings
 
 
-class SpeedSettings(BaseModel):
+class SpeedSettings(StageSettings):
     """The film that shows few steps of diffusion beside many."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: Literal[10, 20, 40, 50] | None = Field(20, description="the many steps; none: no such film")
     frames: int = Field(12, ge=2, le=1000, description="first time steps of the held-out sequence that are drawn")

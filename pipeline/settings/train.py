@@ -3,10 +3,11 @@
 from pydantic import Field, model_validator
 
 from pipeline.settings.architecture import Architecture
+from pipeline.settings.base import StageSettings
 from pipeline.settings.recipe import Recipe
 
 
-class TrainSettings(Recipe):
+class TrainSettings(Recipe, StageSettings):
     """The training recipe and the architecture that is trained."""
 
     architecture: Architecture = Field(default_factory=Architecture, description="sizes of the avatar's networks")

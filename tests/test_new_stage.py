@@ -1,0 +1,93 @@
+"""A new stage is three files and its test, which here is this one: settings, command and rule; nothing else is told."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline.provenance import ROOT
+
+TOOLS = Path(sys.executable).parent
+NEW = {
+    "pipeline/settings/greet.py": '''"""Settings of the greet stage."""
+
+from pydantic import Field
+
+from pipeline.settings.base import StageSettings
+
+
+class GreetSettings(StageSettings):
+    """How people are greeted."""
+
+    word: str = Field("hello", min_length=1, description="what is said")
+''',
+    "pipeline/stages/greet.py": '''"""greet: says hello to a subject."""
+
+from pathlib import Path
+
+from pipeline import cli
+from pipeline.settings.greet import GreetSettings
+from pipeline.store.chunk import publish
+
+
+def main() -> None:
+    """Write the greeting."""
+    parser = cli.parser(__doc__, GreetSettings)
+    parser.add_argument("--subject", required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args()
+    with publish(given.output) as partial:
+        partial.write_text(f"{given.settings.word}, {given.subject}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
+''',
+    "workflow/rules/greet.smk": """# Says hello.
+
+
+rule greet:
+    output:
+        "<results>/{subject}/greeting.txt",
+    log:
+        "<results>/{subject}/logs/greet.log",
+    params:
+        job=job("greet", subject=lambda wildcards: wildcards.subject),
+    shell:
+        "python -m pipeline.stages.greet {params.job} --output {output:q} > {log:q} 2>&1"
+""",
+}
+
+
+def test_three_files_make_a_stage_with_settings_schema_page_and_rule(tmp_path):
+    for name in ("pipeline", "workflow", "profiles", "docs"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "images"))
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    for name, text in NEW.items():
+        assert not (tmp_path / name).exists()
+        (tmp_path / name).write_text(text)
+
+    def tool(*command: str) -> str:
+        environment = {**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
+        result = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
+    tool("snakemake", "--cores", "1", "results/901/greeting.txt", "--config", 'greet={"word": "good day"}')
+    assert (tmp_path / "results/901/greeting.txt").read_text() == "good day, 901"
+    tool("python", "-m", "pipeline.planning.reference")
+    schema = json.loads((tmp_path / "workflow/schemas/config.schema.json").read_text())
+    assert schema["$defs"]["GreetSettings"]["properties"]["word"]["default"] == "hello"
+    assert '| `word` | `"hello"` |  | text | what is said |' in (tmp_path / "docs/settings.md").read_text()
