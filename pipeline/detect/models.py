@@ -26,13 +26,12 @@ def present(models: str | None = None) -> bool:
     return all((folder(models) / name).is_file() for name in SHA256)
 
 
-def read(name: str, models: str | None = None) -> bytes:
-    """A network's file. Raises DataError where it is missing or is another version."""
+def checked(name: str, models: str | None = None) -> Path:
+    """The path of a network's file. Raises DataError where it is missing or is another version."""
     path = folder(models) / name
     if not path.is_file():
         raise DataError(f"{path}: no such file; {BRING}")
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != SHA256[name]:
         raise DataError(f"{path}: sha256 {found[:12]}..., expected {SHA256[name][:12]}...; {BRING}")
-    return content
+    return path

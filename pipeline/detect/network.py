@@ -12,9 +12,9 @@ class Network:
     def __init__(self, file: str, size: int, outputs: list[str], folder: str | None = None):
         # one thread, so that pictures can be looked at side by side in as many processes as there are cores
         cv2.setNumThreads(1)
-        content = np.frombuffer(models.read(file, folder), np.uint8)
         self.size, self.outputs = size, outputs
-        self.net = cv2.dnn.readNetFromTFLite(content)
+        # OpenCV 5.0.0's new engine gives one output a run, and takes networks from memory whichever engine is named
+        self.net = cv2.dnn.readNetFromTFLite(str(models.checked(file, folder)), cv2.dnn.ENGINE_CLASSIC)
 
     def __call__(self, picture: np.ndarray) -> list[np.ndarray]:
         """The outputs for a picture (size, size, 3), float32 as the network was trained on it."""
