@@ -10,8 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.capture.calibration import read_capture_rig
-from pipeline.capture.ingest import check_videos, read_span
+from pipeline.capture.calibration import read_rig_of
+from pipeline.capture.formats import open_capture
+from pipeline.capture.ingest import check_recording, read_span
 from pipeline.settings.ingest import IngestSettings
 
 
@@ -39,15 +40,16 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
 
-    rig, settings = read_capture_rig(options.capture, 1.0), IngestSettings()
+    capture = open_capture(options.capture)
+    rig, settings = read_rig_of(capture, 1.0), IngestSettings()
     levels = (settings.background_levels, settings.person_levels)
     scores, rows, seconds, frames = [], [], 0.0, 0
     for folder in sorted((options.truth / "alpha").iterdir()):
         with np.load(options.truth / f"{folder.name}.npz") as archive:
             count = len(archive["head_to_world"])
         began = time.process_time()
-        check_videos(options.capture, folder.name, rig, count)
-        rgb, alpha = read_span(options.capture, folder.name, rig, range(count), levels, lambda done: None)
+        check_recording(capture, folder.name, rig, count)
+        rgb, alpha = read_span(capture, folder.name, rig, range(count), levels, lambda done: None)
         seconds, frames = seconds + time.process_time() - began, frames + count
         for picture in sorted(folder.glob("*/*.png")):
             c, t = rig.index(picture.parent.name), int(picture.stem)

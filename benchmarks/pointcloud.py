@@ -26,7 +26,8 @@ from scipy.spatial import cKDTree
 
 from benchmarks.truth_error import NEAR, OFF, camera_centres, measure, truth_face, truth_head, visible_samples
 from pipeline.cameras.camera import Camera
-from pipeline.capture.calibration import read_capture_rig
+from pipeline.capture.calibration import read_rig_of
+from pipeline.capture.formats import open_capture
 from pipeline.capture.ingest import read_span
 from pipeline.settings.ingest import IngestSettings
 from pipeline.settings.pointcloud import PointcloudSettings
@@ -72,7 +73,8 @@ def figures(cloud: Cloud, truth: Path, capture: Path, sequence: str, frame: int)
 
 def read_frames(capture: Path, wanted: list[str]) -> tuple[list[tuple[str, int]], list[tuple]]:
     """Names (sequence, frame) and pictures (rgb, alpha, cameras) of the wanted frames, ingested as the stage does."""
-    rig, levels = read_capture_rig(capture, 1.0), IngestSettings()
+    opened = open_capture(capture)
+    rig, levels = read_rig_of(opened, 1.0), IngestSettings()
     by_sequence = defaultdict(list)
     for name in wanted:
         sequence, frame = name.rsplit(":", 1)
@@ -81,7 +83,7 @@ def read_frames(capture: Path, wanted: list[str]) -> tuple[list[tuple[str, int]]
     for sequence, frames in by_sequence.items():
         for frame in frames:
             matte = (levels.background_levels, levels.person_levels)
-            rgb, alpha = read_span(capture, sequence, rig, range(frame, frame + 1), matte, lambda done: None)
+            rgb, alpha = read_span(opened, sequence, rig, range(frame, frame + 1), matte, lambda done: None)
             names.append((sequence, frame))
             pictures.append((rgb[0], alpha[0], rig.cameras))
     return names, pictures

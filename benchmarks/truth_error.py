@@ -21,6 +21,7 @@ import numpy as np
 import trimesh
 from scipy.spatial import cKDTree
 
+from pipeline.capture.formats import open_capture
 from pipeline.evaluate.surface import seen, surface_samples
 from pipeline.head.train.ict import triangles_of
 
@@ -45,8 +46,8 @@ def truth_face(truth: Path, sequence: str, frame: int) -> trimesh.Trimesh:
 
 def camera_centres(capture: Path) -> np.ndarray:
     """(C, 3) float64, where the capture's cameras stand, world metres."""
-    poses = json.loads((capture / "calibration" / "camera_params.json").read_text())["world_2_cam"].values()
-    return np.stack([-np.array(pose)[:3, :3].T @ np.array(pose)[:3, 3] for pose in poses])
+    poses = [camera.camera_from_world for camera in open_capture(capture).calibration()]
+    return np.stack([-pose[:3, :3].T @ pose[:3, 3] for pose in poses])
 
 
 def visible_samples(face: trimesh.Trimesh, capture: Path, count: int = 200_000) -> np.ndarray:

@@ -15,10 +15,10 @@ PACKAGE = "pipeline"
 DIGITS = 16
 
 
-def digest(module: str, root: Path = ROOT) -> str:
-    """Hex digest of the import closure of a module such as "pipeline.stages.mesh" (read from source, not imported)."""
+def digest(*modules: str, root: Path = ROOT) -> str:
+    """Hex digest of the import closures of modules such as "pipeline.stages.mesh" (read from source, not imported)."""
     result = hashlib.sha256()
-    for name in sorted(closure(module, root)):
+    for name in sorted(set().union(*(closure(module, root) for module in modules))):
         result.update(f"{name}\n{_parse(_source(name, root))[0]}\n".encode())
     return result.hexdigest()[:DIGITS]
 

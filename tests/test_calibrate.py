@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import read_rig
-from pipeline.capture.calibration import read_capture_rig, scaled
+from pipeline.capture.calibration import read_rig_of, scaled
+from pipeline.capture.formats import open_capture
 from pipeline.errors import DataError
 
 CAMERA = "222200037"
@@ -41,12 +42,12 @@ def test_stage_writes_the_rig(tiny_capture: Path, tmp_path: Path) -> None:
 
 
 def test_intrinsics_of_every_camera(own_capture: Path) -> None:
-    shared = read_capture_rig(own_capture, 1.0)
+    shared = read_rig_of(open_capture(own_capture), 1.0)
     edit(
         own_capture / "calibration/camera_params.json",
         lambda content: content.update(intrinsics={name: content["intrinsics"] for name in content["world_2_cam"]}),
     )
-    single = read_capture_rig(own_capture, 1.0)
+    single = read_rig_of(open_capture(own_capture), 1.0)
     assert all(np.array_equal(a.intrinsics, b.intrinsics) for a, b in zip(shared.cameras, single.cameras, strict=True))
 
 
@@ -93,17 +94,17 @@ def test_bad_geometry(own_capture: Path, case: str) -> None:
     change, message = BAD[case]
     edit(own_capture / "calibration/camera_params.json", change)
     with pytest.raises(DataError, match=rf"camera_params\.json.*{message}"):
-        read_capture_rig(own_capture, 1.0)
+        read_rig_of(open_capture(own_capture), 1.0)
 
 
 def test_bad_color(own_capture: Path) -> None:
     path = own_capture / "calibration/color_calibration.json"
     edit(path, lambda content: content.update({CAMERA: np.zeros((3, 6)).tolist()}))
     with pytest.raises(DataError, match=rf"color_calibration.json: colour matrix of camera {CAMERA} .*\(3, 6\)"):
-        read_capture_rig(own_capture, 1.0)
+        read_rig_of(open_capture(own_capture), 1.0)
     edit(path, lambda content: content.pop(CAMERA))
     with pytest.raises(DataError, match=rf"color_calibration.json: no camera {CAMERA}"):
-        read_capture_rig(own_capture, 1.0)
+        read_rig_of(open_capture(own_capture), 1.0)
 
 
 @pytest.mark.parametrize("name", ["camera_params.json", "color_calibration.json"])
@@ -111,13 +112,13 @@ def test_missing_or_broken_file(own_capture: Path, name: str) -> None:
     path = own_capture / "calibration" / name
     path.write_text("{")
     with pytest.raises(DataError, match=f"{name}: not JSON"):
-        read_capture_rig(own_capture, 1.0)
+        read_rig_of(open_capture(own_capture), 1.0)
     path.write_text("[1]")
     with pytest.raises(DataError, match=f"{name}: holds a list"):
-        read_capture_rig(own_capture, 1.0)
+        read_rig_of(open_capture(own_capture), 1.0)
     path.unlink()
     with pytest.raises(DataError, match=f"{name}: no such file; expected"):
-        read_capture_rig(own_capture, 1.0)
+        read_rig_of(open_capture(own_capture), 1.0)
 
 
 def test_stage_fails_in_one_line(own_capture: Path, tmp_path: Path) -> None:

@@ -13,8 +13,11 @@ from colour.models import eotf_inverse_sRGB, eotf_sRGB
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.capture.calibration import plate_path, read_capture_rig, read_plate
-from pipeline.capture.colour import CHEUNG_TERMS, correct_color
+from pipeline.capture.calibration import read_rig_of
+from pipeline.capture.colour import correct_color
+from pipeline.capture.decode import read_picture
+from pipeline.capture.formats import open_capture
+from pipeline.capture.formats.nersemble import TERMS
 from pipeline.capture.ingest import read_span
 from pipeline.capture.matting import alpha_from_plate, solve_alpha
 from pipeline.capture.video import probe, read_frames
@@ -81,7 +84,7 @@ def reference_color(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.rint(eotf_inverse_sRGB(np.clip(linear, 0, 1)) * 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("terms", CHEUNG_TERMS)
+@pytest.mark.parametrize("terms", TERMS)
 def test_color_correction_is_colour_sciences(terms: int) -> None:
     random = np.random.default_rng(terms)
     picture = random.integers(0, 256, (40, 30, 3), np.uint8)
@@ -97,10 +100,12 @@ def test_identity_color_changes_nothing() -> None:
 
 
 def test_color_correction_makes_the_walls_agree(tiny_capture: Path) -> None:
+    capture = open_capture(tiny_capture)
+
     def spread(develop: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> float:
         means = [
-            develop(read_plate(plate_path(tiny_capture, camera.name)), camera.color).mean((0, 1))
-            for camera in read_capture_rig(tiny_capture, 1.0).cameras
+            develop(read_picture(capture.plates()[camera.name], "a plate"), camera.color).mean((0, 1))
+            for camera in read_rig_of(capture, 1.0).cameras
         ]
         ratios = np.array(means) / np.mean(means, axis=1, keepdims=True)
         return float(ratios.std(0).max())
@@ -114,9 +119,9 @@ def soft_iou(ours: np.ndarray, truth: np.ndarray) -> float:
 
 
 def test_alpha_against_truth(tiny_capture: Path) -> None:
-    rig = read_capture_rig(tiny_capture, 1.0)
+    rig = read_rig_of(open_capture(tiny_capture), 1.0)
     done: list[int] = []
-    rgb, alpha = read_span(tiny_capture, "EXP-5-mouth", rig, range(1), LEVELS, done.append)
+    rgb, alpha = read_span(open_capture(tiny_capture), "EXP-5-mouth", rig, range(1), LEVELS, done.append)
     assert done == [1, 2, 3, 4, 5]
     assert rgb.shape == (1, 5, 384, 256, 3)
     for c, name in enumerate(rig.names):
@@ -125,8 +130,8 @@ def test_alpha_against_truth(tiny_capture: Path) -> None:
 
 
 def test_alpha_at_half_scale(tiny_capture: Path) -> None:
-    rig = read_capture_rig(tiny_capture, 0.5)
-    _, alpha = read_span(tiny_capture, "EXP-5-mouth", rig, range(1), LEVELS, lambda done: None)
+    rig = read_rig_of(open_capture(tiny_capture), 0.5)
+    _, alpha = read_span(open_capture(tiny_capture), "EXP-5-mouth", rig, range(1), LEVELS, lambda done: None)
     for c, name in enumerate(rig.names):
         truth = cv2.imread(str(ALPHA / "EXP-5-mouth" / f"{name}.png"), cv2.IMREAD_GRAYSCALE) / 255
         half = cv2.resize(truth, (128, 192), interpolation=cv2.INTER_AREA)
@@ -136,7 +141,7 @@ def test_alpha_at_half_scale(tiny_capture: Path) -> None:
 @given(shade=st.floats(0.7, 1.0), seed=st.integers(0, 99))
 @settings(max_examples=8, deadline=None)
 def test_nobody_before_a_shaded_wall(tiny_capture: Path, shade: float, seed: int) -> None:
-    plate = read_plate(plate_path(tiny_capture, "222200037"))
+    plate = read_picture(open_capture(tiny_capture).plates()["222200037"], "a plate")
     ramp = np.linspace(1, shade, plate.shape[1])[None, :, None]
     picture = plate * ramp + np.random.default_rng(seed).normal(0, 3, plate.shape)
     assert not alpha_from_plate(np.clip(picture, 0, 255).astype(np.uint8), plate, *LEVELS).any()
@@ -146,7 +151,7 @@ def test_nobody_before_a_shaded_wall(tiny_capture: Path, shade: float, seed: int
 @settings(max_examples=8, deadline=None)
 def test_composite_is_taken_apart(tiny_capture: Path, seed: int, radius: float) -> None:
     """A disc with a soft edge, shadow round it: alpha comes back, the eye-like hole in its middle filled."""
-    plate = read_plate(plate_path(tiny_capture, "222200037")).astype(float)
+    plate = read_picture(open_capture(tiny_capture).plates()["222200037"], "a plate").astype(float)
     random = np.random.default_rng(seed)
     y, x = np.mgrid[: plate.shape[0], : plate.shape[1]] + 0.5
     distance = np.hypot(x - 128 - random.uniform(-20, 20), y - 192)

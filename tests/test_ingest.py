@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from pipeline.cameras.rig import read_rig, write_rig
-from pipeline.capture.calibration import read_capture_rig, read_plate, video_path
+from pipeline.capture.calibration import read_rig_of
 from pipeline.capture.colour import correct_color
+from pipeline.capture.decode import read_picture
+from pipeline.capture.formats import open_capture
 from pipeline.errors import DataError
 from pipeline.stages import ingest
 from pipeline.store.chunk import read_arrays, read_attributes
@@ -26,7 +28,7 @@ def arguments(capture: Path, output: Path, start: int = 0, stop: int = FRAMES, *
     """The stage's command line; the cameras lie beside the capture."""
     cameras = capture.with_suffix(".cameras.json")
     if not cameras.exists():
-        write_rig(cameras, read_capture_rig(capture, 1.0))
+        write_rig(cameras, read_rig_of(open_capture(capture), 1.0))
     given = {
         "subject": "901",
         "sequence": SEQUENCE,
@@ -56,7 +58,7 @@ def test_stage_writes_the_span(tiny_capture: Path, tmp_path: Path) -> None:
     assert rgb.shape == (FRAMES, len(rig.cameras), 384, 256, 3)
     assert alpha.shape == rgb.shape[:-1]
     for c, camera in enumerate(rig.cameras):
-        for t, frame in enumerate(decode_all(video_path(tiny_capture, SEQUENCE, camera.name))):
+        for t, frame in enumerate(decode_all(tiny_capture / "sequences" / VIDEO.replace(CAMERA, camera.name))):
             assert np.array_equal(rgb[t, c], correct_color(frame.to_ndarray(format="rgb24"), camera.color))
     assert 0.3 < (alpha > 127).mean() < 0.7
     attributes = read_attributes(output)
@@ -68,7 +70,7 @@ def test_stage_writes_the_span(tiny_capture: Path, tmp_path: Path) -> None:
 def test_span_stride_and_scale(tiny_capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step's pixels are the same in any span and at any stride, here at a third of the size."""
     cameras = tmp_path / "cameras.json"
-    write_rig(cameras, read_capture_rig(tiny_capture, 1 / 3))
+    write_rig(cameras, read_rig_of(open_capture(tiny_capture), 1 / 3))
 
     def read(name: str, start: int, stop: int, settings: str = "{}") -> tuple[np.ndarray, ...]:
         output = tmp_path / f"{name}.zarr.zip"
@@ -123,13 +125,13 @@ def shrink(path: Path) -> None:
 
 def halve_plate(path: Path) -> None:
     """Another size of the same shape."""
-    cv2.imwrite(str(path), read_plate(path)[::2, ::2])
+    cv2.imwrite(str(path), read_picture(path, "a plate")[::2, ::2])
 
 
 VIDEO = f"{SEQUENCE}/images/cam_{CAMERA}.mp4"
 PLATE = f"BACKGROUND/image_{CAMERA}.jpg"
 BAD = {
-    "no video": (VIDEO, Path.unlink, f"no video of camera {CAMERA}; expected .* all 5"),
+    "no video": (VIDEO, Path.unlink, f"no recording of camera {CAMERA}; expected one of all 5"),
     "truncated": (VIDEO, cut, rf"cam_{CAMERA}.mp4: truncated or not a video"),
     "truncated behind its index": (VIDEO, cut_after_header, rf"cam_{CAMERA}.mp4: truncated: its 3 frames need"),
     "empty": (VIDEO, lambda path: path.write_bytes(b""), rf"cam_{CAMERA}.mp4: truncated or not a video"),
@@ -155,7 +157,7 @@ def test_bad_input(own_capture: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_declared_frames_must_be_true(tiny_capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=r"the videos have 3 frames; captures\.tsv declares 4"):
+    with pytest.raises(DataError, match=r"the recordings have 3 frames; captures\.tsv declares 4"):
         run_here(monkeypatch, arguments(tiny_capture, tmp_path / "a.zarr.zip", frames=4))
     with pytest.raises(DataError, match="steps 1 to 3 at stride 2 are not within its 3 frames"):
         run_here(monkeypatch, arguments(tiny_capture, tmp_path / "a.zarr.zip", 1, 3, settings='{"stride": 2}'))
@@ -174,7 +176,7 @@ def stage_fails(line: list[str], **options: object) -> str:
 def test_stage_says_one_line_and_exits_with_1(own_capture: Path, tmp_path: Path) -> None:
     line = arguments(own_capture, tmp_path / "frames" / "a.zarr.zip")
     shutil.rmtree(own_capture / "sequences" / SEQUENCE)
-    assert f"sequence {SEQUENCE} has no video of camera 220700191, " in stage_fails(line)
+    assert f"sequence {SEQUENCE} has no recording of camera 220700191, " in stage_fails(line)
     assert not (tmp_path / "frames").exists()
 
 

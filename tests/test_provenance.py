@@ -52,15 +52,15 @@ def test_closure_follows_relative_and_function_level_imports(project):
     ],
 )
 def test_digest_changes_only_with_code_that_is_imported(project, module, old, new, changes):
-    before = digest("pipeline.stages.stage", project)
+    before = digest("pipeline.stages.stage", root=project)
     path = project / "pipeline" / module
     path.write_text(path.read_text().replace(old, new))
-    assert (digest("pipeline.stages.stage", project) != before) == changes
+    assert (digest("pipeline.stages.stage", root=project) != before) == changes
 
 
 def test_digest_of_a_missing_module_is_an_error(project):
     with pytest.raises(ModuleNotFoundError, match=r"pipeline\.stages\.nothing"):
-        digest("pipeline.stages.nothing", project)
+        digest("pipeline.stages.nothing", root=project)
 
 
 @given(comments=st.lists(st.text(st.characters(codec="ascii", categories=["L", "N", "P", "Zs"])), min_size=1))
@@ -70,9 +70,9 @@ def test_any_comment_leaves_the_digest_alone(tmp_path_factory, comments):
     (root / "pipeline/__init__.py").touch()
     path = root / "pipeline" / "stage.py"
     path.write_text("x = 1\ny = 2\n")
-    before = digest("pipeline.stage", root)
+    before = digest("pipeline.stage", root=root)
     path.write_text("".join(f"# {text}\n" for text in comments) + "x = 1\n\n\n# between\ny = 2\n")
-    assert digest("pipeline.stage", root) == before
+    assert digest("pipeline.stage", root=root) == before
 
 
 LOADED = """

@@ -260,8 +260,8 @@ def test_landmarks_of_a_sequence_run_its_track_again_and_no_training(project):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("sequences/one/images/cam_left.mp4", "a video of every calibrated camera of subject 7 in sequence one"),
-        ("sequences/BACKGROUND/image_left.jpg", "a background plate of every calibrated camera of subject 7"),
+        ("sequences/one/images/cam_left.mp4", "a recording of calibrated camera left of subject 7 in sequence one"),
+        ("sequences/BACKGROUND/image_left.jpg", "the calibration of subject 7"),
         ("calibration/color_calibration.json", "the calibration of subject 7"),
     ],
 )

@@ -48,9 +48,10 @@ wildcard_constraints:
     span=r"\d{6}-\d{6}",
 
 
-def job(stage, **options):
+def job(stage, reads=None, **options):
     """Arguments of a stage: its settings, the digest of its code, and options that may be functions of wildcards.
 
+    `reads` is a function of wildcards that names a module which the stage finds by itself: a capture's format.
     An option of several values is a list, and is left out where that is empty. A rule with the wildcard {ablation}
     gets that variant's settings. One string, because Snakemake compares params as an unordered set of values without
     their names.
@@ -58,7 +59,8 @@ def job(stage, **options):
 
     def arguments(wildcards):
         settings = SETTINGS.ablated(wildcards.ablation) if "ablation" in wildcards.keys() else SETTINGS
-        fixed = ["--settings", settings.stage(stage), "--code", provenance.digest(f"pipeline.stages.{stage}")]
+        modules = [f"pipeline.stages.{stage}", *([reads(wildcards)] if reads else [])]
+        fixed = ["--settings", settings.stage(stage), "--code", provenance.digest(*modules)]
         values = {name: value(wildcards) if callable(value) else value for name, value in options.items()}
         for name, value in values.items():
             several = value if isinstance(value, list) else [value]
@@ -68,10 +70,11 @@ def job(stage, **options):
     return arguments
 
 
-def of_span(stage, **options):
+def of_span(stage, reads=None, **options):
     """`job` for a stage that makes one chunk: subject, sequence, start and stop come from the wildcards."""
     return job(
         stage,
+        reads,
         subject=lambda wildcards: wildcards.subject,
         sequence=lambda wildcards: wildcards.sequence,
         start=lambda wildcards: int(wildcards.span.split("-")[0]),
@@ -173,16 +176,16 @@ def real_pictures(wildcards):
     return chunks("targets/{sequence}/{span}.zarr.zip", actor, [sequence])
 
 
+def capture_format(wildcards):
+    """The module that reads the subject's capture: its code counts as the stage's."""
+    return PLAN.format(wildcards.subject)
+
+
 def calibration(wildcards):
-    """Poses, intrinsics and colours of the subject's cameras."""
+    """Files that tell of the subject's cameras."""
     return PLAN.calibration(wildcards.subject)
 
 
-def videos(wildcards):
-    """The sequence's video of every calibrated camera."""
-    return PLAN.videos(wildcards.subject, wildcards.sequence)
-
-
-def plates(wildcards):
-    """The picture of the empty set of every calibrated camera."""
-    return PLAN.plates(wildcards.subject)
+def recording(wildcards):
+    """What a span is read from: pictures, masks, plates."""
+    return PLAN.recording(wildcards.subject, wildcards.sequence, wildcards.span)

@@ -6,11 +6,23 @@ import numpy as np
 
 
 @dataclass(frozen=True)
+class Lens:
+    """How a lens bends a recorded picture of `width` x `height` pixels: COLMAP's camera `model` and its `params`,
+    focal lengths and principal point first, the centre of the top left pixel being (0.5, 0.5)."""
+
+    model: str
+    width: int
+    height: int
+    params: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Camera:
     """A pinhole camera.
 
     `intrinsics` (3, 3) float64 in pixels, the centre of the top left pixel is (0.5, 0.5); `camera_from_world` (4, 4)
-    float64, OpenCV axes (x right, y down, z forward), metres; `color` (3, n) float64 linear-light correction matrix.
+    float64, OpenCV axes (x right, y down, z forward), metres; `color` (3, n) float64 linear-light correction matrix;
+    `lens` what its recorded pictures are straightened with, None: they are straight.
     """
 
     name: str
@@ -19,6 +31,7 @@ class Camera:
     intrinsics: np.ndarray
     camera_from_world: np.ndarray
     color: np.ndarray
+    lens: Lens | None = None
 
     @property
     def world_from_camera(self) -> np.ndarray:

@@ -1,12 +1,13 @@
 """Rigs: cameras in order, and the JSON file that holds them."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pipeline.cameras.camera import Camera
+from pipeline.cameras.camera import Camera, Lens
 from pipeline.errors import DataError
 from pipeline.store.chunk import publish
 
@@ -40,6 +41,7 @@ def write_rig(path: Path, rig: Rig) -> None:
             "intrinsics": camera.intrinsics.tolist(),
             "camera_from_world": camera.camera_from_world.tolist(),
             "color": camera.color.tolist(),
+            **({"lens": asdict(camera.lens)} if camera.lens else {}),
         }
         for camera in rig.cameras
     ]
@@ -59,9 +61,14 @@ def read_rig(path: Path) -> Rig:
                 intrinsics=np.array(entry["intrinsics"], float),
                 camera_from_world=np.array(entry["camera_from_world"], float),
                 color=np.array(entry["color"], float),
+                lens=_lens(entry.get("lens")),
             )
             for entry in content["cameras"]
         )
         return Rig(cameras, content["moving"])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not a rig file ({error!r}); expected the JSON of docs/formats.md") from error
+
+
+def _lens(entry: dict[str, Any] | None) -> Lens | None:
+    return Lens(entry["model"], entry["width"], entry["height"], tuple(entry["params"])) if entry else None

@@ -4,9 +4,6 @@ from functools import cache
 
 import numpy as np
 
-# The polynomials of Cheung, Westland, Connah and Ripamonti (2004), by number of terms.
-CHEUNG_TERMS = (3, 4, 5, 7, 8, 10, 11, 14, 16, 17, 19, 20, 22, 35)
-
 # Linear light is rounded to this many levels before it is encoded again: the steepest part of the sRGB curve spans
 # 12.92 * 255 / 65535 = 0.05 of an 8-bit level per step, so a rounding differs in 1 pixel of 20 at most, by 1 level.
 LINEAR_LEVELS = 65536
@@ -25,8 +22,8 @@ def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
 def correct_color(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """A picture (H, W, 3) uint8 sRGB with `matrix` (3, terms) applied in linear light, (H, W, 3) uint8 sRGB.
 
-    `terms` is one of CHEUNG_TERMS; with three terms the correction is the plain matrix product. What leaves [0, 1] is
-    clipped.
+    `terms` is that of a polynomial of Cheung, Westland, Connah and Ripamonti (2004); with three the correction is the
+    plain matrix product. What leaves [0, 1] is clipped.
     """
     decode, encode = _tables()
     linear = decode[picture]

@@ -8,36 +8,39 @@ import numpy as np
 
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig
-from pipeline.capture.calibration import plate_path, read_plate, video_path
 from pipeline.capture.colour import correct_color
+from pipeline.capture.decode import probe_source, read_masks, read_picture, read_source
+from pipeline.capture.formats.base import Capture, Source
 from pipeline.capture.matting import alpha_from_plate
-from pipeline.capture.video import VideoInfo, probe, read_frames
+from pipeline.capture.video import VideoInfo
 from pipeline.errors import DataError
 
+PLATE = "the picture of the empty set seen by this camera"
 
-def check_videos(capture: Path, sequence: str, rig: Rig, frames: int) -> None:
-    """Raise DataError unless every camera has a whole video of `frames` frames and a plate, both of the rig's shape."""
-    paths = [video_path(capture, sequence, camera.name) for camera in rig.cameras]
-    missing = [camera.name for camera, path in zip(rig.cameras, paths, strict=True) if not path.is_file()]
+
+def check_recording(capture: Capture, sequence: str, rig: Rig, frames: int) -> None:
+    """Raise DataError unless every camera has a whole recording of `frames` frames, and plates, of the rig's shape."""
+    sources, plates = capture.pictures(sequence), capture.plates()
+    missing = {name: path for name in rig.names if not (path := sources[name].files()[0]).is_file()}
     if missing:
         raise DataError(
-            f"{paths[0].parent}: sequence {sequence} has no video of camera {', '.join(missing)}; "
-            f"expected cam_<serial>.mp4 for all {len(paths)} calibrated cameras"
+            f"{next(iter(missing.values())).parent}: sequence {sequence} has no recording of camera "
+            f"{', '.join(missing)}; expected one of all {len(rig.cameras)} cameras of cameras.json"
         )
     counts = {}
-    for camera, path in zip(rig.cameras, paths, strict=True):
-        info = probe(path)
+    for camera in rig.cameras:
+        info = probe_source(sources[camera.name])
         counts[camera.name] = info.frames
-        _check_shape(path, info, camera)
-        plate = plate_path(capture, camera.name)
-        height, width = read_plate(plate).shape[:2]
-        if (width, height) != (info.width, info.height):
-            raise DataError(f"{plate}: {width}x{height}; expected the video's size, {info.width}x{info.height}")
-    _check_counts(paths[0].parent, counts, frames)
+        _check_shape(sources[camera.name].files()[0], info, camera)
+        if plate := plates.get(camera.name):
+            height, width = read_picture(plate, PLATE).shape[:2]
+            if (width, height) != (info.width, info.height):
+                raise DataError(f"{plate}: {width}x{height}; expected the video's size, {info.width}x{info.height}")
+    _check_counts(f"{capture.folder}: {sequence}", counts, frames)
 
 
 def read_span(
-    capture: Path,
+    capture: Capture,
     sequence: str,
     rig: Rig,
     numbers: range,
@@ -52,21 +55,36 @@ def read_span(
     first = rig.cameras[0]
     shape = (len(numbers), len(rig.cameras), first.height, first.width)
     rgb, alpha = np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8)
+    sources, masks, plates = capture.pictures(sequence), capture.masks(sequence), capture.plates()
     for c, camera in enumerate(rig.cameras):
-        plate = _develop(read_plate(plate_path(capture, camera.name)), camera)
-        frames = read_frames(video_path(capture, sequence, camera.name), numbers)
-        for t, frame in enumerate(frames):
+        for t, frame in enumerate(read_source(sources[camera.name], numbers)):
             rgb[t, c] = _develop(frame, camera)
-            alpha[t, c] = alpha_from_plate(rgb[t, c], plate, *matte_levels)
+        if camera.name in masks:
+            alpha[:, c] = _masks(masks[camera.name], camera, numbers)
+        elif camera.name in plates:
+            plate = _develop(read_picture(plates[camera.name], PLATE), camera)
+            for t in range(len(numbers)):
+                alpha[t, c] = alpha_from_plate(rgb[t, c], plate, *matte_levels)
+        else:
+            raise DataError(f"{capture.folder}: camera {camera.name} has neither masks nor a plate; expected one")
         on_camera(c + 1)
     return rgb, alpha
 
 
 def _develop(picture: np.ndarray, camera: Camera) -> np.ndarray:
     """A recorded picture (H, W, 3) at the working size in the rig's common colours."""
+    return correct_color(_resized(picture, camera), camera.color)
+
+
+def _masks(source: Source, camera: Camera, numbers: range) -> np.ndarray:
+    """(T, H, W) uint8 at the working size."""
+    return np.stack([_resized(mask, camera) for mask in read_masks(source, numbers)])
+
+
+def _resized(picture: np.ndarray, camera: Camera) -> np.ndarray:
     if picture.shape[:2] != (camera.height, camera.width):
         picture = cv2.resize(picture, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
-    return correct_color(picture, camera.color)
+    return picture
 
 
 def _check_shape(path: Path, info: VideoInfo, camera: Camera) -> None:
@@ -79,10 +97,10 @@ def _check_shape(path: Path, info: VideoInfo, camera: Camera) -> None:
         )
 
 
-def _check_counts(folder: Path, counts: dict[str, int], frames: int) -> None:
+def _check_counts(where: str, counts: dict[str, int], frames: int) -> None:
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name}: {count}" for name, count in counts.items())
-        raise DataError(f"{folder}: cameras have different frame counts ({listed}); expected {frames} each")
+        raise DataError(f"{where}: cameras have different frame counts ({listed}); expected {frames} each")
     found = next(iter(counts.values()))
     if found != frames:
-        raise DataError(f"{folder}: the videos have {found} frames; captures.tsv declares {frames}")
+        raise DataError(f"{where}: the recordings have {found} frames; captures.tsv declares {frames}")

@@ -13,19 +13,19 @@ FIXED = slice(17, DETECTED)
 COUNT = DETECTED - 17
 
 
-def read_landmarks(capture: Path, sequence: str, rig: Rig, frames: int) -> np.ndarray:
+def read_landmarks(files: dict[str, Path], rig: Rig, frames: int) -> np.ndarray:
     """What the cameras of `rig` saw of the fixed landmarks in every frame of a sequence: (frames, C, COUNT, 3) float64.
 
+    `files`: of each camera that has one, by its name.
     x and y in pixels of the recorded picture (the centre of the top left one is (0.5, 0.5)) and a confidence, which is
     0 where a landmark was not seen. Cameras without a file saw nothing. Raises DataError naming the file that is of no
     camera, or that holds something else than (frames, 68, 3) numbers.
     """
     seen = np.zeros((frames, len(rig.cameras), COUNT, 3))
-    cameras = {f"cam_{name}": index for index, name in enumerate(rig.names)}
-    for path in sorted((capture / "sequences" / sequence / "landmarks").glob("*.npy")):
-        if path.stem not in cameras:
-            raise DataError(f"{path}: of no calibrated camera; expected cam_<serial>.npy of {', '.join(rig.names)}")
-        seen[:, cameras[path.stem]] = _read_camera(path, frames)
+    for name, path in files.items():
+        if name not in rig.names:
+            raise DataError(f"{path}: of no calibrated camera; expected one of {', '.join(rig.names)}")
+        seen[:, rig.index(name)] = _read_camera(path, frames)
     return seen
 
 

@@ -1,10 +1,12 @@
 """What is to be made: the capture table's subjects and sequences, cut into spans of time steps."""
 
 import csv
-import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from pipeline.capture.formats import open_capture
+from pipeline.capture.formats.base import Capture
 from pipeline.errors import ConfigError
 
 DRIVES = "~"  # between driver and sequence, in the name of a sequence that drives another head
@@ -108,35 +110,30 @@ class Plan:
         """The spans of a sequence."""
         return spans(self.steps(subject, sequence), self.span)
 
+    def capture(self, subject: str) -> Capture:
+        """The subject's capture. Raises ConfigError where no format knows its folder."""
+        return _capture(self.folder(subject))
+
+    def format(self, subject: str) -> str:
+        """The module that reads the subject's capture."""
+        return type(self.capture(subject)).__module__
+
     def cameras(self, subject: str) -> list[str]:
         """Names of a subject's calibrated cameras, sorted; of the calibration nothing else is checked here."""
-        path = self.folder(subject) / "calibration" / "camera_params.json"
-        if not path.is_file():
-            raise ConfigError(f"{path}: no such file; expected the calibration of subject {subject}")
-        try:
-            return sorted(json.loads(path.read_text())["world_2_cam"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path}: no object with world_2_cam, a 4x4 matrix per camera") from error
+        return self.capture(subject).cameras()
 
     def calibration(self, subject: str) -> list[Path]:
-        """Files with the poses, intrinsics and colours of a subject's cameras."""
-        return [
-            self.folder(subject) / "calibration" / f"{name}.json" for name in ("camera_params", "color_calibration")
-        ]
+        """Files that say where a subject's cameras stand, how they see, and how large their pictures are."""
+        return self.capture(subject).calibration_files()
 
-    def videos(self, subject: str, sequence: str) -> list[Path]:
-        """A sequence's video of every calibrated camera."""
-        folder = self.folder(subject) / "sequences" / sequence / "images"
-        return [folder / f"cam_{camera}.mp4" for camera in self.cameras(subject)]
+    def recording(self, subject: str, sequence: str, span: str) -> list[Path]:
+        """Files with the pictures, masks and plates of a span."""
+        start, stop = (int(bound) * self.stride for bound in span.split("-"))
+        return self.capture(subject).files(sequence, range(start, stop, self.stride))
 
     def landmarks(self, subject: str, sequence: str) -> list[Path]:
         """A sequence's landmarks, one file per camera; none where the capture has no landmarks."""
-        return sorted((self.folder(subject) / "sequences" / sequence / "landmarks").glob("*.npy"))
-
-    def plates(self, subject: str) -> list[Path]:
-        """A subject's background plate of every calibrated camera."""
-        folder = self.folder(subject) / "sequences/BACKGROUND"
-        return [folder / f"image_{camera}.jpg" for camera in self.cameras(subject)]
+        return list(self.capture(subject).landmarks(sequence).values())
 
     def check_captures(self) -> None:
         """Raise ConfigError naming the first file that a capture lacks.
@@ -145,11 +142,13 @@ class Plan:
         and an old report lie there.
         """
         for subject in self.subjects():
-            _require_files(self.calibration(subject), f"the calibration of subject {subject}")
-            _require_files(self.plates(subject), f"a background plate of every calibrated camera of subject {subject}")
+            capture = self.capture(subject)
+            _require_files(capture.calibration_files(), f"the calibration of subject {subject}")
             for sequence in self.sequences(subject):
-                what = f"a video of every calibrated camera of subject {subject} in sequence {sequence}"
-                _require_files(self.videos(subject, sequence), what)
+                for camera, source in capture.pictures(sequence).items():
+                    what = f"a recording of calibrated camera {camera} of subject {subject} in sequence {sequence}"
+                    _require_files(source.files(), what)
+                _require_files(capture.files(sequence), f"a file of sequence {sequence} of subject {subject}")
 
     def check(self) -> None:
         """Raise ConfigError when the split names what no subject has, or leaves nothing to train on."""
@@ -161,6 +160,11 @@ class Plan:
             require_known("split.cameras", self.held_out_cameras, self.cameras(subject), f" for subject {subject}")
             if not self.training(subject):
                 raise ConfigError(f"split.sequences: holds out all of subject {subject}; nothing is left to train on")
+
+
+@cache
+def _capture(folder: Path) -> Capture:
+    return open_capture(folder)
 
 
 def _require_files(paths: list[Path], what: str) -> None:

@@ -4,17 +4,18 @@ from pathlib import Path
 
 from pipeline import cli
 from pipeline.cameras.rig import read_rig
-from pipeline.capture.ingest import check_videos, read_span
+from pipeline.capture.formats import open_capture
+from pipeline.capture.ingest import check_recording, read_span
 from pipeline.errors import DataError
 from pipeline.settings.ingest import IngestSettings
 from pipeline.store.chunk import Array, write_chunk
 
 
 def main() -> None:
-    """Check the sequence's videos, read the span, write one chunk."""
+    """Check the sequence's recordings, read the span, write one chunk."""
     arguments = cli.parser(__doc__, IngestSettings)
     cli.add_span(arguments)
-    arguments.add_argument("--capture", type=Path, required=True, help="the participant's folder")
+    arguments.add_argument("--capture", type=Path, required=True, help="the subject's folder")
     arguments.add_argument("--cameras", type=cli.existing_file, required=True, help="cameras.json")
     arguments.add_argument("--frames", type=int, required=True, help="frames that captures.tsv declares")
     arguments.add_argument("--output", type=Path, required=True, help="frames/{sequence}/{span}.zarr.zip")
@@ -28,10 +29,11 @@ def main() -> None:
             f"are not within its {options.frames} frames"
         )
     rig = read_rig(options.cameras)
-    check_videos(options.capture, options.sequence, rig, options.frames)
+    capture = open_capture(options.capture)
+    check_recording(capture, options.sequence, rig, options.frames)
     progress = cli.Progress(len(rig.cameras), "cameras")
     matte_levels = (settings.background_levels, settings.person_levels)
-    rgb, alpha = read_span(options.capture, options.sequence, rig, numbers, matte_levels, progress.update)
+    rgb, alpha = read_span(capture, options.sequence, rig, numbers, matte_levels, progress.update)
     write_chunk(
         options.output,
         {

@@ -6,7 +6,8 @@ import numpy as np
 
 from pipeline import cli
 from pipeline.cameras.triangulation import triangulate
-from pipeline.capture.calibration import read_capture_rig
+from pipeline.capture.calibration import read_rig_of
+from pipeline.capture.formats import open_capture
 from pipeline.capture.landmarks import read_landmarks
 from pipeline.settings.landmarks import LandmarksSettings
 from pipeline.store.chunk import Array, write_chunk
@@ -15,7 +16,7 @@ from pipeline.store.chunk import Array, write_chunk
 def main() -> None:
     """Read what the cameras saw, triangulate every time step, publish."""
     parser = cli.parser(__doc__, LandmarksSettings)
-    parser.add_argument("--capture", type=Path, required=True, help="the participant's folder")
+    parser.add_argument("--capture", type=Path, required=True, help="the subject's folder")
     parser.add_argument("--subject", required=True)
     parser.add_argument("--sequence", required=True)
     parser.add_argument("--frames", type=int, required=True, help="frames that captures.tsv declares")
@@ -24,8 +25,9 @@ def main() -> None:
     arguments = parser.parse_args()
     settings: LandmarksSettings = arguments.settings
 
-    rig = read_capture_rig(arguments.capture, scale=1.0)
-    seen = read_landmarks(arguments.capture, arguments.sequence, rig, arguments.frames)[:: arguments.stride]
+    capture = open_capture(arguments.capture)
+    rig = read_rig_of(capture, scale=1.0)
+    seen = read_landmarks(capture.landmarks(arguments.sequence), rig, arguments.frames)[:: arguments.stride]
     seen[seen[..., 2] < settings.confidence] = 0
     points, views = triangulate(rig, seen, settings.agree_mm / 1e3)
     cli.log.info(

@@ -1,10 +1,9 @@
-# From videos to frames with alpha.
+# From recordings to frames with alpha.
 
 
 rule calibrate:
     input:
         calibration,
-        plates,
     output:
         "<results>/{subject}/cameras.json",
     log:
@@ -17,7 +16,7 @@ rule calibrate:
         mem_mb=1000,
         runtime=5,
     params:
-        job=job("calibrate", capture=lambda wildcards: PLAN.folder(wildcards.subject)),
+        job=job("calibrate", capture_format, capture=lambda wildcards: PLAN.folder(wildcards.subject)),
     shell:
         "python -m pipeline.stages.calibrate {params.job} --output {output:q} > {log:q} 2>&1"
 
@@ -25,8 +24,7 @@ rule calibrate:
 rule ingest:
     input:
         cameras="<results>/{subject}/cameras.json",
-        videos=videos,
-        plates=plates,
+        recording=recording,
     output:
         "<results>/{subject}/frames/{sequence}/{span}.zarr.zip",
     log:
@@ -41,6 +39,7 @@ rule ingest:
     params:
         job=of_span(
             "ingest",
+            capture_format,
             capture=lambda wildcards: PLAN.folder(wildcards.subject),
             frames=lambda wildcards: PLAN.frames(wildcards.subject, wildcards.sequence),
         ),

@@ -26,7 +26,6 @@ rule pointcloud:
 rule landmarks:
     input:
         calibration,
-        plates,
         lambda wildcards: PLAN.landmarks(wildcards.subject, wildcards.sequence),
     output:
         "<results>/{subject}/landmarks/{sequence}.zarr.zip",
@@ -42,6 +41,7 @@ rule landmarks:
     params:
         job=job(
             "landmarks",
+            capture_format,
             capture=lambda wildcards: PLAN.folder(wildcards.subject),
             subject=lambda wildcards: wildcards.subject,
             sequence=lambda wildcards: wildcards.sequence,

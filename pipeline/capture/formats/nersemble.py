@@ -1,0 +1,103 @@
+"""A participant of NeRSemble v2: docs/captures/nersemble.md."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from pipeline.capture.formats import numbers
+from pipeline.capture.formats.base import Capture, Film, RecordedCamera, Source, Stills
+from pipeline.errors import ConfigError, DataError
+
+GEOMETRY = "world_2_cam (4x4 per camera) and intrinsics (3x3)"
+COLORS = "a 3xN colour matrix per camera"
+# Terms of the polynomials of Cheung, Westland, Connah and Ripamonti (2004).
+TERMS = (3, 4, 5, 7, 8, 10, 11, 14, 16, 17, 19, 20, 22, 35)
+BACKGROUND = "BACKGROUND"
+
+
+class NersembleCapture(Capture):
+    """`calibration/*.json`, `sequences/<name>/images/cam_<serial>.mp4`, `sequences/BACKGROUND/image_<serial>.jpg`."""
+
+    kind: ClassVar[str] = "nersemble"
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """Only this format has camera_params.json."""
+        return (folder / "calibration/camera_params.json").exists() or (folder / "sequences" / BACKGROUND).is_dir()
+
+    @cached_property
+    def _geometry(self) -> Path:
+        return self.folder / "calibration/camera_params.json"
+
+    @cached_property
+    def _colors(self) -> Path:
+        return self.folder / "calibration/color_calibration.json"
+
+    @cached_property
+    def _names(self) -> list[str]:
+        if not self._geometry.is_file():
+            raise ConfigError(f"{self._geometry}: no such file; expected the calibration of the cameras")
+        try:
+            return sorted(json.loads(self._geometry.read_text())["world_2_cam"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{self._geometry}: no object with world_2_cam, a 4x4 matrix per camera") from error
+
+    def cameras(self) -> list[str]:
+        """The serials of world_2_cam; of the calibration nothing else is checked here."""
+        return list(self._names)
+
+    def calibration_files(self) -> list[Path]:
+        """The two JSON files, and the plates, which tell how large the pictures are."""
+        return [self._geometry, self._colors, *self.plates().values()]
+
+    def calibration(self) -> list[RecordedCamera]:
+        """One set of intrinsics for all cameras, or one per camera."""
+        path = self._geometry
+        geometry = numbers.read_json(path, GEOMETRY)
+        colors = numbers.read_json(self._colors, COLORS)
+        for key in ("world_2_cam", "intrinsics"):
+            if not geometry.get(key):
+                raise DataError(f"{path}: no {key}; expected {GEOMETRY}")
+        shared, plates = geometry["intrinsics"], self.plates()
+        result = []
+        for name in sorted(geometry["world_2_cam"]):
+            if name not in colors:
+                raise DataError(
+                    f"{self._colors}: no camera {name}; expected a 3xN colour matrix for every calibrated camera"
+                )
+            if isinstance(shared, dict) and name not in shared:
+                raise DataError(f"{path}: intrinsics of camera {name} missing; expected a 3x3 matrix")
+            own = shared[name] if isinstance(shared, dict) else shared
+            result.append(
+                RecordedCamera(
+                    name,
+                    intrinsics=numbers.intrinsics(own, f"{path}: intrinsics of camera {name}"),
+                    camera_from_world=numbers.pose(
+                        geometry["world_2_cam"][name], f"{path}: world_2_cam of camera {name}"
+                    ),
+                    size=None,
+                    sized_by=Stills((plates[name],)),
+                    color=numbers.matrix(colors[name], 3, TERMS, f"{self._colors}: colour matrix of camera {name}"),
+                )
+            )
+        return result
+
+    def sequences(self) -> list[str]:
+        """Every folder that holds videos."""
+        return sorted(path.parent.name for path in self.folder.glob("sequences/*/images"))
+
+    def pictures(self, sequence: str) -> dict[str, Source]:
+        """A video of every calibrated camera."""
+        folder = self.folder / "sequences" / sequence / "images"
+        return {name: Film(folder / f"cam_{name}.mp4") for name in self._names}
+
+    def plates(self) -> dict[str, Path]:
+        """A picture of the empty set of every calibrated camera."""
+        folder = self.folder / "sequences" / BACKGROUND
+        return {name: folder / f"image_{name}.jpg" for name in self._names}
+
+    def landmarks(self, sequence: str) -> dict[str, Path]:
+        """`sequences/<name>/landmarks/cam_<serial>.npy`, added by whoever ran a detector."""
+        found = sorted((self.folder / "sequences" / sequence / "landmarks").glob("*.npy"))
+        return {path.stem.removeprefix("cam_") if path.stem.startswith("cam_") else path.name: path for path in found}
