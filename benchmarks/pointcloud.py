@@ -39,7 +39,7 @@ FRAMES = ("EXP-5-mouth:4", "EXP-5-mouth:8", "EMO-1-shout+laugh:7", "EXP-2-eyes:6
 def timed_cloud(rgb: np.ndarray, alpha: np.ndarray, cameras: tuple[Camera, ...]) -> tuple[Cloud, float]:
     """A cloud with the pipeline's default settings and the CPU seconds it took."""
     began = time.process_time()
-    return point_cloud(rgb, alpha, cameras, **PointcloudSettings().model_dump()), time.process_time() - began
+    return point_cloud(rgb, alpha, cameras, PointcloudSettings()), time.process_time() - began
 
 
 def exact_scan(head: trimesh.Trimesh, capture: Path, count: int = 150_000) -> np.ndarray:

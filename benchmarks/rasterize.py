@@ -1,8 +1,8 @@
 """Back-ends of the rasteriser on a head-sized mesh before a ring of cameras. Prints one JSON line last.
 
-    python -m benchmarks.rasterize [--cameras 4]
+    python -m benchmarks.rasterize [--cameras 4] [--nvdiffrast]
 
-The numpy z-buffer is the reference of Embree and, where nvdiffrast and CUDA are present, of nvdiffrast. For each:
+The numpy z-buffer is the reference of Embree and, with --nvdiffrast, of nvdiffrast. For each:
 *_s: seconds for the same pictures at the default crop, CPU time (nvdiffrast: wall time, a first picture left out);
 *_ratio: how many times as long the reference takes; *_mismatch: share of covered pixels where the two see different
 triangles. buffers_per_s: complete pictures (depth, normals, canonical coordinates, mask) each second with Embree.
@@ -19,7 +19,7 @@ from pipeline.cameras.camera import Camera
 from pipeline.cameras.orbit import Frame, Picture, look_at, orbit
 from pipeline.mesh.mesh import Mesh
 from pipeline.raster.buffers import draw
-from pipeline.raster.choose import available_rasterizer
+from pipeline.raster.choose import make_rasterizer
 from pipeline.raster.embree import EmbreeRasterizer
 from pipeline.raster.reference import ReferenceRasterizer
 from pipeline.settings.rig import RigSettings
@@ -38,7 +38,9 @@ def main() -> None:
     """Draw the same pictures both ways."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cameras", type=int, default=4)
-    count = parser.parse_args().cameras
+    parser.add_argument("--nvdiffrast", action="store_true", help="measure it too; needs an NVIDIA GPU")
+    given = parser.parse_args()
+    count = given.cameras
     up, front = np.array([0.0, 1, 0]), np.array([0.0, 0, 1])
     settings = RigSettings()
     picture = Picture(settings.width, settings.height, settings.metres)
@@ -46,9 +48,9 @@ def main() -> None:
     cameras = orbit([before], Frame(np.zeros(3), up, front), picture, count, 60, 20).cameras
     mesh = bumpy_head()
     rasterizers = {"reference": ReferenceRasterizer(), "embree": EmbreeRasterizer()}
-    if not isinstance(available := available_rasterizer(), EmbreeRasterizer):
-        rasterizers["nvdiffrast"] = available
-        available.rasterize(mesh.vertices, mesh.faces, cameras[:1])  # warm up
+    if given.nvdiffrast:
+        rasterizers["nvdiffrast"] = make_rasterizer("nvdiffrast")
+        rasterizers["nvdiffrast"].rasterize(mesh.vertices, mesh.faces, cameras[:1])  # warm up
     figures, seen = {}, {}
     for name, rasterizer in rasterizers.items():
         clock = time.perf_counter if name == "nvdiffrast" else time.process_time

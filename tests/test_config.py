@@ -81,6 +81,16 @@ def test_every_stage_has_settings_that_say_what_they_mean():
         assert all(field.description for field in section.model_fields.values()), name
 
 
+def test_one_device_for_all_stages_that_know_one_but_for_those_that_say_so():
+    chosen = config.load(DEMO | {"device": "cuda", "mesh": {"device": "cpu"}})
+    holding = {name for name in config.stage_sections() if getattr(chosen, name).gpus}
+    assert holding == {"train", "distill", "render", "speed"}
+    backends = config.load(DEMO | {"rasterize": {"backend": "nvdiffrast"}, "pointcloud": {"backend": "colmap_cuda"}})
+    assert {name for name in config.stage_sections() if getattr(backends, name).gpus} == {"rasterize", "pointcloud"}
+    with pytest.raises(ConfigError, match="config: device: Input should be 'cpu' or 'cuda'; it is 'gpu'"):
+        config.load(DEMO | {"device": "gpu"})
+
+
 def test_settings_of_a_stage_are_had_by_their_class():
     chosen = config.load(changed("ingest.stride", 3))
     assert chosen.of(IngestSettings).stride == 3

@@ -76,7 +76,7 @@ def scene() -> tuple[np.ndarray, np.ndarray, tuple[Camera, ...]]:
 
 @pytest.fixture(scope="module")
 def cloud(scene) -> clouds.Cloud:
-    return clouds.point_cloud(*scene, **PointcloudSettings().model_dump())
+    return clouds.point_cloud(*scene, PointcloudSettings())
 
 
 def reference_score(reference, warped, person, size):
@@ -155,6 +155,36 @@ def test_cameras_and_tracks_survive_colmap_files(tmp_path):
         np.testing.assert_allclose(read.camera(number).calibration_matrix(), camera.intrinsics, atol=1e-12)
         assert image.num_points3D == seen_by[:, number - 1].sum()
     assert sorted(point.track.length() for point in read.points3D.values()) == sorted(seen_by.sum(1))
+
+
+def test_the_hull_alone_is_enough_for_colmap_to_fuse(tmp_path, scene, cloud):
+    """As for COLMAP's patch match, which needs a GPU: here the depth maps are put in its place."""
+    rgb, alpha, cameras = scene
+    points, seen_by, (near, far) = clouds.hull_points(make_views(rgb, alpha, cameras, 1))
+    exact = np.stack([ball_depth(camera) for camera in cameras])
+    assert np.nanmin(exact) - 4 * RADIUS < near < np.nanmin(exact)
+    assert np.nanmax(exact) < far < np.nanmax(exact) + 4 * RADIUS
+    colmap.write_workspace(tmp_path, rgb, cameras, *clouds.evenly(points, seen_by))
+    colmap.name_sources(tmp_path, cameras, neighbours(cameras, 4))
+    sources = (tmp_path / "stereo/patch-match.cfg").read_text().splitlines()
+    assert sources[:2] == ["c0.png", "c1.png, c2.png, c3.png"]
+    assert len(sources) == 2 * len(cameras)
+    maps = depth_maps(*scene, 4, 7, 0.1)
+    normals = np.stack([clouds.camera_normals(camera, d) for camera, d in zip(cameras, maps.depths, strict=True)])
+    colmap.write_maps(tmp_path, cameras, np.where(maps.confirmed(3), maps.depths, 0), normals)
+    fused, _, _ = colmap.fuse(tmp_path, 3, 0.004)
+    assert len(fused) > 0.95 * len(cloud.points)
+
+
+@pytest.mark.skipif(pycolmap.has_cuda, reason="this pycolmap has CUDA")
+def test_a_colmap_without_cuda_is_named_and_never_replaced(tmp_path, scene):
+    write_frames(tmp_path / "frames.zarr.zip", scene[2], (0.0,))
+    write_rig(tmp_path / "cameras.json", Rig(scene[2]))
+    more = ["--settings", '{"backend": "colmap_cuda"}']
+    done = run_stage(tmp_path / "frames.zarr.zip", tmp_path / "cameras.json", tmp_path / "cloud.zarr.zip", 0, 1, *more)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "pointcloud.backend is colmap_cuda, but pycolmap" in line
 
 
 def test_skewed_intrinsics_are_refused():
@@ -282,8 +312,10 @@ def write_frames(path: Path, cameras, moves) -> None:
     write_chunk(path, {"rgb": Array(rgb, axes, "sRGB", ""), "alpha": Array(alpha, axes[:4], "1/255", "")}, {})
 
 
-def run_stage(frames: Path, cameras: Path, output: Path, start: int, stop: int) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pipeline.stages.pointcloud", "--subject", "ball", "--sequence", "TURN"]
+def run_stage(
+    frames: Path, cameras: Path, output: Path, start: int, stop: int, *more: str
+) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "pipeline.stages.pointcloud", *more, "--subject", "ball", "--sequence", "TURN"]
     command += ["--start", str(start), "--stop", str(stop), "--cameras", cameras, "--frames", frames]
     return subprocess.run([*command, "--threads", "2", "--output", output], capture_output=True, text=True, check=False)
 

@@ -120,7 +120,7 @@ def test_clip_space_is_nvdiffrasts():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_nvdiffrast_is_there_for_the_gpu():
-    assert find_spec("nvdiffrast"), "a GPU but no nvdiffrast, so Embree would rasterise: run envs/nvdiffrast.sh"
+    assert find_spec("nvdiffrast"), "a GPU but no nvdiffrast: run envs/nvdiffrast.sh"
 
 
 @pytest.mark.skipif(torch.version.cuda is not None, reason="torch has CUDA")
@@ -185,10 +185,10 @@ def files(tmp_path_factory) -> Path:
 
 
 def run_rasterize(
-    files: Path, meshes: str, rig: str, start: int, stop: int, output: Path
+    files: Path, meshes: str, rig: str, start: int, stop: int, output: Path, *more: str
 ) -> subprocess.CompletedProcess:
     """The stage as the workflow runs it."""
-    command = [sys.executable, "-m", "pipeline.stages.rasterize", "--meshes", str(files / meshes)]
+    command = [sys.executable, "-m", "pipeline.stages.rasterize", *more, "--meshes", str(files / meshes)]
     command += ["--rig", str(files / rig), "--subject", "x", "--sequence", "a"]
     command += ["--start", str(start), "--stop", str(stop), "--output", str(output)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -219,3 +219,12 @@ def test_stage_names_what_does_not_fit(files, tmp_path, rig, span, message):
     assert done.returncode == 1
     assert message in done.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(find_spec("nvdiffrast") is not None, reason="nvdiffrast is installed")
+def test_a_missing_backend_is_named_and_never_replaced(files, tmp_path):
+    more = ["--settings", '{"backend": "nvdiffrast"}']
+    done = run_rasterize(files, "all.zarr.zip", "still.json", 0, 3, tmp_path / "out.zarr.zip", *more)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "rasterize.backend is nvdiffrast, which is not installed; expected envs/nvdiffrast.sh to run" in line

@@ -70,6 +70,11 @@ def job(stage, reads=None, **options):
     return arguments
 
 
+def gpus(stage):
+    """GPUs that a stage's settings ask for: Snakemake and Slurm share them out, `pipeline.device` picks one."""
+    return getattr(SETTINGS, stage).gpus
+
+
 def of_span(stage, reads=None, **options):
     """`job` for a stage that makes one chunk: subject, sequence, start and stop come from the wildcards."""
     return job(

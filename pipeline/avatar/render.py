@@ -14,15 +14,15 @@ from pipeline.avatar.model.pretrained import load_tiny_decoder
 from pipeline.avatar.model.schedule import shared_noise
 
 
-def read_to_draw(path: Path, decoder: str | None, compile_mode: str) -> Avatar:
-    """The avatar of a file on the device that draws, with `render.decoder` and `render.compile`.
+def read_to_draw(path: Path, decoder: str | None, compile_mode: str, device: str = "cpu") -> Avatar:
+    """The avatar of a file on the device, with `render.decoder` and `render.compile`.
 
     Raises DataError naming the file, or a decoder that is missing or that decodes other latents.
     """
     avatar = read_avatar(path)
     if decoder:
         avatar.autoencoder.decode_with(load_tiny_decoder(decoder), decoder)
-    avatar.to("cuda" if torch.cuda.is_available() else "cpu")
+    avatar.to(device)
     avatar.compile_networks(compile_mode)
     return avatar
 

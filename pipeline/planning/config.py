@@ -17,7 +17,7 @@ from pipeline import settings
 from pipeline.errors import ConfigError
 from pipeline.planning.plan import DRIVES, Plan, read_table, require_known
 from pipeline.planning.presets import ABLATIONS, PRESETS, laid_over
-from pipeline.settings.base import Section, StageSettings
+from pipeline.settings.base import Device, OnDevice, Section, StageSettings
 from pipeline.settings.ingest import IngestSettings
 from pipeline.settings.prior_config import WHERE_FROM
 
@@ -52,6 +52,9 @@ class Root(Naming):
         "demo",
         description="values that the sections below start from; what stands in a section itself wins",
     )
+    device: Device = Field(
+        "cpu", description="where the networks of all stages run, but for those that say so themselves"
+    )
     captures: str = Field(description="table of the recordings: subject, sequence, folder, frames")
     results: str = Field("results", min_length=1, description="folder that everything is written under")
     head_prior: str | None = Field(None, description="weights of a head prior; none means the one that is shipped")
@@ -63,10 +66,14 @@ class Root(Naming):
 
     @model_validator(mode="before")
     @classmethod
-    def _start_from_preset(cls, values: Any) -> Any:
+    def _start_from_preset_and_device(cls, values: Any) -> Any:
         name = values.get("preset", "demo") if isinstance(values, dict) else None
-        known = isinstance(name, str) and name in PRESETS  # if not, the check of the fields says so
-        return laid_over(PRESETS[name], values) if known else values
+        if not (isinstance(name, str) and name in PRESETS):
+            return values  # the check of the fields says so
+        if "device" in values:
+            sections = [key for key, field in cls.model_fields.items() if _is_on_device(field.annotation)]
+            values = laid_over({key: {"device": values["device"]} for key in sections}, values)
+        return laid_over(PRESETS[name], values)
 
     def of(self, section: type[S]) -> S:
         """The settings of a stage, by their class."""
@@ -122,6 +129,10 @@ def stage_sections() -> dict[str, type[StageSettings]]:
 
 def _is_section(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, StageSettings) and value is not StageSettings
+
+
+def _is_on_device(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, OnDevice)
 
 
 Settings = create_model(

@@ -1,19 +1,20 @@
-"""Which rasteriser draws."""
+"""The rasteriser that the settings name."""
 
 from importlib.util import find_spec
 
+from pipeline.device import DeviceError, claim
 from pipeline.raster.fragments import Rasterizer
 
 
-def available_rasterizer() -> Rasterizer:
-    """nvdiffrast where the package (envs/nvdiffrast.sh) and CUDA are present, otherwise Embree on the CPU."""
-    if find_spec("nvdiffrast") is not None:
-        import torch  # takes seconds, and only the GPU back-end needs it
+def make_rasterizer(backend: str) -> Rasterizer:
+    """A back-end by its name in `rasterize.backend`. Raises DeviceError where it cannot run on this machine."""
+    if backend == "embree":
+        from pipeline.raster.embree import EmbreeRasterizer
 
-        if torch.cuda.is_available():
-            from pipeline.raster.cuda import CudaRasterizer
+        return EmbreeRasterizer()
+    if find_spec("nvdiffrast") is None:
+        raise DeviceError("rasterize.backend is nvdiffrast, which is not installed; expected envs/nvdiffrast.sh to run")
+    claim("cuda")
+    from pipeline.raster.cuda import CudaRasterizer
 
-            return CudaRasterizer()
-    from pipeline.raster.embree import EmbreeRasterizer
-
-    return EmbreeRasterizer()
+    return CudaRasterizer()

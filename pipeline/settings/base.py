@@ -1,6 +1,10 @@
 """What all settings have in common."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Device = Literal["cpu", "cuda"]
 
 
 class Section(BaseModel):
@@ -14,3 +18,19 @@ class StageSettings(Section):
 
     `pipeline.planning.config` finds the class by this base; every field has a default and says what it means.
     """
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that a job of the stage holds while it runs."""
+        return 0
+
+
+class OnDevice(Section):
+    """For a stage whose networks run on either device; named before StageSettings among its bases."""
+
+    device: Device = Field("cpu", description="where the networks run; cuda is one NVIDIA GPU")
+
+    @property
+    def gpus(self) -> int:
+        """One where the networks run on it."""
+        return int(self.device == "cuda")

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from pipeline.settings.base import StageSettings
+from pipeline.settings.base import OnDevice, StageSettings
 
 
-class MeshSettings(StageSettings):
+class MeshSettings(OnDevice, StageSettings):
     """How finely the fitted head is meshed and where its neck is cut."""
 
     voxel_mm: float = Field(2.5, ge=0.5, le=20, description="edge of a marching cubes cell")

@@ -1,5 +1,7 @@
 """Settings of the pointcloud stage."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from pipeline.settings.base import StageSettings
@@ -8,6 +10,11 @@ from pipeline.settings.base import StageSettings
 class PointcloudSettings(StageSettings):
     """How pictures are matched, and what a point needs to enter the cloud."""
 
+    backend: Literal["cpu", "colmap_cuda"] = Field(
+        "cpu",
+        description="what finds the depth maps: this project's own matching on the CPU, or COLMAP's patch match on an "
+        "NVIDIA GPU (a pycolmap that is built with CUDA); COLMAP fuses them either way",
+    )
     neighbours: int = Field(4, ge=2, le=12, description="other cameras that each camera is matched with")
     window: int = Field(7, ge=3, le=31, description="edge of the matched windows, pixels")
     min_score: float = Field(
@@ -23,3 +30,8 @@ class PointcloudSettings(StageSettings):
         le=20,
         description="points whose neighbours are farther than the mean by this many standard deviations are dropped",
     )
+
+    @property
+    def gpus(self) -> int:
+        """One for COLMAP's patch match."""
+        return int(self.backend == "colmap_cuda")

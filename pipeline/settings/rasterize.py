@@ -1,7 +1,20 @@
 """Settings of the rasterize stage."""
 
+from typing import Literal
+
+from pydantic import Field
+
 from pipeline.settings.base import StageSettings
 
 
 class RasterizeSettings(StageSettings):
-    """None: the rig says how large the pictures are."""
+    """What draws the buffers; the rig says how large the pictures are."""
+
+    backend: Literal["embree", "nvdiffrast"] = Field(
+        "embree", description="embree: rays on the CPU; nvdiffrast: an NVIDIA GPU (envs/nvdiffrast.sh installs it)"
+    )
+
+    @property
+    def gpus(self) -> int:
+        """One for nvdiffrast."""
+        return int(self.backend == "nvdiffrast")

@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.settings.base import Section
+from pipeline.settings.base import OnDevice
 
 
-class LoopSettings(Section):
+class LoopSettings(OnDevice):
     """What any run of the training loop needs. A budget is a number of steps, never a time, so that results repeat."""
 
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the weights, the data order and the noise")

@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.settings.base import StageSettings
+from pipeline.settings.base import OnDevice, StageSettings
 
 
-class RenderSettings(StageSettings):
+class RenderSettings(OnDevice, StageSettings):
     """How pictures are drawn from an avatar."""
 
     steps: Literal[1, 2, 4, 5, 8, 10, 20, 25, 40, 50] | None = Field(

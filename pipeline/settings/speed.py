@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.settings.base import StageSettings
+from pipeline.settings.base import OnDevice, StageSettings
 
 
-class SpeedSettings(StageSettings):
+class SpeedSettings(OnDevice, StageSettings):
     """The film that shows few steps of diffusion beside many."""
 
     steps: Literal[10, 20, 40, 50] | None = Field(20, description="the many steps; none: no such film")

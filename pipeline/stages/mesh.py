@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from pipeline import cli
+from pipeline.device import claim
 from pipeline.errors import DataError
 from pipeline.head.model.identity import file_digest, read_identity
 from pipeline.head.model.prior import load_prior
@@ -26,10 +27,11 @@ def main() -> None:
     arguments = parser.parse_args()
     settings: MeshSettings = arguments.settings
 
-    prior, identity = load_prior(arguments.prior), read_identity(arguments.identity)
+    device = claim(settings.device)
+    prior, identity = load_prior(arguments.prior).to(device), read_identity(arguments.identity)
     if identity.prior != file_digest(arguments.prior):
         raise DataError(f"{arguments.identity}: fitted with another head prior than {arguments.prior}")
-    z_id = torch.from_numpy(identity.z_id)
+    z_id = torch.from_numpy(identity.z_id).to(device)
     z_exp, poses = read_arrays(arguments.track, "z_exp", "head_from_world")
     if not 0 <= arguments.start < arguments.stop <= len(poses):
         raise DataError(f"{arguments.track}: {len(poses)} steps; asked for {arguments.start} to {arguments.stop}")
@@ -37,7 +39,7 @@ def main() -> None:
     progress = cli.Progress(arguments.stop - arguments.start, "meshes")
     meshes = []
     for step in range(arguments.start, arguments.stop):
-        code = torch.from_numpy(z_exp[step])
+        code = torch.from_numpy(z_exp[step]).to(device)
         try:
             mesh = mesh_head(prior, z_id, code, poses[step], settings.voxel_mm, neck)
         except DataError as error:

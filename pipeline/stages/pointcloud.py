@@ -10,9 +10,11 @@ import numpy as np
 
 from pipeline import cli
 from pipeline.cameras.rig import Rig, read_rig
+from pipeline.device import claim
 from pipeline.errors import DataError
 from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo.cloud import Cloud, point_cloud
+from pipeline.stereo.colmap import require_cuda
 from pipeline.store.chunk import Array, open_chunk, write_chunk
 
 
@@ -24,7 +26,7 @@ def step_cloud(frames: Path, step: int, start: int, rig: Rig, settings: Pointclo
     if alpha.shape != expected:
         raise DataError(f"{frames}: pictures of shape {alpha.shape}; cameras.json expects {expected}")
     try:
-        return point_cloud(rgb, alpha, rig.cameras, **settings.model_dump())
+        return point_cloud(rgb, alpha, rig.cameras, settings)
     except DataError as error:
         raise DataError(f"{frames}: time step {start + step}: {error}") from error
 
@@ -55,6 +57,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="time steps reconstructed at once")
     parser.add_argument("--output", type=Path, required=True, help="clouds/{sequence}/{span}.zarr.zip")
     options = parser.parse_args()
+    if options.settings.backend == "colmap_cuda":
+        require_cuda()
+        claim("cuda")
     rig = read_rig(options.cameras)
     progress = cli.Progress(options.stop - options.start, "steps")
     found = []

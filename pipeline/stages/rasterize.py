@@ -7,7 +7,7 @@ from pipeline.cameras.rig import read_rig
 from pipeline.errors import DataError
 from pipeline.mesh.mesh import read_meshes
 from pipeline.raster.buffers import draw, pack
-from pipeline.raster.choose import available_rasterizer
+from pipeline.raster.choose import make_rasterizer
 from pipeline.settings.rasterize import RasterizeSettings
 from pipeline.store.chunk import read_attributes, write_chunk
 
@@ -27,7 +27,7 @@ def main() -> None:
         raise DataError(f"{arguments.meshes}: {len(meshes)} meshes; expected {len(steps)}, one for each step")
     if rig.moving and len(rig.cameras) < arguments.stop:
         raise DataError(f"{arguments.rig}: {len(rig.cameras)} cameras; the span goes to step {arguments.stop}")
-    rasterizer = available_rasterizer()
+    rasterizer = make_rasterizer(arguments.settings.backend)
     cli.log.info("%s draws %d pictures per step", type(rasterizer).__name__, 1 if rig.moving else len(rig.cameras))
     progress = cli.Progress(len(steps), "steps")
     drawn = []

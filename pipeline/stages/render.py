@@ -10,6 +10,7 @@ from pipeline import cli
 from pipeline.avatar.data.pictures import Pictures, camera_places, chosen_cameras, sequence_views, single
 from pipeline.avatar.model.checkpoint import require_codes
 from pipeline.avatar.render import draw, read_to_draw
+from pipeline.device import claim
 from pipeline.errors import DataError
 from pipeline.film import write_film
 from pipeline.settings.render import RenderSettings
@@ -46,7 +47,7 @@ def main() -> None:
     given = arguments()
     settings = given.settings
     torch.set_flush_denormal(True)
-    avatar = read_to_draw(given.avatar, settings.decoder, settings.compile)
+    avatar = read_to_draw(given.avatar, settings.decoder, settings.compile, claim(settings.device))
     with open_reels(given.buffers) as buffer_reels, open_reels(given.targets) as target_reels:
         buffers = single(buffer_reels)
         targets = single(target_reels) if given.targets else None

@@ -11,6 +11,7 @@ from pipeline.avatar.data.pictures import Pictures, Target, chosen_cameras, sequ
 from pipeline.avatar.model.checkpoint import require_codes
 from pipeline.avatar.model.schedule import Sampling
 from pipeline.avatar.render import draw_timed, read_to_draw
+from pipeline.device import claim
 from pipeline.errors import DataError
 from pipeline.evaluate.image import figures
 from pipeline.film import titled, write_film
@@ -55,7 +56,8 @@ def main() -> None:
     if settings.steps is None:
         raise DataError("speed.steps is none; expected how many steps are many")
     torch.set_flush_denormal(True)
-    avatars = {path: read_to_draw(path, given.decoder, given.compile) for path in {given.drawn, given.trained}}
+    device = claim(settings.device)
+    avatars = {path: read_to_draw(path, given.decoder, given.compile, device) for path in {given.drawn, given.trained}}
     drawn, trained = avatars[given.drawn], avatars[given.trained]
     many = trained.sampling._replace(steps=settings.steps)
     few = drawn.sampling if drawn.sampling.steps < many.steps else Sampling(1, eta=0.0)

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pycolmap
 from scipy.spatial import cKDTree
 
 from pipeline.cameras.camera import Camera
 from pipeline.errors import DataError
+from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo import colmap
 from pipeline.stereo.consistency import unproject
-from pipeline.stereo.depth import DepthMaps, depth_maps
+from pipeline.stereo.depth import HULL_VOXEL, DepthMaps, depth_maps, shrinks
+from pipeline.stereo.hull import carve, depth_bounds, footprint
+from pipeline.stereo.views import View, make_views, neighbours
 
 TIE_POINTS = 2000  # sparse points in COLMAP's model, enough for it to see which images overlap
 NEIGHBOURS = 12  # of a point, to judge whether it stands alone
@@ -32,53 +34,83 @@ class Cloud:
         return Cloud(self.points[keep], self.normals[keep], self.colors[keep])
 
 
-def point_cloud(
-    rgb: np.ndarray,
-    alpha: np.ndarray,
-    cameras: Sequence[Camera],
-    *,
-    neighbours: int,
-    window: int,
-    min_score: float,
-    min_views: int,
-    depth_error: float,
-    outlier_sigma: float,
-) -> Cloud:
+def point_cloud(rgb: np.ndarray, alpha: np.ndarray, cameras: Sequence[Camera], settings: PointcloudSettings) -> Cloud:
     """Dense cloud of the person at one time step.
 
-    `rgb` (C, H, W, 3) uint8 sRGB, `alpha` (C, H, W) uint8. Depth maps come from COLMAP's patch match where pycolmap has
-    CUDA and from `depth_maps` elsewhere; COLMAP fuses them (`colmap.fuse`). Raises DataError when an alpha is empty or
-    nothing can be fused.
+    `rgb` (C, H, W, 3) uint8 sRGB, `alpha` (C, H, W) uint8. COLMAP fuses the depth maps (`colmap.fuse`) that the
+    back-end of the settings finds. Raises DataError when an alpha is empty or nothing can be fused.
     """
     cv2.setNumThreads(1)  # steps run in parallel as processes
-    maps = depth_maps(rgb, alpha, cameras, neighbours, window, min_score)
-    confirmed = maps.confirmed(min_views)
-    points, seen_by = tie_points(maps, confirmed, cameras)
+    for cover, camera in zip(alpha, cameras, strict=True):
+        if not (cover > 127).any():
+            raise DataError(f"camera {camera.name}: the alpha is empty; expected the person in it")
     with tempfile.TemporaryDirectory(prefix="pointcloud-") as name:
         folder = Path(name)
-        colmap.write_workspace(folder, rgb, cameras, points, seen_by)
-        if pycolmap.has_cuda:
-            known = maps.depths[confirmed]
-            colmap.patch_match(folder, 0.9 * float(known.min()), 1.1 * float(known.max()))
-        else:
-            normals = np.stack([camera_normals(camera, d) for camera, d in zip(cameras, maps.depths, strict=True)])
-            colmap.write_maps(folder, cameras, np.where(confirmed, maps.depths, 0), normals)
-        cloud = Cloud(*colmap.fuse(folder, min_views, depth_error))
+        find_depths = {"cpu": match_here, "colmap_cuda": match_by_colmap}[settings.backend]
+        find_depths(folder, rgb, alpha, cameras, settings)
+        cloud = Cloud(*colmap.fuse(folder, settings.min_views, settings.depth_error))
     cloud = cloud[inside_silhouettes(cloud.points, alpha, cameras)]
     if len(cloud.points) <= NEIGHBOURS:
         raise DataError(f"only {len(cloud.points)} points could be fused; expected overlapping, sharp pictures")
-    return cloud[~stands_alone(cloud.points, outlier_sigma)]
+    return cloud[~stands_alone(cloud.points, settings.outlier_sigma)]
+
+
+def match_here(
+    folder: Path, rgb: np.ndarray, alpha: np.ndarray, cameras: Sequence[Camera], settings: PointcloudSettings
+) -> None:
+    """Make COLMAP's dense workspace in `folder` with depth maps found on the CPU."""
+    maps = depth_maps(rgb, alpha, cameras, settings.neighbours, settings.window, settings.min_score)
+    confirmed = maps.confirmed(settings.min_views)
+    colmap.write_workspace(folder, rgb, cameras, *tie_points(maps, confirmed, cameras))
+    normals = np.stack([camera_normals(camera, d) for camera, d in zip(cameras, maps.depths, strict=True)])
+    colmap.write_maps(folder, cameras, np.where(confirmed, maps.depths, 0), normals)
+
+
+def match_by_colmap(
+    folder: Path, rgb: np.ndarray, alpha: np.ndarray, cameras: Sequence[Camera], settings: PointcloudSettings
+) -> None:
+    """Make COLMAP's dense workspace in `folder` with its own patch match; the visual hull alone bounds the depths."""
+    points, seen_by, (near, far) = hull_points(make_views(rgb, alpha, cameras, shrinks(cameras[0])[0]))
+    colmap.write_workspace(folder, rgb, cameras, *evenly(points, seen_by))
+    colmap.name_sources(folder, cameras, neighbours(cameras, settings.neighbours))
+    colmap.patch_match(folder, near, far)
+
+
+def hull_points(views: Sequence[View]) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """Points of the visual hull that at least two views see from outside.
+
+    (n, 3) float64 world metres; who sees them, (n, C) bool; the least and the greatest depth of the hull in any view.
+    """
+    voxel = HULL_VOXEL * footprint(views)
+    voxels = carve(views, voxel)
+    seen_by, depths = [], []
+    for view in views:
+        near, far = depth_bounds(voxels, voxel, view)
+        pixels, depth = view.camera.project(voxels)
+        column, row = np.clip(np.floor(pixels).astype(np.int64), 0, np.array(view.shape[::-1]) - 1).T
+        inside = (pixels >= 0).all(-1) & (pixels < view.shape[::-1]).all(-1)
+        seen_by.append(inside & (depth <= near[row, column] + 2 * voxel) & (near <= far)[row, column])
+        depths += [near[near <= far].min(), far.max()]
+    seen = np.stack(seen_by, -1)
+    several = seen.sum(-1) >= 2
+    if not several.any():
+        raise DataError("no two cameras see the same part of the visual hull; expected overlapping pictures")
+    return voxels[several], seen[several], (float(min(depths)), float(max(depths)))
 
 
 def tie_points(maps: DepthMaps, confirmed: np.ndarray, cameras: Sequence[Camera]) -> tuple[np.ndarray, np.ndarray]:
     """Evenly picked confirmed pixels as points (n, 3) float64 world metres, and who sees them, (n, C) bool."""
-    view, row, column = np.nonzero(confirmed)
+    view, row, column = evenly(*np.nonzero(confirmed))
     if len(view) == 0:
         raise DataError("no pixel's depth is confirmed by enough cameras; expected overlapping, sharp pictures")
-    pick = np.linspace(0, len(view) - 1, min(TIE_POINTS, len(view))).astype(int)
-    view, row, column = view[pick], row[pick], column[pick]
     points = np.stack([unproject(camera, d) for camera, d in zip(cameras, maps.depths, strict=True)])
     return points[view, row, column], maps.seen_by[view, :, row, column]
+
+
+def evenly(*arrays: np.ndarray) -> list[np.ndarray]:
+    """TIE_POINTS rows, at most, of arrays of equal length, evenly spread."""
+    pick = np.linspace(0, len(arrays[0]) - 1, min(TIE_POINTS, len(arrays[0]))).astype(int)
+    return [array[pick] for array in arrays]
 
 
 def camera_normals(camera: Camera, depth: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 import pycolmap
 
 from pipeline.cameras.camera import Camera
+from pipeline.device import DeviceError
 from pipeline.errors import DataError
 
 HALF_PIXEL = 0.5
@@ -63,7 +64,7 @@ def add_points(
 def write_workspace(
     folder: Path, rgb: np.ndarray, cameras: Sequence[Camera], points: np.ndarray, seen_by: np.ndarray
 ) -> None:
-    """Lay out COLMAP's dense workspace in `folder`: images/, sparse/ and stereo/ with its two configuration files.
+    """Lay out COLMAP's dense workspace in `folder`: images/, sparse/ and stereo/ with the list of pictures to fuse.
 
     `rgb` (C, H, W, 3) uint8; `points` (n, 3) and `seen_by` (n, C) bool as for `add_points`.
     """
@@ -77,8 +78,6 @@ def write_workspace(
         encoded = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 0])[1]
         (folder / "images" / name).write_bytes(encoded)  # unlike cv2.imwrite, raises when the disk is full
     (folder / "stereo" / "fusion.cfg").write_text("\n".join(names) + "\n")
-    sources = "\n".join(f"{name}\n__auto__, {len(names)}" for name in names)
-    (folder / "stereo" / "patch-match.cfg").write_text(sources + "\n")
 
 
 def write_maps(folder: Path, cameras: Sequence[Camera], depths: np.ndarray, normals: np.ndarray) -> None:
@@ -92,6 +91,25 @@ def write_maps(folder: Path, cameras: Sequence[Camera], depths: np.ndarray, norm
         planes = np.moveaxis(normal, -1, 0).astype("<f4")
         header = f"{camera.width}&{camera.height}&3&".encode()
         (folder / "stereo" / "normal_maps" / name).write_bytes(header + planes.tobytes())
+
+
+def name_sources(folder: Path, cameras: Sequence[Camera], sources: Sequence[Sequence[int]]) -> None:
+    """Tell a workspace's patch match which cameras, by index, each camera is matched with."""
+    lines = [
+        f"{camera.name}.png\n{', '.join(f'{cameras[i].name}.png' for i in chosen)}\n"
+        for camera, chosen in zip(cameras, sources, strict=True)
+        if chosen
+    ]
+    (folder / "stereo" / "patch-match.cfg").write_text("".join(lines))
+
+
+def require_cuda() -> None:
+    """Raise DeviceError where this pycolmap has no patch match: the wheels for the CPU are built without."""
+    if not pycolmap.has_cuda:
+        raise DeviceError(
+            f"pointcloud.backend is colmap_cuda, but pycolmap {pycolmap.__version__} is built without CUDA; expected "
+            "pycolmap-cuda12 in its place, or backend cpu"
+        )
 
 
 def patch_match(folder: Path, nearest: float, farthest: float) -> None:

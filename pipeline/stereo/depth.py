@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.cameras.camera import Camera
 from pipeline.errors import DataError
 from pipeline.stereo.consistency import agreement, fill, smooth, splat, unproject
-from pipeline.stereo.hull import carve, depth_bounds, rig_target
+from pipeline.stereo.hull import carve, depth_bounds, footprint
 from pipeline.stereo.matching import refine, sweep
 from pipeline.stereo.views import View, make_views, neighbours
 
@@ -49,46 +49,37 @@ def depth_maps(
     """Depth maps of one time step, coarse to fine.
 
     `rgb` (C, H, W, 3) uint8, `alpha` (C, H, W) uint8. Each view is matched with `others` neighbours in windows of
-    `window` pixels; matches that score under `min_score` (ZNCC) are not trusted. Raises DataError when a silhouette
-    is empty or the silhouettes have no common volume.
+    `window` pixels; matches that score under `min_score` (ZNCC) are not trusted. Raises DataError when the
+    silhouettes have no common volume.
     """
-    for cover, camera in zip(alpha, cameras, strict=True):
-        if not (cover > 127).any():
-            raise DataError(f"camera {camera.name}: the alpha is empty; expected the person in it")
-    shrinks = _shrinks(cameras[0])
+    levels = shrinks(cameras[0])
     pairs = neighbours(cameras, others)
-    views = make_views(rgb, alpha, cameras, shrinks[0])
-    footprint = _footprint(views)
-    voxels = carve(views, HULL_VOXEL * footprint)
-    bounds = [depth_bounds(voxels, HULL_VOXEL * footprint, view) for view in views]
-    swept = [sweep(views, i, pairs[i], *bounds[i], PLANE_STEP * footprint, window) for i in range(len(views))]
+    views = make_views(rgb, alpha, cameras, levels[0])
+    pixel = footprint(views)
+    voxels = carve(views, HULL_VOXEL * pixel)
+    bounds = [depth_bounds(voxels, HULL_VOXEL * pixel, view) for view in views]
+    swept = [sweep(views, i, pairs[i], *bounds[i], PLANE_STEP * pixel, window) for i in range(len(views))]
     depths = [cv2.medianBlur(depth, 5) for depth, _ in swept]
     trusted = [(score > SWEEP_SCORE) & (depth > 0) for depth, (_, score) in zip(depths, swept, strict=True)]
     guides = _guess(views, depths, trusted, bounds)
     for _ in range(ROUNDS):
         depths, scores = _refine(views, pairs, guides, COARSE_PASSES, window)
         guides = _guess(views, depths, [score > SWEEP_SCORE for score in scores], bounds)
-    for shrink in shrinks[1:] or shrinks:
+    for shrink in levels[1:] or levels:
         views = make_views(rgb, alpha, cameras, shrink)
         guides = [cv2.resize(guide, view.shape[::-1]) for guide, view in zip(guides, views, strict=True)]
         depths, scores = _refine(views, pairs, guides, FINE_PASSES, window)
         guides = depths
     trusted = [(score > min_score) & view.person for score, view in zip(scores, views, strict=True)]
-    return DepthMaps(np.stack(depths), agreement(views, depths, trusted, AGREEMENT * _footprint(views)))
+    return DepthMaps(np.stack(depths), agreement(views, depths, trusted, AGREEMENT * footprint(views)))
 
 
-def _shrinks(camera: Camera) -> list[int]:
+def shrinks(camera: Camera) -> list[int]:
     """Powers of two from the sweep's resolution to the full one, e.g. [4, 2, 1]."""
     largest = 1
     while max(camera.width, camera.height) / largest > SWEPT_PIXELS:
         largest *= 2
     return [largest >> level for level in range(largest.bit_length())]
-
-
-def _footprint(views: Sequence[View]) -> float:
-    """Metres that one pixel covers at the point all cameras look at."""
-    target, _ = rig_target([view.camera for view in views])
-    return float(np.median([view.camera.project(target)[1] / view.camera.intrinsics[0, 0] for view in views]))
 
 
 def _guess(
@@ -98,8 +89,8 @@ def _guess(
 
     A surface that one view sees at a grazing angle, where its own windows fail, another sees from the front.
     """
-    footprint = _footprint(views)
-    found = DepthMaps(np.stack(depths), agreement(views, depths, trusted, AGREEMENT * footprint))
+    pixel = footprint(views)
+    found = DepthMaps(np.stack(depths), agreement(views, depths, trusted, AGREEMENT * pixel))
     confirmed = found.confirmed(3)
     if not confirmed.any():
         raise DataError("no three cameras agree on any point; expected overlapping, sharp pictures and right cameras")
@@ -108,19 +99,19 @@ def _guess(
     for view, (near, far) in zip(views, bounds, strict=True):
         depth = fill(*splat(cloud, view.camera))
         depth = np.where(near <= far, np.clip(depth, near, far), depth)
-        guesses.append(smooth(depth, EDGE * footprint))
+        guesses.append(smooth(depth, EDGE * pixel))
     return guesses
 
 
 def _refine(
     views: Sequence[View], pairs: list[list[int]], guides: Sequence[np.ndarray], passes: Passes, window: int
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    footprint = _footprint(views)
+    pixel = footprint(views)
     depths, scores = [], []
     for i, depth in enumerate(guides):
         for step, reach in passes:
-            depth, score = refine(views, i, pairs[i], depth, step * footprint, reach, window)
-            depth = smooth(depth, EDGE * footprint)
+            depth, score = refine(views, i, pairs[i], depth, step * pixel, reach, window)
+            depth = smooth(depth, EDGE * pixel)
         depths.append(depth)
         scores.append(score)
     return depths, scores

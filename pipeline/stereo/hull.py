@@ -30,6 +30,12 @@ def rig_target(cameras: Sequence[Camera]) -> tuple[np.ndarray, float]:
     return target, float(max(radii))
 
 
+def footprint(views: Sequence[View]) -> float:
+    """Metres that one pixel covers at the point all cameras look at."""
+    target, _ = rig_target([view.camera for view in views])
+    return float(np.median([view.camera.project(target)[1] / view.camera.intrinsics[0, 0] for view in views]))
+
+
 def carve(views: Sequence[View], voxel: float) -> np.ndarray:
     """Centres (n, 3) float64, world metres, of the voxels of edge `voxel` metres that no view sees as background.
 

@@ -37,7 +37,7 @@ rule train:
         "../../envs/gpu.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=gpus("train"),
         mem_mb=8000,
         runtime=1440,
     params:
@@ -63,7 +63,7 @@ rule distill:
         "../../envs/gpu.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=gpus("distill"),
         mem_mb=8000,
         runtime=1440,
     params:
@@ -90,7 +90,7 @@ rule render_capture:
         "../../envs/gpu.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=gpus("render"),
         mem_mb=4000,
         runtime=120,
     params:
@@ -117,7 +117,7 @@ rule render_orbit:
         "../../envs/gpu.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=gpus("render"),
         mem_mb=4000,
         runtime=120,
     params:
@@ -145,7 +145,7 @@ rule speed:
         "../../envs/gpu.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=gpus("speed"),
         mem_mb=4000,
         runtime=120,
     params:

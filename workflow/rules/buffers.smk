@@ -62,6 +62,7 @@ rule rasterize:
     conda:
         "../../envs/cpu.yaml"
     resources:
+        gpu=gpus("rasterize"),
         mem_mb=4000,
         runtime=60,
     params:

@@ -14,6 +14,7 @@ rule pointcloud:
     conda:
         "../../envs/cpu.yaml"
     resources:
+        gpu=gpus("pointcloud"),
         mem_mb=4000,
         runtime=60,
     params:
@@ -125,6 +126,7 @@ rule mesh:
     conda:
         "../../envs/cpu.yaml"
     resources:
+        gpu=gpus("mesh"),
         mem_mb=4000,
         runtime=60,
     params:

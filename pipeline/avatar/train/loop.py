@@ -36,7 +36,7 @@ class Loop(ABC):
     """
 
     def __init__(self, avatar: Avatar, pictures: Pictures, recipe: LoopSettings, beside: nn.Module | None = None):
-        self.accelerator = make_accelerator(recipe.batch, recipe.accumulation)
+        self.accelerator = make_accelerator(recipe.batch, recipe.accumulation, recipe.device)
         self.avatar, self.pictures, self.recipe = avatar.to(self.accelerator.device), pictures, recipe
         if self.accelerator.device.type == "cuda":
             avatar.to(memory_format=torch.channels_last)

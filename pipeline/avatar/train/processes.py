@@ -6,14 +6,15 @@ import torch
 from accelerate import Accelerator
 
 from pipeline.errors import PipelineError
+from pipeline.settings.base import Device
 
 
-def make_accelerator(batch: int, accumulation: int) -> Accelerator:
-    """This process's place among those that `accelerate launch` started, or alone.
+def make_accelerator(batch: int, accumulation: int, device: Device) -> Accelerator:
+    """This process's place among those that `accelerate launch` started, or alone, on the CPU or a GPU.
 
     Raises PipelineError when the batch cannot be shared out evenly.
     """
-    accelerator = Accelerator()
+    accelerator = Accelerator(cpu=device == "cpu")
     if batch % (accelerator.num_processes * accumulation):
         raise PipelineError(
             f"a batch of {batch} pictures; expected a multiple of {accelerator.num_processes} processes times "

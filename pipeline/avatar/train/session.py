@@ -16,6 +16,7 @@ from pipeline.avatar.data.pictures import Pictures, View, camera_places, sequenc
 from pipeline.avatar.model.checkpoint import write_avatar
 from pipeline.avatar.train.loop import Loop
 from pipeline.avatar.train.preview import Board, preview
+from pipeline.device import claim
 from pipeline.errors import DataError
 from pipeline.store.chunk import read_attributes
 from pipeline.store.reel import Reel, open_reels
@@ -65,6 +66,7 @@ def train(given: argparse.Namespace, folder: Path, make: Callable[[Pictures], Lo
 
     SIGTERM saves the state in `folder` and ends with status 143; the next call carries on from it.
     """
+    claim(given.settings.device)
     torch.set_flush_denormal(True)
     stop: list[int] = []
     state = folder / "state.safetensors"
