@@ -9,17 +9,20 @@ from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig
 from pipeline.capture.decode import probe_source
 from pipeline.capture.formats.base import Capture, RecordedCamera
+from pipeline.capture.plausible import check_rig
 from pipeline.errors import DataError
 
 
 def read_rig_of(capture: Capture, scale: float, names: Sequence[str] | None = None) -> Rig:
     """The rig of a capture at `scale` (0, 1], cameras sorted by name; `names`: only these of them.
 
-    Raises DataError naming the file and camera when a file is missing or a number in it cannot be a camera's.
+    Raises DataError naming the file and camera when a file is missing or a number in it cannot be a camera's, or all
+    of them together cannot be those of cameras round one person.
     """
     recorded = capture.calibration()
-    chosen = [camera for camera in recorded if names is None or camera.name in names]
-    return Rig(tuple(scaled(_pinhole(camera), scale) for camera in chosen))
+    cameras = [_pinhole(camera) for camera in recorded if names is None or camera.name in names]
+    check_rig(cameras, capture.metric, str(capture.calibration_files()[0]))
+    return Rig(tuple(scaled(camera, scale) for camera in cameras))
 
 
 def _pinhole(recorded: RecordedCamera) -> Camera:
