@@ -3,16 +3,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-is_3_11() {
-    command -v "$1" >/dev/null && "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
+runs() { # whether a command is a Python of 3.11 to 3.13
+    command -v "$1" >/dev/null && "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null
 }
 
-if is_3_11 python3; then
-    python=python3
-elif is_3_11 python3.11; then
-    python=python3.11
-else
-    echo "error: no Python 3.11; expected python3 or python3.11 of that version on the PATH" >&2
+for python in python3.13 python3.12 python3.11 python3 none; do
+    if [ "$python" = none ] || runs "$python"; then break; fi
+done
+if [ "$python" = none ]; then
+    echo "error: no Python 3.11, 3.12 or 3.13 on the PATH; on Debian or Ubuntu: sudo apt-get install python3 python3-venv" >&2
     exit 1
 fi
 
@@ -32,7 +31,6 @@ if ! command -v nvidia-smi >/dev/null; then # PyPI's own torch brings gigabytes 
         "$(grep '^torch==' envs/requirements.txt)"
 fi
 "${install[@]}" --no-deps -r envs/requirements.txt # the lock is whole; cvvdp would bring torchvision, and with it CUDA
-# The project's own packages, so that `python benchmarks/pointcloud.py` finds them from anywhere.
-.venv/bin/python -c 'import os, site; print(os.getcwd(), file=open(f"{site.getsitepackages()[0]}/diffusion_avatars.pth", "w"))'
+"${install[@]}" --no-deps -e .
 .venv/bin/python -c 'import pymatting' # compiles its kernels once, before parallel jobs would each do it
 envs/detectors.sh .venv/bin/python || echo "no face networks: the workflow runs without what they see (docs/stages/detect.md)" >&2
