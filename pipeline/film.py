@@ -1,12 +1,15 @@
-"""Films: H.264 in mp4, from pictures."""
+"""Films from pictures: H.264, and with alpha ProRes 4444, VP9 or PNG files."""
 
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from zipfile import ZipFile, ZipInfo
 
 import av
 import cv2
 import numpy as np
 
+from pipeline.errors import DataError
 from pipeline.store.chunk import publish
 
 CODING = {
@@ -14,7 +17,13 @@ CODING = {
     "threads": "1",
     "x264-params": "mbtree=0",  # its look ahead reads stray memory: 12 codings of a 96x128 film gave 7 different files
 }
-
+# By suffix: codec, container, the codec's options, and its pixels for pictures of three or four channels.
+FORMATS = {
+    ".mp4": ("libx264", "mp4", CODING, {3: "yuv420p"}),
+    ".mov": ("prores_ks", "mov", {"profile": "4444", "threads": "1"}, {3: "yuv444p10le", 4: "yuva444p10le"}),
+    ".webm": ("libvpx-vp9", "webm", {"crf": "18", "b": "0", "threads": "1"}, {3: "yuv420p", 4: "yuva420p"}),
+}
+COLOURS = {3: "rgb24", 4: "rgba"}
 WIDTH_OF_TITLES = 250  # pixels of picture at which titles have OpenCV's own size
 
 
@@ -28,19 +37,55 @@ def titled(pictures: np.ndarray, title: str) -> np.ndarray:
 
 
 def write_film(path: Path, pictures: np.ndarray, frames_per_second: int, seconds: float, scale: int) -> None:
-    """Publish pictures (T, h, w, 3) uint8 sRGB as a film, repeated in whole rounds to last at least `seconds`.
+    """Publish pictures (T, h, w, 3) uint8 sRGB as a film, repeated in whole rounds to last at least `seconds`."""
+    write_frames(
+        path, lambda: iter(pictures), frames_per_second, rounds(len(pictures), frames_per_second, seconds), scale
+    )
 
-    Each pixel becomes a square of `scale`; an odd side is filled with white, as the codec needs even ones.
+
+def rounds(steps: int, frames_per_second: int, seconds: float) -> int:
+    """How often a film of so many steps is shown so that it lasts at least `seconds`."""
+    return max(1, math.ceil(seconds * frames_per_second / steps))
+
+
+def write_frames(
+    path: Path, frames: Callable[[], Iterator[np.ndarray]], frames_per_second: int, repeats: int, scale: int
+) -> None:
+    """Publish what `frames` yields, pictures (h, w, 3) uint8 sRGB, or (h, w, 4) for films with alpha, `repeats` times.
+
+    The suffix says how: .mp4 is H.264, .mov ProRes 4444 and .webm VP9, both with alpha if the pictures have it. Each
+    pixel becomes a square of `scale`; an odd side is filled with white, clear where there is alpha, as the codecs need
+    even ones. One picture is in memory at a time.
     """
-    large = pictures.repeat(scale, axis=1).repeat(scale, axis=2)
-    odd = [(0, side % 2) for side in large.shape[1:3]]
-    large = np.pad(large, ((0, 0), *odd, (0, 0)), constant_values=255)
-    rounds = max(1, math.ceil(seconds * frames_per_second / len(large)))
-    with publish(path) as partial, av.open(str(partial), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=frames_per_second, options=CODING)
-        stream.height, stream.width = large.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for _ in range(rounds):
-            for picture in large:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+    if path.suffix not in FORMATS:
+        raise DataError(f"{path}: no film is written as {path.suffix}; expected {', '.join(FORMATS)}")
+    codec, container_format, options, pixels = FORMATS[path.suffix]
+    with publish(path) as partial, av.open(str(partial), "w", format=container_format) as container:
+        stream = None
+        for _ in range(repeats):
+            for frame in frames():
+                large = _enlarged(frame, scale)
+                if stream is None:
+                    stream = container.add_stream(codec, rate=frames_per_second, options=options)
+                    stream.height, stream.width = large.shape[:2]
+                    stream.pix_fmt = pixels[large.shape[2]]
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(large, format=COLOURS[large.shape[2]])))
         container.mux(stream.encode())
+
+
+def write_pictures(path: Path, frames: Iterator[np.ndarray]) -> None:
+    """Publish what `frames` yields, pictures (h, w, 3 or 4) uint8, as PNG files 00000.png, ... in one zip."""
+    with publish(path) as partial, ZipFile(partial, "w") as archive:
+        for number, frame in enumerate(frames):
+            order = cv2.COLOR_RGBA2BGRA if frame.shape[2] == 4 else cv2.COLOR_RGB2BGR
+            _, coded = cv2.imencode(".png", cv2.cvtColor(frame, order))
+            archive.writestr(ZipInfo(f"{number:05d}.png"), coded.tobytes())
+
+
+def _enlarged(frame: np.ndarray, scale: int) -> np.ndarray:
+    large = frame.repeat(scale, axis=0).repeat(scale, axis=1)
+    odd = [(0, side % 2) for side in large.shape[:2]]
+    filled = np.pad(large, (*odd, (0, 0)), constant_values=255)
+    if filled.shape[2] == 4:
+        filled[large.shape[0] :, :, 3] = filled[:, large.shape[1] :, 3] = 0
+    return filled

@@ -104,7 +104,7 @@ def test_settings_of_a_stage_are_had_by_their_class():
         ("ingest.stride", 0, "config: ingest.stride: Input should be greater than or equal to 1; it is 0"),
         ("span", "long", "config: span: Input should be a valid integer"),
         ("split.cameras", [], "config: split.cameras: List should have at least 1 item"),
-        ("nonsense", 1, "config: nonsense: unknown key; allowed: ablations, avatars, calibrate, "),
+        ("nonsense", 1, "config: nonsense: unknown key; allowed: ablations, animate, avatars, "),
     ],
 )
 def test_a_wrong_value_is_one_line_with_its_key(key, value, message):

@@ -1,11 +1,17 @@
 """Films: equal pictures give equal files, short sequences are repeated, odd sides are filled."""
 
+import io
 from pathlib import Path
+from zipfile import ZipFile
 
 import av
 import numpy as np
+import pytest
+from PIL import Image
 
-from pipeline.film import write_film
+from pipeline.avatar.alpha import over, with_alpha
+from pipeline.errors import DataError
+from pipeline.film import write_film, write_frames, write_pictures
 
 
 def panning_noise(steps: int, height: int, width: int) -> np.ndarray:
@@ -36,3 +42,64 @@ def test_a_short_sequence_is_repeated_and_odd_sides_are_filled(tmp_path: Path) -
     assert len(pictures) == 15
     assert pictures[0].shape == (34, 48, 3)
     np.testing.assert_allclose(pictures[0].astype(int), pictures[5].astype(int), atol=60)
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".webm"])
+def test_films_with_alpha(tmp_path: Path, suffix: str) -> None:
+    frame = np.zeros((32, 48, 4), np.uint8)
+    frame[8:24, 12:36] = (200, 80, 40, 255)
+    write_frames(tmp_path / f"film{suffix}", lambda: iter([frame] * 4), 24, repeats=2, scale=1)
+    with av.open(str(tmp_path / f"film{suffix}")) as film:
+        stream = film.streams.video[0]
+        if suffix == ".webm":  # FFmpeg's own decoder leaves the alpha out
+            film = av.open(str(tmp_path / f"film{suffix}"))
+            codec = av.CodecContext.create("libvpx-vp9", "r")
+            pictures = [f for packet in film.demux(video=0) if packet.size for f in codec.decode(packet)]
+        else:
+            pictures = list(film.decode(stream))
+    shown = pictures[0].to_ndarray(format="rgba")
+    assert len(pictures) == 8
+    assert shown[16, 24, 3] > 250
+    assert shown[2, 2, 3] < 5
+    np.testing.assert_allclose(shown[16, 24, :3].astype(int), frame[16, 24, :3], atol=8)
+
+
+def test_pictures_in_a_zip(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (3, 5, 7, 4), dtype=np.uint8)
+    write_pictures(tmp_path / "film.png.zip", iter(frames))
+    with ZipFile(tmp_path / "film.png.zip") as archive:
+        assert archive.namelist() == ["00000.png", "00001.png", "00002.png"]
+        found = [np.array(Image.open(io.BytesIO(archive.read(name)))) for name in archive.namelist()]
+    np.testing.assert_array_equal(found, frames)
+
+
+def test_other_endings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no film is written as \.gif"):
+        write_film(tmp_path / "film.gif", panning_noise(2, 8, 8), 24, 0, 1)
+
+
+def soft_disc(colour: tuple[int, int, int], radius: float = 30.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A disc of one colour over white whose rim is soft, 100 x 100; its alpha, and a mask that is a little small."""
+    y, x = np.mgrid[:100, :100] - 49.5
+    away = np.hypot(x, y)
+    alpha = np.clip((radius + 3 - away) / 6, 0, 1)
+    picture = 255 - alpha[..., None] * (255 - np.array(colour, float))
+    return picture.round().astype(np.uint8), alpha, away < radius - 1
+
+
+@pytest.mark.parametrize("colour", [(120, 80, 60), (40, 30, 25), (225, 185, 165)])
+def test_alpha_of_a_soft_disc_over_white(colour: tuple[int, int, int]) -> None:
+    picture, alpha, mask = soft_disc(colour)
+    shown = with_alpha(picture, mask).astype(float)
+    assert np.abs(shown[..., 3] / 255 - alpha).max() < 0.06
+    again = shown[..., 3:] / 255 * shown[..., :3] + 255 - shown[..., 3:]
+    np.testing.assert_allclose(again, picture, atol=2)  # over white it is the picture
+
+
+def test_another_background() -> None:
+    picture, alpha, mask = soft_disc((120, 80, 60))
+    np.testing.assert_array_equal(over(picture, mask, (255, 255, 255)), picture)
+    green = over(picture, mask, (0, 255, 0))
+    expected = alpha[..., None] * np.array([120, 80, 60]) + (1 - alpha[..., None]) * np.array([0, 255, 0])
+    assert np.abs(green - expected).max() < 14
+    assert (green[0, 0] == (0, 255, 0)).all()

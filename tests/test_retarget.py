@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.head.model import pose
 from pipeline.head.model.identity import Identity, file_digest, write_identity
 from pipeline.head.model.prior import load_prior
-from pipeline.motion.retarget import home, retarget_poses, strengthened
+from pipeline.motion.retarget import guarded, home, resting, retarget_codes, retarget_more, retarget_poses
 from pipeline.provenance import ROOT
 from pipeline.store.chunk import Array, read_arrays, read_attributes, write_chunk
 
@@ -63,15 +62,55 @@ def test_who_may_read_other_files_may_read_an_identity(tmp_path):
 
 
 def test_strength_counts_from_the_neutral_code():
-    codes, neutral = torch.tensor([[1.0, 2.0], [3.0, -1.0]]), torch.tensor([1.0, 1.0])
-    torch.testing.assert_close(strengthened(codes, neutral, 0.0), neutral.expand(2, 2))
-    torch.testing.assert_close(strengthened(codes, neutral, 1.0), codes)
-    torch.testing.assert_close(strengthened(codes, neutral, 2.0), torch.tensor([[1.0, 3.0], [5.0, -3.0]]))
+    codes, neutral = np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([1.0, 1.0])
+    for strength, expected in ((0, [neutral] * 2), (1, codes), (2, [[1, 3], [5, -3]])):
+        found = retarget_codes(codes, codes, neutral, strength, relative=False, guard=0)
+        np.testing.assert_allclose(found, expected)
+
+
+def test_what_a_face_is_at_rest_stays_with_it():
+    rng = np.random.default_rng(0)
+    moves = np.vstack([np.zeros((2, 6)), rng.normal(size=(18, 6))])
+    theirs, ours = rng.normal(size=(2, 6)) * 0.1
+    found = retarget_codes(theirs + moves, ours + moves[::-1], np.zeros(6), 1.0, relative=True, guard=0)
+    np.testing.assert_allclose(found, ours + moves, atol=1e-6)
+    np.testing.assert_allclose(resting(theirs + moves, np.zeros(6)), theirs)
+
+
+@given(st.integers(1, 5), st.floats(0, 1), st.integers(0, 1000))
+def test_guard_keeps_what_the_subject_shows_and_takes_the_rest(shown, guard, seed):
+    rng = np.random.default_rng(seed)
+    frame = np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    own, other = frame[:shown], frame[shown:]
+    inside, outside = rng.normal(size=(4, shown)) @ own, rng.normal(size=(4, 8 - shown)) @ other
+    mixes = rng.uniform(0.5, 1, (20, shown)) * np.sign(rng.normal(size=(20, shown)))
+    mixes[:shown] += 3 * np.eye(shown)
+    found = guarded(inside + outside, mixes @ own, guard)
+    np.testing.assert_allclose(found, inside + (1 - guard) * outside, atol=1e-9)
+
+
+def test_gaze_goes_from_rest_to_rest():
+    theirs = np.random.default_rng(3).normal(size=(9, 2, 2)).astype(np.float32)
+    ours = theirs[:5] + np.float32(0.3)
+    found = retarget_more(theirs, ours)
+    np.testing.assert_allclose(np.median(found, axis=0), np.median(ours, axis=0), atol=1e-6)
+    np.testing.assert_allclose(np.diff(found, axis=0), np.diff(theirs, axis=0), atol=1e-6)
+    np.testing.assert_array_equal(retarget_more(theirs, None), theirs)
+
+
+def test_head_may_start_where_it_is_or_stand_still():
+    driver, driven = person(1), person(2)
+    poses = pose.moved(np.stack([home(driver)] * 4), np.linspace(0.1, 0.4, 24).reshape(4, 6))
+    start = retarget_poses(poses, driver, driven, "start")
+    np.testing.assert_allclose(start[0], home(driven), atol=1e-12)
+    np.testing.assert_allclose(pose.motion_between(start[:-1], start[1:]), pose.motion_between(poses[:-1], poses[1:]))
+    np.testing.assert_array_equal(retarget_poses(poses, driver, driven, "still"), np.stack([home(driven)] * 4))
 
 
 def call(folder: Path, **settings: float) -> subprocess.CompletedProcess[str]:
     """Run the stage on the files of `folder`."""
     files = {"driver": "driver.safetensors", "track": "track.zarr.zip", "identity": "driven.safetensors"}
+    files["own"] = "own.zarr.zip"
     options = [part for name, file in files.items() for part in (f"--{name}", str(folder / file))]
     names = ["--prior", str(PRIOR), "--subject", "1", "--sequence", "2~NOD", "--output", str(folder / "out.zarr.zip")]
     command = [sys.executable, "-m", "pipeline.stages.retarget", "--settings", json.dumps(settings), *options, *names]
@@ -91,18 +130,25 @@ def two_people(tmp_path: Path) -> Path:
         "head_from_world": Array(poses, ("time", "row", "column"), "head unit / m", "poses"),
     }
     about = {"stage": "fit_sequence", "subject": "2", "sequence": "NOD", "start": 0, "stop": 3}
-    write_chunk(tmp_path / "track.zarr.zip", arrays, about)
+    gaze = np.random.default_rng(1).normal(size=(3, 2, 2)).astype(np.float32)
+    eyes = {"gaze": Array(gaze, ("time", "eye", "angle"), "radian", "gaze")}
+    write_chunk(tmp_path / "track.zarr.zip", arrays | eyes, about)
+    own = {**arrays, "z_exp": Array(np.zeros_like(codes), ("time", "code"), "1", "codes")}
+    write_chunk(tmp_path / "own.zarr.zip", own, about | {"subject": "1", "sequence": "OWN"})
     return tmp_path
 
 
 def test_stage(two_people):
-    result = call(two_people)
+    result = call(two_people, relative=False, guard=0, head="rest")
     assert result.returncode == 0, result.stderr
     codes, poses = read_arrays(two_people / "out.zarr.zip", "z_exp", "head_from_world")
     given_codes, given_poses = read_arrays(two_people / "track.zarr.zip", "z_exp", "head_from_world")
     np.testing.assert_array_equal(codes, given_codes)
     np.testing.assert_allclose(
         poses[0] @ np.linalg.inv(home(person(6))), given_poses[0] @ np.linalg.inv(home(person(5)))
+    )
+    np.testing.assert_array_equal(
+        *(read_arrays(two_people / name, "gaze")[0] for name in ("out.zarr.zip", "track.zarr.zip"))
     )
     attributes = read_attributes(two_people / "out.zarr.zip")
     assert (attributes["subject"], attributes["sequence"], attributes["stop"]) == ("1", "2~NOD", 3)

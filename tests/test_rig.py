@@ -1,5 +1,6 @@
 """Rigs: crops that see the same rays, an orbit that looks at the head, and the command line."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,12 @@ from hypothesis import strategies as st
 
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.orbit import Frame, Picture, crop_round, look_at, orbit
+from pipeline.cameras.path import shake
 from pipeline.cameras.rig import Rig, read_rig, write_rig
 from pipeline.errors import DataError
+from pipeline.head.model import pose
 from pipeline.head.model.identity import Identity, write_identity
+from pipeline.store.chunk import Array, read_arrays, write_chunk
 
 HEAD = Frame.upright(np.array([0.3, -0.15, 0.6]), np.array([0.1, 1.0, 0.0]), np.array([0.5, 0.2, 0.9]))
 PICTURE = Picture(144, 192, 0.35)
@@ -105,6 +109,11 @@ def files(tmp_path) -> Path:
     place = [part.astype(np.float32) for part in (HEAD.centre, HEAD.up, HEAD.front)]
     identity = Identity(np.zeros(4), np.zeros(2), np.array([4.0]), *place, "", ("a:0",), (1.0,))
     write_identity(tmp_path / "identity.safetensors", identity)
+    rest = pose.similarity(HEAD.centre, HEAD.up, HEAD.front, 4)
+    poses = pose.moved(np.stack([rest] * 7), np.linspace(0, 0.2, 42).reshape(6, 7).T)
+    poses[0] = rest
+    track = {"head_from_world": Array(poses, ("time", "row", "column"), "head unit / m", "poses")}
+    write_chunk(tmp_path / "track.zarr.zip", track, {"subject": "1", "sequence": "A", "start": 0, "stop": 7})
     return tmp_path
 
 
@@ -121,14 +130,60 @@ def test_stage(files):
     assert not rig.moving
     assert rig.names == ["0", "1", "2", "3", "4"]
     assert {(c.width, c.height) for c in rig.cameras} == {(96, 192)}
-    assert run_rig(files, "--rig", "orbit", "--steps", "7").returncode == 0
-    rig = read_rig(files / "rig.json")
-    assert rig.moving
-    assert len(rig.cameras) == 7
+    for rig, more in (("orbit", ()), ("shake", ()), ("camera", ("--camera", "2"))):
+        done = run_rig(files, "--rig", rig, "--track", str(files / "track.zarr.zip"), *more)
+        assert done.returncode == 0, done.stderr
+        rig = read_rig(files / "rig.json")
+        assert len(rig.cameras) == (7 if rig.moving else 1)
+        assert rig.moving != bool(more)
 
 
-def test_stage_wants_steps_for_an_orbit(files):
-    done = run_rig(files, "--rig", "orbit")
+def test_stage_along_views_and_held_to_the_head(files):
+    views = [{"seconds": 0, "eye": [0, 0, 1]}, {"seconds": 0.25, "eye": [0.5, 0.1, 0.8], "zoom": 2, "easing": "linear"}]
+    (files / "path.json").write_text(json.dumps({"views": views}))
+    options = ("--rig", "path", "--path", str(files / "path.json"), "--track", str(files / "track.zarr.zip"))
+    seen = {}
+    for stabilised in ("world", "head"):
+        done = run_rig(files, *options, "--stabilised", stabilised)
+        assert done.returncode == 0, done.stderr
+        seen[stabilised] = read_rig(files / "rig.json").cameras
+    (poses,) = read_arrays(files / "track.zarr.zip", "head_from_world")
+    centre, up, front = pose.centre_up_front(poses)
+    frame = Frame.upright(centre[0], up[0], front[0]).shifted(0.028, -0.03)
+    np.testing.assert_allclose(seen["world"][0].centre, frame.centre + frame.front, atol=1e-5)
+    assert seen["world"][6].intrinsics[0, 0] == pytest.approx(2 * seen["world"][0].intrinsics[0, 0])
+    nose = np.array([0.0, 0.0, 0.4])  # head space
+    places = [
+        camera.project(pose.apply(np.linalg.inv(now), nose[None])[0])[0]
+        for camera, now in zip(seen["head"], poses, strict=True)
+    ]
+    still = [camera.project(pose.apply(np.linalg.inv(poses[0]), nose[None])[0])[0] for camera in seen["world"]]
+    np.testing.assert_allclose(places, still, atol=1e-3)  # the head stands still
+
+
+def test_shake_is_the_release_s_path():
+    rig = shake(HEAD, PICTURE, 41)
+    axes = np.stack([np.cross(HEAD.up, HEAD.front), HEAD.up, HEAD.front])
+    places = np.array([axes @ (camera.centre - HEAD.centre) for camera in rig.cameras])
+    np.testing.assert_allclose(places[[0, 10, 40]], [[0, 0.02, 1.02], [0.3, 0.02, 0.98], [0, 0.02, 1.02]], atol=1e-9)
+    for camera in rig.cameras:
+        np.testing.assert_allclose(camera.project(HEAD.centre + 0.02 * HEAD.up)[0], [72, 96], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--rig", "orbit"), "--track is needed for --rig orbit"),
+        (("--rig", "camera", "--track", "track.zarr.zip"), "--camera is needed"),
+        (("--rig", "shake", "--track", "track.zarr.zip", "--camera", "2"), "--camera does not go with"),
+        (("--rig", "camera", "--track", "track.zarr.zip", "--camera", "9"), "no camera 9"),
+        (("--rig", "path", "--track", "track.zarr.zip", "--path", "cameras.json"), "cameras.json: views"),
+    ],
+)
+def test_stage_names_what_does_not_fit(files, options, message):
+    known = [str(files / word) if word.endswith((".zip", ".json")) else word for word in options]
+    done = run_rig(files, *known)
     assert done.returncode == 1
-    assert "--steps" in done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
     assert not (files / "rig.json").exists()

@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)
 from pipeline.planning import config as configuration
+from pipeline.planning.films import view
 from pipeline import provenance
 from pipeline.errors import ConfigError
 
@@ -43,7 +44,7 @@ wildcard_constraints:
     sequence=r"[^/]+",
     driver=r"[^/~]+",
     motion=r"[^/~]+",
-    rig=r"capture|orbit",
+    rig=r"[^/]+",
     ablation="|".join(configuration.ABLATIONS),
     span=r"\d{6}-\d{6}",
 
@@ -121,6 +122,11 @@ def tracks(subject, sequences):
     return [f"{SETTINGS.results}/{subject}/tracks/{sequence}.zarr.zip" for sequence in sequences]
 
 
+def own_tracks(wildcards):
+    """The tracks of the subject's training sequences: what their face does by itself."""
+    return tracks(wildcards.subject, PLAN.training(wildcards.subject))
+
+
 def landmarks(subject, sequences):
     """Triangulated landmarks of those of the sequences for which the capture holds any."""
     known = [sequence for sequence in sequences if PLAN.landmarks(subject, sequence)]
@@ -170,8 +176,8 @@ def film_cameras(wildcards):
 
 
 def rig_file(wildcards):
-    """The still rig of the capture, or the orbit that belongs to a sequence."""
-    name = "capture" if wildcards.rig == "capture" else f"orbit/{wildcards.sequence}"
+    """The still rig of the capture, or the camera or path that belongs to a sequence."""
+    name = "capture" if wildcards.rig == "capture" else f"{wildcards.rig}/{wildcards.sequence}"
     return f"{SETTINGS.results}/{wildcards.subject}/rigs/{name}.json"
 
 
@@ -184,6 +190,22 @@ def real_pictures(wildcards):
 def capture_format(wildcards):
     """The module that reads the subject's capture: its code counts as the stage's."""
     return PLAN.format(wildcards.subject)
+
+
+def view_of(wildcards):
+    """What the rig's name means: a camera, a path, whether the head stands still."""
+    return view(wildcards.rig, SETTINGS.films.paths)
+
+
+def path_file(wildcards):
+    """The file of a path of one's own, in a list that is empty for other rigs."""
+    return [view_of(wildcards).name] if view_of(wildcards).kind == "path" else []
+
+
+def driver_pictures(wildcards):
+    """The real pictures of whoever plays a recorded sequence, for its film."""
+    recorded = wildcards.sequence not in PLAN.motions
+    return real_pictures(wildcards) if recorded and SETTINGS.film.beside == "driver" else []
 
 
 def calibration(wildcards):

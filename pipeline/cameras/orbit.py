@@ -38,6 +38,11 @@ class Picture:
     height: int
     metres: float
 
+    def intrinsics(self, distance: float, zoom: float = 1.0) -> np.ndarray:
+        """(3, 3) of a camera that sees `metres` over the height at a distance in metres, or less by `zoom`."""
+        focal = zoom * self.height * distance / self.metres
+        return np.array([[focal, 0, self.width / 2], [0, focal, self.height / 2], [0, 0, 1]])
+
 
 def crop_round(cameras: Sequence[Camera], centre: np.ndarray, picture: Picture) -> Rig:
     """Each camera cropped so that `centre` (3,) world metres is the middle of the picture; poses stay.
@@ -76,8 +81,7 @@ def orbit(
     middle = offsets.mean(0)
     middle_yaw = np.arctan2(middle[0], middle[2])
     middle_pitch = np.arctan2(middle[1], np.hypot(middle[0], middle[2]))
-    focal = picture.height * distance / picture.metres
-    intrinsics = np.array([[focal, 0, picture.width / 2], [0, focal, picture.height / 2], [0, 0, 1]])
+    intrinsics = picture.intrinsics(distance)
     path = []
     for step in range(steps):
         phase = 2 * np.pi * step / steps

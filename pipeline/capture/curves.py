@@ -71,9 +71,14 @@ def read_curves(path: Path, rate: float) -> Curves:
     )
 
 
+def film_steps(path: Path, timecode_rate: float, rate: float) -> int:
+    """Moments of the film that `resampled` makes of a file; reads nothing but its times."""
+    return _moments(_seconds(path, *_table(path), timecode_rate), rate)
+
+
 def resampled(curves: Curves, rate: float) -> Curves:
     """The curves at a film's moments 0, 1 / rate, ... up to their end; between two rows they run straight."""
-    moments = np.arange(int(curves.seconds[-1] * rate + 1e-6) + 1) / rate
+    moments = np.arange(_moments(curves.seconds, rate)) / rate
 
     def at(values: np.ndarray | None) -> np.ndarray | None:
         if values is None:
@@ -93,6 +98,10 @@ def mirrored(curves: Curves) -> Curves:
     head = None if curves.head is None else curves.head * [-1, 1, -1]
     eyes = None if curves.eyes is None else curves.eyes[:, ::-1] * [-1, 1]
     return Curves(curves.seconds, curves.weights[:, swapped], head, eyes)
+
+
+def _moments(seconds: np.ndarray, rate: float) -> int:
+    return int(seconds[-1] * rate + 1e-6) + 1
 
 
 def _table(path: Path) -> tuple[dict[str, int], list[tuple[int, list[str]]]]:

@@ -15,11 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from pipeline import settings
 from pipeline.errors import ConfigError
+from pipeline.planning.films import PATHS, check_names, motion_steps
 from pipeline.planning.plan import DRIVES, Plan, read_table, require_known
 from pipeline.planning.presets import ABLATIONS, PRESETS, laid_over
+from pipeline.settings.animate import AnimateSettings
 from pipeline.settings.base import Device, OnDevice, Section, StageSettings
 from pipeline.settings.ingest import IngestSettings
 from pipeline.settings.prior_config import WHERE_FROM
+from pipeline.settings.render import RenderSettings
 
 S = TypeVar("S", bound=StageSettings)
 
@@ -43,6 +46,10 @@ class Films(Naming):
     cameras: list[str] = Field([], description="training cameras that the held-out sequences are rendered from too")
     orbits: list[str] = Field([], description="sequences that also drive the head on a path round it")
     drivers: list[str] = Field([], description="sequences of other people that drive the head, as subject~sequence")
+    motions: dict[str, str] = Field(
+        {}, description="names of motions of one's own and their files: keyframes (.json) or curves of a face (.csv)"
+    )
+    paths: dict[str, str] = Field({}, description="names of camera paths of one's own and their files (.json)")
 
 
 class Root(Naming):
@@ -104,6 +111,12 @@ class Root(Naming):
         drivers = [f"{recording.subject}{DRIVES}{recording.sequence}" for recording in plan.recordings]
         require_known("films.drivers", self.films.drivers, drivers)
         require_known("films.orbits", self.films.orbits, [recording.sequence for recording in plan.recordings])
+        plan.motions.update(
+            motion_steps(self.films.motions, self.of(RenderSettings).frames_per_second, self.of(AnimateSettings))
+        )
+        check_names("films.motions", self.films.motions, [recording.sequence for recording in plan.recordings])
+        cameras = [camera for subject in plan.subjects() for camera in plan.cameras(subject)]
+        check_names("films.paths", self.films.paths, [*PATHS, *cameras])
         for subject in plan.subjects():
             require_known("films.cameras", self.films.cameras, plan.cameras(subject), f" for subject {subject}")
         return plan

@@ -1,7 +1,7 @@
 """What is to be made: the capture table's subjects and sequences, cut into spans of time steps."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -76,6 +76,7 @@ class Plan:
     span: int
     held_out_cameras: list[str]
     held_out_sequences: list[str]
+    motions: dict[str, int] = field(default_factory=dict)  # time steps of what drives a head and was never recorded
 
     def subjects(self) -> list[str]:
         """All subjects."""
@@ -104,6 +105,8 @@ class Plan:
 
     def steps(self, subject: str, sequence: str) -> int:
         """Time steps of a sequence: frames 0, stride, 2 stride, ..."""
+        if sequence in self.motions:
+            return self.motions[sequence]
         return -(-self.frames(subject, sequence) // self.stride)
 
     def spans(self, subject: str, sequence: str) -> list[str]:

@@ -23,7 +23,14 @@ defaults; a value in `config.yaml` itself wins over both. This page is made from
 `python -m pipeline.planning.reference`, as is the schema that lets editors complete `config.yaml`.
 """
 LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<", "multipleOf": "multiple of"}
-PLAIN = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
+PLAIN = {
+    "integer": "whole number",
+    "number": "number",
+    "string": "text",
+    "boolean": "true or false",
+    "null": "null",
+    "object": "names with a text each",
+}
 
 
 def schema() -> str:

@@ -1,4 +1,4 @@
-"""Render one sequence from one rig with an avatar: the pictures, and a film beside the real video when there is one."""
+"""Render one sequence, or a span of it, from one rig with an avatar: the pictures, and a film of a whole sequence."""
 
 import argparse
 from pathlib import Path
@@ -23,13 +23,14 @@ def arguments() -> argparse.Namespace:
     result = cli.parser(__doc__, RenderSettings)
     result.add_argument("--avatar", type=cli.existing_file, required=True, help="avatar.safetensors")
     result.add_argument("--buffers", type=cli.existing_file, nargs="+", required=True, help="all spans of one sequence")
+    result.add_argument("--part", action="store_true", help="the buffers are some spans of the sequence, not all")
     result.add_argument("--track", type=cli.existing_file, required=True, help="the sequence's track")
     result.add_argument(
         "--targets", type=cli.existing_file, nargs="*", default=[], help="the real pictures, for the film"
     )
     result.add_argument("--cameras", default="", help="names, separated by commas; all when empty")
     result.add_argument("--output", type=Path, required=True, help="renders/{sequence}/{rig}.zarr.zip")
-    result.add_argument("--film", type=Path, required=True, help="renders/{sequence}/{rig}.mp4, the first camera")
+    result.add_argument("--film", type=Path, help="renders/{sequence}/{rig}.mp4, the first camera, beside the real one")
     return result.parse_args()
 
 
@@ -48,7 +49,7 @@ def main() -> None:
     settings = given.settings
     torch.set_flush_denormal(True)
     avatar = read_to_draw(given.avatar, settings.decoder, settings.compile, claim(settings.device))
-    with open_reels(given.buffers) as buffer_reels, open_reels(given.targets) as target_reels:
+    with open_reels(given.buffers, given.part) as buffer_reels, open_reels(given.targets) as target_reels:
         buffers = single(buffer_reels)
         targets = single(target_reels) if given.targets else None
         cameras = chosen_cameras(buffers, given.cameras)
@@ -61,19 +62,16 @@ def main() -> None:
         for picture in draw(avatar, pictures, steps, eta, settings.seed):
             drawn.append(picture.numpy())
             progress.update(len(drawn))
-        rgb = np.stack(drawn).reshape(buffers.steps, len(cameras), *drawn[0].shape)  # (T, C, h, w, 3)
+        first, stop = buffers.start, buffers.steps
+        rgb = np.stack(drawn).reshape(stop - first, len(cameras), *drawn[0].shape)  # (T, C, h, w, 3)
         shown = [rgb[:, 0]]
-        if targets:
+        if given.film and targets:
             shown.append(real_pictures(targets, next(iter(cameras)), rgb[:, 0]))
         attributes = {key: buffers.attributes[key] for key in ("subject", "sequence")}
-    write_film(
-        given.film,
-        np.concatenate(shown, axis=2),
-        settings.frames_per_second,
-        settings.film_seconds,
-        settings.film_scale,
-    )
-    attributes |= {"start": 0, "stop": len(rgb), "cameras": list(cameras)}
+    if given.film:
+        film = np.concatenate(shown, axis=2)
+        write_film(given.film, film, settings.frames_per_second, settings.film_seconds, settings.film_scale)
+    attributes |= {"start": first, "stop": stop, "cameras": list(cameras)}
     about = Array(rgb, ("time", "camera", "row", "column", "channel"), "sRGB", "the avatar over white")
     write_chunk(given.output, {"rgb": about}, cli.record("render", given) | attributes)
 

@@ -2,46 +2,68 @@
 
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from pipeline import cli
 from pipeline.errors import DataError
 from pipeline.head.model.identity import file_digest, read_identity
 from pipeline.head.model.prior import load_prior
-from pipeline.motion.retarget import retarget_poses, strengthened
+from pipeline.motion.retarget import retarget_codes, retarget_more, retarget_poses
 from pipeline.settings.retarget import RetargetSettings
-from pipeline.store.chunk import Array, read_arrays, write_chunk
+from pipeline.store.chunk import Array, open_chunk, read_arrays, write_chunk
+
+MORE = ("gaze", "lids")  # what a track may say beside codes and poses
 
 
 def main() -> None:
-    """Read both identities and the driver's track, publish the driven track."""
+    """Read both identities, the driver's track and the subject's own ones, publish the driven track."""
     parser = cli.parser(__doc__, RetargetSettings)
     parser.add_argument("--prior", type=cli.existing_file, required=True, help="head prior, safetensors")
     parser.add_argument("--driver", type=cli.existing_file, required=True, help="the driver's identity.safetensors")
     parser.add_argument("--track", type=cli.existing_file, required=True, help="the driver's track")
     parser.add_argument("--identity", type=cli.existing_file, required=True, help="the subject's identity.safetensors")
+    parser.add_argument("--own", type=cli.existing_file, nargs="+", required=True, help="the subject's own tracks")
     parser.add_argument("--subject", required=True)
     parser.add_argument("--sequence", required=True, help="name of the driven sequence, driver~sequence")
     parser.add_argument("--output", type=Path, required=True, help="tracks/{driver}~{sequence}.zarr.zip")
     arguments = parser.parse_args()
+    settings: RetargetSettings = arguments.settings
 
     prior, driver, driven = load_prior(arguments.prior), *map(read_identity, (arguments.driver, arguments.identity))
     for path, identity in ((arguments.driver, driver), (arguments.identity, driven)):
         if identity.prior != file_digest(arguments.prior):
             raise DataError(f"{path}: fitted with another head prior than {arguments.prior}")
     z_exp, poses = read_arrays(arguments.track, "z_exp", "head_from_world")
-    codes = strengthened(torch.from_numpy(z_exp), prior.neutral, arguments.settings.strength)
+    own = np.concatenate([read_arrays(path, "z_exp")[0] for path in arguments.own])
+    codes = retarget_codes(z_exp, own, prior.neutral.numpy(), settings.strength, settings.relative, settings.guard)
+    moved = retarget_poses(poses, driver, driven, settings.head)
     axes = ("time", "row", "column")
+    arrays = {
+        "z_exp": Array(codes, ("time", "code"), "1", "expression codes of the driver, for the subject"),
+        "head_from_world": Array(moved, axes, "head unit / m", "similarity from world metres of subject"),
+    }
     write_chunk(
         arguments.output,
-        {
-            "z_exp": Array(codes.numpy(), ("time", "code"), "1", "expression codes of the driver"),
-            "head_from_world": Array(
-                retarget_poses(poses, driver, driven), axes, "head unit / m", "similarity from world metres of subject"
-            ),
-        },
+        arrays | more(arguments.track, arguments.own, settings.relative),
         {**cli.record("retarget", arguments), "start": 0, "stop": len(poses)},
     )
+
+
+def more(track: Path, own: list[Path], relative: bool) -> dict[str, Array]:
+    """What else the driver's track holds, relative to each one's rest where the subject's tracks hold it too."""
+    found = {}
+    for name in MORE:
+        with open_chunk(track) as group:
+            if name not in group:
+                continue
+            values, about = group[name][...], group[name].attrs.asdict()
+        ours = []
+        for path in own:
+            with open_chunk(path) as group:
+                ours += [group[name][...]] if name in group else []
+        values = retarget_more(values, np.concatenate(ours) if ours else None) if relative else values
+        found[name] = Array(values, tuple(about["axes"]), about["unit"], about["about"])
+    return found
 
 
 if __name__ == "__main__":

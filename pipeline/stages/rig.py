@@ -1,13 +1,22 @@
-"""rig: the cameras to draw the head from: the capture's, cropped round it, or an orbit before it."""
+"""rig: the cameras to draw the head from: the capture's cropped round it, one of them, or a path before it."""
 
+import argparse
 from pathlib import Path
+
+import numpy as np
 
 from pipeline import cli
 from pipeline.cameras.orbit import Frame, Picture, crop_round, orbit
-from pipeline.cameras.rig import read_rig, write_rig
+from pipeline.cameras.path import held_to_head, shake, through
+from pipeline.cameras.rig import Rig, read_rig, write_rig
 from pipeline.errors import DataError
-from pipeline.head.model.identity import read_identity
+from pipeline.head.model.identity import Identity, read_identity
+from pipeline.head.model.pose import centre_up_front
+from pipeline.motion.easing import between
+from pipeline.motion.retarget import home
+from pipeline.settings.keyframes import CameraPath, read_keys
 from pipeline.settings.rig import RigSettings
+from pipeline.store.chunk import read_arrays
 
 
 def main() -> None:
@@ -15,23 +24,58 @@ def main() -> None:
     parser = cli.parser(__doc__, RigSettings)
     parser.add_argument("--cameras", type=cli.existing_file, required=True, help="cameras.json")
     parser.add_argument("--identity", type=cli.existing_file, required=True, help="identity.safetensors")
-    parser.add_argument("--rig", choices=("capture", "orbit"), required=True)
-    parser.add_argument("--steps", type=int, help="cameras of the orbit: time steps of the sequence it is for")
-    parser.add_argument("--output", type=Path, required=True, help="rigs/capture.json or rigs/orbit/{sequence}.json")
+    parser.add_argument("--rig", choices=("capture", "camera", "orbit", "shake", "path"), required=True)
+    parser.add_argument("--track", type=cli.existing_file, help="track of the motion that a path is for")
+    parser.add_argument("--camera", help="name of the capture's camera, with --rig camera")
+    parser.add_argument("--path", type=cli.existing_file, help="views of the path, JSON, with --rig path")
+    parser.add_argument("--rate", type=float, default=24, help="pictures in a second of the film that a path is for")
+    parser.add_argument(
+        "--stabilised", choices=("world", "head"), default="world", help="what stands still in the film"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="rigs/capture.json or rigs/{rig}/{motion}.json")
     arguments = parser.parse_args()
-    settings: RigSettings = arguments.settings
-    if (arguments.rig == "orbit") != (arguments.steps is not None and arguments.steps > 0):
-        raise DataError("--steps, above 0, goes with --rig orbit and with it alone")
+    needs = {
+        "--track": arguments.rig != "capture",
+        "--camera": arguments.rig == "camera",
+        "--path": arguments.rig == "path",
+    }
+    for option, needed in needs.items():
+        if needed != (getattr(arguments, option[2:]) is not None):
+            raise DataError(f"{option} {'is needed for' if needed else 'does not go with'} --rig {arguments.rig}")
 
-    cameras, identity = read_rig(arguments.cameras).cameras, read_identity(arguments.identity)
-    head = Frame.upright(*(part.astype(float) for part in (identity.centre, identity.up, identity.front)))
-    frame = head.shifted(settings.shift_up, settings.shift_front)
+    identity = read_identity(arguments.identity)
+    poses = read_arrays(arguments.track, "head_from_world")[0] if arguments.track else None
+    write_rig(arguments.output, make(arguments, identity, poses))
+
+
+def make(arguments: argparse.Namespace, identity: Identity, poses: np.ndarray | None) -> Rig:
+    """The rig that the command line asks for; `poses` (T, 4, 4) are the motion's, for all but the capture's rig."""
+    settings: RigSettings = arguments.settings
+    cameras = read_rig(arguments.cameras)
     picture = Picture(settings.width, settings.height, settings.metres)
+
+    def frame_of(pose: np.ndarray) -> Frame:
+        return Frame.upright(*centre_up_front(pose)).shifted(settings.shift_up, settings.shift_front)
+
+    rest = home(identity)
     if arguments.rig == "capture":
-        rig = crop_round(cameras, frame.centre, picture)
+        return crop_round(cameras.cameras, frame_of(rest).centre, picture)
+    if arguments.rig == "camera":
+        rig = crop_round([cameras.cameras[cameras.index(arguments.camera)]], frame_of(rest).centre, picture)
+    elif arguments.rig == "orbit":
+        rig = orbit(cameras.cameras, frame_of(rest), picture, len(poses), settings.sway_degrees, settings.nod_degrees)
+    elif arguments.rig == "shake":
+        rest = poses[0]
+        rig = shake(Frame.upright(*centre_up_front(rest)), picture, len(poses))
     else:
-        rig = orbit(cameras, frame, picture, arguments.steps, settings.sway_degrees, settings.nod_degrees)
-    write_rig(arguments.output, rig)
+        views = read_keys(arguments.path, CameraPath).views
+        seconds = np.arange(len(poses)) / arguments.rate
+        eyes, targets, zoom = (
+            between(views, np.array([getattr(view, name) for view in views], float), seconds)
+            for name in ("eye", "look_at", "zoom")
+        )
+        rig = through(frame_of(rest), picture, eyes, targets, zoom)
+    return held_to_head(rig, rest, poses) if arguments.stabilised == "head" else rig
 
 
 if __name__ == "__main__":

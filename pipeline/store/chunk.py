@@ -153,10 +153,13 @@ def read_attributes(path: Path) -> dict[str, Any]:
         return dict(group.attrs)
 
 
-def in_order(paths: list[Path]) -> list[Path]:
-    """The spans of one sequence sorted by their start, checked to tile [0, stop) without gap or overlap."""
+def in_order(paths: list[Path], part: bool = False) -> list[Path]:
+    """The spans of one sequence sorted by their start, checked to tile [0, stop) without gap or overlap.
+
+    Those of a `part` of it may begin later.
+    """
     spans = sorted((read_attributes(path)["start"], read_attributes(path)["stop"], path) for path in paths)
-    expected = 0
+    expected = spans[0][0] if part else 0
     for start, stop, path in spans:
         if start != expected:
             raise DataError(f"{path}: span starts at step {start}; expected {expected}, spans must tile the sequence")

@@ -22,18 +22,20 @@ class Reel:
     """All time steps of one sequence over its span files; only what is asked for is decoded.
 
     At most OPEN_SPANS spans are open at a time, so that thousands of spans do not use up the file descriptors. Raises
-    DataError when the spans (`paths`, in any order) are of several sequences or do not tile [0, steps).
+    DataError when the spans (`paths`, in any order) are of several sequences or do not tile [0, steps); a `part` of a
+    sequence may begin later, at `start`.
     """
 
-    def __init__(self, paths: list[Path]):
-        self.paths = in_order(paths)
+    def __init__(self, paths: list[Path], part: bool = False):
+        self.paths = in_order(paths, part)
         attributes = [read_attributes(path) for path in self.paths]
         names = {span["sequence"] for span in attributes}
         if len(names) != 1:
             raise DataError(f"{self.paths[0]}: chunks of several sequences {sorted(names)}; expected one")
         self.sequence: str = names.pop()
         self.attributes: dict[str, Any] = attributes[0]  # of the first span: subject, cameras, settings, ...
-        self.steps = int(attributes[-1]["stop"])
+        self.part = part
+        self.start, self.steps = int(attributes[0]["start"]), int(attributes[-1]["stop"])
         self._starts = [int(span["start"]) for span in attributes]
         self._opened: dict[int, tuple[dict[str, zarr.Array], ExitStack]] = {}
         self._decoded: tuple[tuple, list[np.ndarray]] = ((), [])  # whole arrays of the last span that `rows` read
@@ -85,7 +87,7 @@ class Reel:
         stack.close()
 
     def _locate(self, step: int) -> tuple[int, int]:
-        if not 0 <= step < self.steps:
+        if not self.start <= step < self.steps:
             raise DataError(f"{self.paths[0]}: no time step {step}; sequence {self.sequence} has {self.steps}")
         span = bisect_right(self._starts, step) - 1
         return span, step - self._starts[span]
@@ -104,15 +106,15 @@ class Reel:
 
 
 @contextmanager
-def open_reels(paths: list[Path]) -> Iterator[dict[str, Reel]]:
-    """Yield one reel per sequence, in order of name, for span files of any number of sequences.
+def open_reels(paths: list[Path], part: bool = False) -> Iterator[dict[str, Reel]]:
+    """Yield one reel per sequence, in order of name, for span files of any number of sequences, or of a part of each.
 
     Raises DataError when a file is no chunk or the spans of a sequence have a gap.
     """
     by_sequence = defaultdict(list)
     for path in paths:
         by_sequence[read_attributes(path)["sequence"]].append(path)
-    reels = {sequence: Reel(by_sequence[sequence]) for sequence in sorted(by_sequence)}
+    reels = {sequence: Reel(by_sequence[sequence], part) for sequence in sorted(by_sequence)}
     try:
         yield reels
     finally:

@@ -101,18 +101,17 @@ rule render_capture:
         " > {log:q} 2>&1"
 
 
-rule render_orbit:
+rule render_span:
     input:
         avatar=DRAWN_AVATAR,
-        buffers=of_sequence("buffers/{sequence}/orbit/{span}.zarr.zip"),
+        buffers="<results>/{subject}/buffers/{sequence}/{rig}/{span}.zarr.zip",
         track="<results>/{subject}/tracks/{sequence}.zarr.zip",
     output:
-        pictures="<results>/{subject}/renders/{sequence}/orbit.zarr.zip",
-        film="<results>/{subject}/renders/{sequence}/orbit.mp4",
+        "<results>/{subject}/renders/{sequence}/{rig}/{span}.zarr.zip",
     log:
-        "<results>/{subject}/logs/render/{sequence}/orbit.log",
+        "<results>/{subject}/logs/render_span/{sequence}/{rig}/{span}.log",
     benchmark:
-        "<results>/{subject}/benchmarks/render/{sequence}/orbit.tsv"
+        "<results>/{subject}/benchmarks/render_span/{sequence}/{rig}/{span}.tsv"
     conda:
         "../../envs/gpu.yaml"
     threads: 4
@@ -123,8 +122,38 @@ rule render_orbit:
     params:
         job=job("render"),
     shell:
-        "python -m pipeline.stages.render {params.job} --avatar {input.avatar:q} --buffers {input.buffers:q}"
-        " --track {input.track:q} --output {output.pictures:q} --film {output.film:q} > {log:q} 2>&1"
+        "python -m pipeline.stages.render {params.job} --part --avatar {input.avatar:q} --buffers {input.buffers:q}"
+        " --track {input.track:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule film:
+    input:
+        pictures=of_sequence("renders/{sequence}/{{rig}}/{span}.zarr.zip"),
+        buffers=of_sequence("buffers/{sequence}/{{rig}}/{span}.zarr.zip"),
+        targets=driver_pictures,
+    output:
+        "<results>/{subject}/renders/{sequence}/{rig}.{format}",
+    log:
+        "<results>/{subject}/logs/film/{sequence}/{rig}.{format}.log",
+    wildcard_constraints:
+        rig=r"(?!capture\.)[^/]+",
+        format=r"mp4|mov|webm|png\.zip",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        job=job(
+            "film",
+            camera=lambda wildcards: view_of(wildcards).name,
+            rate=SETTINGS.render.frames_per_second,
+            seconds=SETTINGS.render.film_seconds,
+            scale=SETTINGS.render.film_scale,
+        ),
+    shell:
+        "python -m pipeline.stages.film {params.job} --pictures {input.pictures:q} --buffers {input.buffers:q}"
+        " --targets {input.targets:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule speed:

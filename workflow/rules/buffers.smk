@@ -23,16 +23,18 @@ rule rig_capture:
         " --output {output:q} > {log:q} 2>&1"
 
 
-rule rig_orbit:
+rule rig_path:
     input:
         cameras="<results>/{subject}/cameras.json",
         identity="<results>/{subject}/identity.safetensors",
+        track="<results>/{subject}/tracks/{sequence}.zarr.zip",
+        path=path_file,
     output:
-        "<results>/{subject}/rigs/orbit/{sequence}.json",
+        "<results>/{subject}/rigs/{rig}/{sequence}.json",
     log:
-        "<results>/{subject}/logs/rig_orbit/{sequence}.log",
+        "<results>/{subject}/logs/rig_path/{sequence}/{rig}.log",
     benchmark:
-        "<results>/{subject}/benchmarks/rig_orbit/{sequence}.tsv"
+        "<results>/{subject}/benchmarks/rig_path/{sequence}/{rig}.tsv"
     conda:
         "../../envs/cpu.yaml"
     resources:
@@ -41,12 +43,15 @@ rule rig_orbit:
     params:
         job=job(
             "rig",
-            rig="orbit",
-            steps=lambda wildcards: PLAN.steps(wildcards.subject, wildcards.sequence),
+            rig=lambda wildcards: view_of(wildcards).kind,
+            camera=lambda wildcards: [view_of(wildcards).name] if view_of(wildcards).kind == "camera" else [],
+            path=path_file,
+            stabilised=lambda wildcards: view_of(wildcards).stabilised,
+            rate=SETTINGS.render.frames_per_second,
         ),
     shell:
         "python -m pipeline.stages.rig {params.job} --cameras {input.cameras:q} --identity {input.identity:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        " --track {input.track:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule rasterize:

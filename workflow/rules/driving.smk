@@ -1,4 +1,8 @@
-# Driving a head with another person's sequence, which then goes on by the name driver~sequence.
+# What drives a head: another person's sequence, by the name driver~sequence, or a motion of one's own, by its name.
+import re
+
+
+ruleorder: animate > fit_sequence
 
 
 rule retarget:
@@ -7,6 +11,7 @@ rule retarget:
         driver="<results>/{driver}/identity.safetensors",
         track="<results>/{driver}/tracks/{motion}.zarr.zip",
         identity="<results>/{subject}/identity.safetensors",
+        own=own_tracks,
     output:
         "<results>/{subject}/tracks/{driver}~{motion}.zarr.zip",
     log:
@@ -26,4 +31,37 @@ rule retarget:
         ),
     shell:
         "python -m pipeline.stages.retarget {params.job} --prior {input.prior:q} --driver {input.driver:q}"
-        " --track {input.track:q} --identity {input.identity:q} --output {output:q} > {log:q} 2>&1"
+        " --track {input.track:q} --identity {input.identity:q} --own {input.own:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule animate:
+    input:
+        motion=lambda wildcards: SETTINGS.films.motions[wildcards.sequence],
+        prior=HEAD_PRIOR,
+        map=shipped("pipeline/head/weights/arkit.safetensors"),
+        identity="<results>/{subject}/identity.safetensors",
+        own=own_tracks,
+    output:
+        "<results>/{subject}/tracks/{sequence}.zarr.zip",
+    log:
+        "<results>/{subject}/logs/animate/{sequence}.log",
+    benchmark:
+        "<results>/{subject}/benchmarks/animate/{sequence}.tsv"
+    wildcard_constraints:
+        sequence="|".join(map(re.escape, SETTINGS.films.motions)) or "(?!)",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        job=job(
+            "animate",
+            subject=lambda wildcards: wildcards.subject,
+            sequence=lambda wildcards: wildcards.sequence,
+            rate=SETTINGS.render.frames_per_second,
+            steps=lambda wildcards: PLAN.motions[wildcards.sequence],
+        ),
+    shell:
+        "python -m pipeline.stages.animate {params.job} --motion {input.motion:q} --prior {input.prior:q}"
+        " --map {input.map:q} --identity {input.identity:q} --tracks {input.own:q} --output {output:q} > {log:q} 2>&1"

@@ -38,7 +38,7 @@ rule report:
         tracks=lambda wildcards: tracks(wildcards.subject, PLAN.sequences(wildcards.subject)),
         buffers=of_all("buffers/{sequence}/capture/{span}.zarr.zip"),
         targets=of_all("targets/{sequence}/{span}.zarr.zip"),
-        renders=lambda wildcards: films(wildcards.subject, ".zarr.zip"),
+        renders=lambda wildcards: films(wildcards.subject, ".zarr.zip", rigs=["capture"]),
         quality=lambda wildcards: expand(
             "<results>/{subject}/quality/{sequence}.json",
             subject=wildcards.subject,

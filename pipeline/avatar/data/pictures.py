@@ -63,7 +63,9 @@ def sequence_views(buffers: Reel, targets: Reel | None, track: Path, cameras: li
     Raises DataError when the files disagree about the sequence, its length or the size of the pictures.
     """
     (codes,) = read_arrays(track, "z_exp")
-    if read_attributes(track)["sequence"] != buffers.sequence or len(codes) != buffers.steps:
+    if read_attributes(track)["sequence"] != buffers.sequence or (
+        len(codes) < buffers.steps if buffers.part else len(codes) != buffers.steps
+    ):
         raise DataError(
             f"{track}: {len(codes)} codes of {read_attributes(track)['sequence']}; expected {buffers.steps} of "
             f"{buffers.sequence} as {buffers.paths[0]}"
@@ -74,7 +76,7 @@ def sequence_views(buffers: Reel, targets: Reel | None, track: Path, cameras: li
             f"{targets.paths[0]}: {targets.steps} steps of pictures {targets.shape('rgb')}; expected {buffers.steps} "
             f"of {(*shape, 3)} as {buffers.paths[0]}"
         )
-    steps = range(buffers.steps)
+    steps = range(buffers.start, buffers.steps)
     return [View(buffers, targets, step, camera, codes[step]) for step in steps for camera in cameras]
 
 
