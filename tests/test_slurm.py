@@ -13,7 +13,7 @@ ON_THIS_NODE = (  # no accounting, no GPU, jobs of seconds; a cluster needs none
     *("--workflow-profile", "profiles/slurm", "--jobs", "4", "--latency-wait", "5", "--retries", "0"),
     *("--slurm-no-account", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"),
     *("--set-resources", "train:mem_mb=2000"),
-    *(f"{rule}:gpu=0" for rule in ("train", "render_capture", "render_orbit", "speed")),
+    *(f"{rule}:gpu=0" for rule in ("train", "render_capture", "render_span", "speed")),
 )
 
 

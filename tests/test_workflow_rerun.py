@@ -26,10 +26,10 @@ while [ $# -gt 0 ]; do
     shift
 done
 """
-AFTER_AVATAR = {"render_capture", "render_orbit", "speed", "evaluate", "report"}
+AFTER_AVATAR = {"render_capture", "render_span", "film", "speed", "evaluate", "report"}
 AFTER_MESHES = {"rasterize", "isolate", "train"} | AFTER_AVATAR
 AFTER_TRACKS = AFTER_MESHES | {"mesh", "fit_quality"}
-AFTER_FRAMES = AFTER_TRACKS | {"pointcloud", "fit_identity", "fit_sequence", "rig_capture", "rig_orbit"}
+AFTER_FRAMES = AFTER_TRACKS | {"pointcloud", "fit_identity", "fit_sequence", "rig_capture", "rig_path"}
 CHUNKED = {"ingest", "pointcloud", "fit_sequence", "mesh", "fit_quality", "rasterize", "isolate", "render_capture"}
 
 
@@ -151,7 +151,7 @@ def test_comments_and_docstrings_rerun_nothing(project):
         ("calibrate", {"calibrate", "ingest"} | AFTER_FRAMES),
         ("ingest", {"ingest"} | AFTER_FRAMES),
         ("mesh", AFTER_TRACKS),
-        ("render", {"render_capture", "render_orbit", "evaluate", "report"}),
+        ("render", {"render_capture", "render_span", "film", "evaluate", "report"}),
         ("report", {"report"}),
     ],
 )

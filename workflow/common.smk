@@ -203,9 +203,10 @@ def path_file(wildcards):
 
 
 def driver_pictures(wildcards):
-    """The real pictures of whoever plays a recorded sequence, for its film."""
-    recorded = wildcards.sequence not in PLAN.motions
-    return real_pictures(wildcards) if recorded and SETTINGS.film.beside == "driver" else []
+    """The real pictures to show beside a film: of another person who drives, or seen by the film's own camera."""
+    recorded = wildcards.sequence not in PLAN.motions and SETTINGS.film.beside == "driver"
+    other = PLAN.actor(wildcards.subject, wildcards.sequence)[0] != wildcards.subject
+    return real_pictures(wildcards) if recorded and (other or view_of(wildcards).kind == "camera") else []
 
 
 def calibration(wildcards):
