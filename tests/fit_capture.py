@@ -41,7 +41,7 @@ def write_spans(folder: Path, frames: list[Frame]) -> tuple[Path, Path]:
         {
             "points": Array(points.astype(np.float32), ("point", "xyz"), "m", "world"),
             "normals": Array(normals.astype(np.float32), ("point", "xyz"), "1", "world"),
-            "offsets": Array(offsets, ("boundary",), "1", "rows"),
+            "offsets": Array(offsets, ("step",), "1", "rows"),
         },
         attributes,
     )

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig, write_rig
-from pipeline.mesh.mesh import Mesh, pack
+from pipeline.mesh.mesh import Mesh, write_meshes
 from pipeline.store.chunk import Array, write_chunk
 
 RADIUS = 0.1  # metres
@@ -112,8 +112,8 @@ def write_span(root: Path, rig: Rig, sequence: str, start: int, stop: int) -> No
     write_pictures(root / "buffers" / sequence / "capture" / file, buffers, **named)
     write_cloud(root / "clouds" / sequence / file, rig, views, **named)
     neck = {"offset": -1.0, "tilt_degrees": 0.0}
-    meshes = pack([ball_mesh(step) for step in range(start, stop)])
-    write_chunk(root / "meshes" / sequence / file, meshes, {"subject": "ball", "neck": neck, **named})
+    meshes = (ball_mesh(step) for step in range(start, stop))
+    write_meshes(root / "meshes" / sequence / file, meshes, {"subject": "ball", "neck": neck, **named})
 
 
 def ball_mesh(step: int) -> Mesh:
@@ -138,7 +138,7 @@ def write_cloud(path: Path, rig: Rig, views: list[list[View]], **named: object) 
         "points": Array(points.astype(np.float32), ("point", "xyz"), "m", "synthetic"),
         "normals": Array(normals.astype(np.float32), ("point", "xyz"), "1", "synthetic"),
         "colors": Array(colors, ("point", "channel"), "sRGB", "synthetic"),
-        "offsets": Array(offsets.astype(np.int64), ("bound",), "row", "synthetic"),
+        "offsets": Array(offsets.astype(np.int64), ("step",), "row", "synthetic"),
     }
     write_chunk(path, arrays, {"subject": "ball", **named})
 

@@ -4,6 +4,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from pipeline.errors import DataError
-from pipeline.store.chunk import Array, in_order, open_chunk, publish, read_arrays, read_attributes, write_chunk
+from pipeline.store import axes
+from pipeline.store.chunk import (
+    Array,
+    Layout,
+    chunk_writer,
+    in_order,
+    open_chunk,
+    publish,
+    read_arrays,
+    read_attributes,
+    write_chunk,
+)
+from pipeline.store.reel import Reel
 
 SHAPES = npst.array_shapes(min_dims=3, max_dims=4, min_side=0, max_side=4)
 VALUES = st.sampled_from([np.uint8, np.int64, np.float16, np.float32, np.float64]).flatmap(
@@ -24,28 +37,94 @@ VALUES = st.sampled_from([np.uint8, np.int64, np.float16, np.float32, np.float64
 @given(values=VALUES)
 def test_round_trip(values: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("chunk") / "a.zarr.zip"
-    axes = ("time", "camera", "y", "x")[: values.ndim]
+    axes = ("time", "camera", "row", "column")[: values.ndim]
     write_chunk(path, {"values": Array(values, axes, "m", "anything")}, {"start": 3})
     (read,) = read_arrays(path, "values")
     assert read.dtype == values.dtype
     np.testing.assert_array_equal(read, values)
     assert read_attributes(path)["start"] == 3
     with open_chunk(path) as group:
-        assert group["values"].attrs["axes"] == list(axes)
+        assert group["values"].attributes["axes"] == list(axes)
     assert [p.name for p in path.parent.iterdir()] == ["a.zarr.zip"]
 
 
-def test_one_picture_is_one_zarr_chunk() -> None:
-    array = Array(np.zeros((4, 3, 8, 6, 3), np.uint8), ("time", "camera", "y", "x", "rgb"), "sRGB", "")
-    assert array.chunk_shape() == (1, 1, 8, 6, 3)
-    large = Array(np.zeros((1, 1, 600, 100), np.uint8), ("time", "camera", "row", "column"), "", "")
-    assert large.chunk_shape() == (1, 1, 512, 100)
+def test_one_picture_is_one_piece_a_large_one_is_tiled() -> None:
+    axes = ("time", "camera", "row", "column", "channel")
+    assert Layout((4, 3, 8, 6, 3), np.uint8, axes, "sRGB", "").piece() == (1, 1, 8, 6, 3)
+    assert Layout((4, 16, 1650, 1100, 3), np.uint8, axes, "sRGB", "").piece() == (1, 1, 512, 512, 3)
+
+
+def test_an_axis_that_nobody_knows_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"unknown axis y; .* knows time, camera, row"):
+        Layout((4, 8), np.uint8, ("time", "y"), "", "").piece()
+
+
+@given(lengths=st.lists(st.integers(0, 90), min_size=1, max_size=6))
+def test_rows_that_grow_are_what_came_in(lengths: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("chunk") / "a.zarr.zip"
+    rows = [np.random.default_rng(n).integers(0, 9, (length, 3)) for n, length in enumerate(lengths)]
+    layouts = {
+        "points": Layout((0, 3), np.int64, ("point", "xyz"), "m", ""),
+        "offsets": Layout((0,), np.int64, ("step",), "1", ""),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(axes, "ROWS", 32)
+        with chunk_writer(path, layouts, {"sequence": "s", "start": 0, "stop": len(rows)}) as chunk:
+            chunk.append("offsets", np.array([0]))
+            for step in range(len(rows)):
+                chunk.append("points", rows[step])
+                chunk.append("offsets", np.array([sum(lengths[: step + 1])]))
+    reel = Reel([path])
+    for step, expected in enumerate(rows):
+        np.testing.assert_array_equal(reel.rows(step, "offsets", "points")[0], expected)
+    reel.close()
+
+
+def test_a_piece_that_is_missing_is_found_before_publishing(tmp_path: Path) -> None:
+    layout = Layout((2, 3, 4, 4), np.uint8, ("time", "camera", "row", "column"), "1", "")
+
+    def write_one() -> None:
+        with chunk_writer(tmp_path / "a.zarr.zip", {"rgb": layout}, {}) as chunk:
+            chunk.put("rgb", (1, 2), np.ones((4, 4), np.uint8))
+
+    with pytest.raises(ValueError, match="rgb: 1 of 6 pieces were written"):
+        write_one()
+    assert not list(tmp_path.iterdir())
+
+
+def outcome(read: Callable[[], np.ndarray]) -> tuple[str, np.ndarray | None]:
+    """What a DataError says, or what was read."""
+    try:
+        return "", read()
+    except DataError as error:
+        return str(error), None
+
+
+def test_damage_is_one_line_that_names_the_file(tmp_path: Path) -> None:
+    """Zeroed bytes wherever they lie: read as before, or a DataError with the file's name, in chunk and reel."""
+    values = np.random.default_rng(0).integers(0, 255, (3, 1, 40, 40), dtype=np.uint8)
+    whole = tmp_path / "whole.zarr.zip"
+    layouts = ("time", "camera", "row", "column")
+    record = {"sequence": "s", "start": 0, "stop": 3}
+    write_chunk(whole, {"rgb": Array(values, layouts, "sRGB", "")}, record)
+    path, content, damaged = tmp_path / "a.zarr.zip", whole.read_bytes(), 0
+    for start in range(0, len(content), 97):
+        path.write_bytes(content[:start] + bytes(len(content[start : start + 64])) + content[start + 64 :])
+        for read in (lambda: read_arrays(path, "rgb")[0], lambda: Reel([path]).pictures("rgb", 2)):
+            error, found = outcome(read)
+            if error:
+                damaged += 1
+                assert str(path) in error
+                assert "\n" not in error
+            else:
+                np.testing.assert_array_equal(found, values if found.ndim == 4 else values[2])
+    assert damaged > 40
 
 
 def test_non_finite_values_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr.zip"
     with pytest.raises(DataError, match=r"a\.zarr\.zip: depth holds 1 non-finite"):
-        write_chunk(path, {"depth": Array(np.array([1.0, np.nan]), ("x",), "m", "")}, {})
+        write_chunk(path, {"depth": Array(np.array([1.0, np.nan]), ("point",), "m", "")}, {})
     assert not list(tmp_path.iterdir())
 
 
@@ -68,7 +147,7 @@ def test_full_disk_leaves_nothing(tmp_path: Path) -> None:
     code = (
         "import numpy as np, sys; from pathlib import Path; from pipeline.store.chunk import Array, write_chunk\n"
         "noise = np.random.default_rng(0).integers(0, 255, (8, 100_000), dtype=np.uint8)\n"
-        "write_chunk(Path(sys.argv[1]), {'noise': Array(noise, ('time', 'x'), '1', '')}, {})"
+        "write_chunk(Path(sys.argv[1]), {'noise': Array(noise, ('time', 'point'), '1', '')}, {})"
     )
 
     def limit() -> None:
@@ -87,9 +166,9 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none\\.zarr\\.zip: no such file"), open_chunk(tmp_path / "none.zarr.zip"):
         pass
     (tmp_path / "cut.zarr.zip").write_bytes(b"PK\x03\x04 half a zip")
-    with pytest.raises(DataError, match="cut\\.zarr\\.zip: not a readable"), open_chunk(tmp_path / "cut.zarr.zip"):
+    with pytest.raises(DataError, match="cut\\.zarr\\.zip: damaged, or not a"), open_chunk(tmp_path / "cut.zarr.zip"):
         pass
-    write_chunk(tmp_path / "a.zarr.zip", {"rgb": Array(np.zeros(2), ("x",), "1", "")}, {})
+    write_chunk(tmp_path / "a.zarr.zip", {"rgb": Array(np.zeros(2), ("point",), "1", "")}, {})
     with pytest.raises(DataError, match="no array alpha; it holds \\['rgb'\\]"):
         read_arrays(tmp_path / "a.zarr.zip", "alpha")
 

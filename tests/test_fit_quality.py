@@ -103,7 +103,7 @@ def test_stage_measures_every_step(results):
     attributes = {name: read_attributes(path)[name] for name in ("subject", "sequence", "start", "stop", "neck")}
     write_chunk(
         path,
-        {name: Array(values, ("row", "xyz")[: values.ndim], "-", "-") for name, values in arrays.items()},
+        {name: Array(values, ("row", "column")[: values.ndim], "-", "-") for name, values in arrays.items()},
         attributes,
     )
     result = call(results, {"points": 2000})

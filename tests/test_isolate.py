@@ -17,7 +17,7 @@ from pipeline.cameras.rig import Rig, write_rig
 from pipeline.errors import DataError
 from pipeline.mesh.cut import Plane, clip, compact
 from pipeline.mesh.mesh import Mesh
-from pipeline.raster.buffers import draw, pack
+from pipeline.raster.buffers import draw, write_buffers
 from pipeline.raster.embree import EmbreeRasterizer
 from pipeline.store.chunk import Array, read_arrays, write_chunk
 from pipeline.targets.isolate import Margin, head_weight, over_white
@@ -165,7 +165,8 @@ def files(tmp_path) -> Path:
     write_rig(tmp_path / "cameras.json", Rig((SOURCE, other)))
     write_rig(tmp_path / "rig.json", Rig(tuple(crops)))
     drawn = [draw(EmbreeRasterizer(), ball(), crops)] * 2
-    write_chunk(tmp_path / "buffers.zarr.zip", pack(drawn), {"neck": {"offset": -0.2, "tilt_degrees": 0.0}})
+    neck = {"offset": -0.2, "tilt_degrees": 0.0}
+    write_buffers(tmp_path / "buffers.zarr.zip", drawn, (2, 2, 64, 56), {"neck": neck})
     rgb, alpha = np.full((2, 2, 80, 96, 3), 128, np.uint8), np.zeros((2, 2, 80, 96), np.uint8)
     x, y = np.meshgrid(np.arange(96) - 47.5, np.arange(80) - 39.5)
     person = (np.hypot(x, y) < 36) | ((y > 0) & (abs(x) < 20))
@@ -176,7 +177,7 @@ def files(tmp_path) -> Path:
     arrays = {"rgb": Array(rgb, (*picture, "channel"), "sRGB", ""), "alpha": Array(alpha, picture, "1/255", "")}
     write_chunk(tmp_path / "frames.zarr.zip", arrays, {})
     poses = np.repeat(np.diag([4.0, 4, 4, 1])[None], 5, 0)
-    write_chunk(tmp_path / "track.zarr.zip", {"head_from_world": Array(poses, ("time", "r", "c"), "", "")}, {})
+    write_chunk(tmp_path / "track.zarr.zip", {"head_from_world": Array(poses, ("time", "row", "column"), "", "")}, {})
     return tmp_path
 
 

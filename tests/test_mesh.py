@@ -18,7 +18,7 @@ from pipeline.head.model.identity import Identity, file_digest, write_identity
 from pipeline.head.model.prior import load_prior
 from pipeline.mesh.cut import Plane, clip, compact, largest_piece
 from pipeline.mesh.head import mesh_head
-from pipeline.mesh.mesh import Mesh, pack, read_meshes, vertex_normals
+from pipeline.mesh.mesh import Mesh, read_meshes, vertex_normals, write_meshes
 from pipeline.mesh.sparse import corner_points, extract, follow, grid_cells
 from pipeline.store.chunk import Array, read_attributes, write_chunk
 
@@ -181,7 +181,7 @@ def test_pack_and_read(tmp_path):
         )
         for n, m in ((5, 3), (9, 14))
     ]
-    write_chunk(tmp_path / "meshes.zarr.zip", pack(meshes), {})
+    write_meshes(tmp_path / "meshes.zarr.zip", meshes, {})
     for before, after in zip(meshes, read_meshes(tmp_path / "meshes.zarr.zip"), strict=True):
         for name in ("vertices", "x_can", "faces"):
             np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
@@ -190,9 +190,9 @@ def test_pack_and_read(tmp_path):
 def test_empty_step_is_named(tmp_path):
     nothing = Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 5), np.float32), np.zeros((0, 3), np.int32))
     whole = Mesh(np.zeros((3, 3), np.float32), np.zeros((3, 5), np.float32), np.array([[0, 1, 2]], np.int32))
-    write_chunk(tmp_path / "meshes.zarr.zip", pack([whole, nothing]), {})
+    write_meshes(tmp_path / "meshes.zarr.zip", [whole, nothing], {})
     with pytest.raises(DataError, match="step 1 of the span has no triangles"):
-        read_meshes(tmp_path / "meshes.zarr.zip")
+        list(read_meshes(tmp_path / "meshes.zarr.zip"))
 
 
 def test_head_of_the_shipped_prior():

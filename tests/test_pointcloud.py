@@ -308,7 +308,7 @@ def write_frames(path: Path, cameras, moves) -> None:
     shots = [[photograph(camera, moved) for camera in cameras] for moved in moves]
     rgb = np.stack([[rgb for rgb, _ in step] for step in shots])
     alpha = np.stack([[alpha for _, alpha in step] for step in shots])
-    axes = ("time", "camera", "y", "x", "channel")
+    axes = ("time", "camera", "row", "column", "channel")
     write_chunk(path, {"rgb": Array(rgb, axes, "sRGB", ""), "alpha": Array(alpha, axes[:4], "1/255", "")}, {})
 
 
@@ -342,7 +342,7 @@ def test_stage_names_the_step_and_camera_of_an_empty_alpha(tmp_path, scene):
     rgb, alpha, cameras = scene
     alpha = alpha.copy()
     alpha[2] = 0
-    axes = ("time", "camera", "y", "x", "channel")
+    axes = ("time", "camera", "row", "column", "channel")
     arrays = {"rgb": Array(rgb[None], axes, "sRGB", ""), "alpha": Array(alpha[None], axes[:4], "1/255", "")}
     write_chunk(tmp_path / "frames.zarr.zip", arrays, {})
     write_rig(tmp_path / "cameras.json", Rig(cameras))

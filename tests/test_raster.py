@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.orbit import look_at
 from pipeline.cameras.rig import Rig, write_rig
-from pipeline.mesh.mesh import Mesh, pack
+from pipeline.mesh.mesh import Mesh, write_meshes
 from pipeline.raster.buffers import draw
 from pipeline.raster.clip import clip_positions
 from pipeline.raster.embree import EmbreeRasterizer
 from pipeline.raster.fragments import interpolate
 from pipeline.raster.reference import ReferenceRasterizer
-from pipeline.store.chunk import read_arrays, read_attributes, write_chunk
+from pipeline.store.chunk import read_arrays, read_attributes
 
 
 def camera_at(eye, width=72, height=56, focal=150.0) -> Camera:
@@ -177,7 +177,7 @@ def files(tmp_path_factory) -> Path:
     folder, ball = tmp_path_factory.mktemp("raster"), ball_mesh()
     meshes = [Mesh(ball.vertices * (1 - 0.1 * t), ball.x_can, ball.faces) for t in range(3)]
     for name, chosen in (("all", meshes), ("last", meshes[2:])):
-        write_chunk(folder / f"{name}.zarr.zip", pack(chosen), {"neck": {"offset": -0.3, "tilt_degrees": 9.0}})
+        write_meshes(folder / f"{name}.zarr.zip", chosen, {"neck": {"offset": -0.3, "tilt_degrees": 9.0}})
     cameras = [camera_at([0, 0, 0.5 + 0.1 * i], 32, 48) for i in range(3)]
     write_rig(folder / "still.json", Rig(tuple(cameras[:2])))
     write_rig(folder / "moving.json", Rig(tuple(cameras), moving=True))

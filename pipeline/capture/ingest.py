@@ -1,6 +1,6 @@
-"""A span of a recorded sequence read into memory: frames of all cameras, colour-corrected and matted."""
+"""A span of a recorded sequence picture by picture: frames of all cameras, colour-corrected and matted."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -10,7 +10,7 @@ from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig
 from pipeline.capture.colour import correct_color
 from pipeline.capture.decode import probe_source, read_masks, read_picture, read_source
-from pipeline.capture.formats.base import Capture, Source
+from pipeline.capture.formats.base import Capture
 from pipeline.capture.matting import alpha_from_plate
 from pipeline.capture.video import VideoInfo
 from pipeline.errors import DataError
@@ -40,45 +40,32 @@ def check_recording(capture: Capture, sequence: str, rig: Rig, frames: int) -> N
 
 
 def read_span(
-    capture: Capture,
-    sequence: str,
-    rig: Rig,
-    numbers: range,
-    matte_levels: tuple[float, float],
-    on_camera: Callable[[int], None],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (T, C, H, W, 3) uint8 sRGB and alpha (T, C, H, W) uint8, person 255, of the frames `numbers`.
+    capture: Capture, sequence: str, rig: Rig, numbers: range, matte_levels: tuple[float, float]
+) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    """Of the frames `numbers`, camera by camera: place in the span, camera, picture (H, W, 3) uint8 sRGB and alpha
+    (H, W) uint8, person 255.
 
-    `matte_levels` are `alpha_from_plate`'s thresholds; `on_camera` is told how many cameras are done. All cameras
-    have the first one's size.
+    One camera's files are open at a time: a decoder of full-size pictures holds many. Masks that the capture has are
+    used as they are; where there are none alpha comes from the plate, with `alpha_from_plate`'s `matte_levels`.
     """
-    first = rig.cameras[0]
-    shape = (len(numbers), len(rig.cameras), first.height, first.width)
-    rgb, alpha = np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8)
     sources, masks, plates = capture.pictures(sequence), capture.masks(sequence), capture.plates()
     for c, camera in enumerate(rig.cameras):
-        for t, frame in enumerate(read_source(sources[camera.name], numbers)):
-            rgb[t, c] = _develop(frame, camera)
+        pictures = (_develop(frame, camera) for frame in read_source(sources[camera.name], numbers))
         if camera.name in masks:
-            alpha[:, c] = _masks(masks[camera.name], camera, numbers)
+            alphas = (_resized(mask, camera) for mask in read_masks(masks[camera.name], numbers))
+            for t, (rgb, alpha) in enumerate(zip(pictures, alphas, strict=True)):
+                yield t, c, rgb, alpha
         elif camera.name in plates:
             plate = _develop(read_picture(plates[camera.name], PLATE), camera)
-            for t in range(len(numbers)):
-                alpha[t, c] = alpha_from_plate(rgb[t, c], plate, *matte_levels)
+            for t, rgb in enumerate(pictures):
+                yield t, c, rgb, alpha_from_plate(rgb, plate, *matte_levels)
         else:
             raise DataError(f"{capture.folder}: camera {camera.name} has neither masks nor a plate; expected one")
-        on_camera(c + 1)
-    return rgb, alpha
 
 
 def _develop(picture: np.ndarray, camera: Camera) -> np.ndarray:
     """A recorded picture (H, W, 3) at the working size in the rig's common colours."""
     return correct_color(_resized(picture, camera), camera.color)
-
-
-def _masks(source: Source, camera: Camera, numbers: range) -> np.ndarray:
-    """(T, H, W) uint8 at the working size."""
-    return np.stack([_resized(mask, camera) for mask in read_masks(source, numbers)])
 
 
 def _resized(picture: np.ndarray, camera: Camera) -> np.ndarray:

@@ -93,7 +93,7 @@ def write_comparison(path: Path, footage: Footage, methods: dict[str, Method], l
     arrays = {
         name: Array(
             np.stack([method(*picture) for picture in pictures]) if pictures else np.zeros((0, *size), np.uint8),
-            ("time", "height", "width", "channel"),
+            ("picture", "row", "column", "channel"),
             "sRGB",
             "head over white; picture i shows attribute pictures[i]",
         )

@@ -44,7 +44,7 @@ def main() -> None:
         raise DataError(f"{arguments.clouds[0]}: clouds of {clouds.sequence}; expected {arguments.sequence}")
     fitter = Fitter.of(prior, read_rig(arguments.cameras), settings)
     smoothness = Smoothness(settings.smooth_expression, settings.smooth_degrees, settings.smooth_mm, settings.sweeps)
-    with workers(arguments.threads) as run:
+    with workers(arguments.threads, compute_alike) as run:
         heads, distance_mm = fit_sequence(fitter, identity.w_id.astype(float), clouds, settings.window, smoothness, run)
     cli.log.info(
         "%s: median distance %.2f mm, worst step %.2f mm", clouds.sequence, np.median(distance_mm), distance_mm.max()

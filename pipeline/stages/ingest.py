@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from pipeline import cli
 from pipeline.cameras.rig import read_rig
 from pipeline.capture.formats import open_capture
 from pipeline.capture.ingest import check_recording, read_span
 from pipeline.errors import DataError
 from pipeline.settings.ingest import IngestSettings
-from pipeline.store.chunk import Array, write_chunk
+from pipeline.store.chunk import Layout, chunk_writer
 
 
 def main() -> None:
@@ -31,17 +33,20 @@ def main() -> None:
     rig = read_rig(options.cameras)
     capture = open_capture(options.capture)
     check_recording(capture, options.sequence, rig, options.frames)
-    progress = cli.Progress(len(rig.cameras), "cameras")
     matte_levels = (settings.background_levels, settings.person_levels)
-    rgb, alpha = read_span(capture, options.sequence, rig, numbers, matte_levels, progress.update)
-    write_chunk(
-        options.output,
-        {
-            "rgb": Array(rgb, ("time", "camera", "y", "x", "channel"), "sRGB", "colour-corrected pictures, 0 to 255"),
-            "alpha": Array(alpha, ("time", "camera", "y", "x"), "1/255", "share of person (head, hair, clothes)"),
-        },
-        {**cli.record("ingest", options), "cameras": rig.names},
-    )
+    axes = ("time", "camera", "row", "column")
+    shape = (len(numbers), len(rig.cameras), rig.cameras[0].height, rig.cameras[0].width)
+    layouts = {
+        "rgb": Layout((*shape, 3), np.uint8, (*axes, "channel"), "sRGB", "colour-corrected pictures, 0 to 255"),
+        "alpha": Layout(shape, np.uint8, axes, "1/255", "share of person (head, hair, clothes)"),
+    }
+    progress = cli.Progress(len(rig.cameras) * len(numbers), "pictures")
+    with chunk_writer(options.output, layouts, {**cli.record("ingest", options), "cameras": rig.names}) as chunk:
+        pictures = read_span(capture, options.sequence, rig, numbers, matte_levels)
+        for done, (step, camera, rgb, alpha) in enumerate(pictures, start=1):
+            chunk.put("rgb", (step, camera), rgb)
+            chunk.put("alpha", (step, camera), alpha)
+            progress.update(done)
 
 
 if __name__ == "__main__":

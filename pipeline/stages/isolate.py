@@ -9,7 +9,7 @@ from pipeline.cameras.rig import read_rig
 from pipeline.errors import DataError
 from pipeline.mesh.cut import Plane
 from pipeline.settings.isolate import IsolateSettings
-from pipeline.store.chunk import Array, open_chunk, read_arrays, write_chunk
+from pipeline.store.chunk import Layout, chunk_writer, open_chunk, read_arrays
 from pipeline.targets.isolate import Margin, Targets
 from pipeline.targets.occlusion import Occluder
 
@@ -36,27 +36,25 @@ def main() -> None:
         raise DataError(f"{arguments.track}: {len(poses)} steps; the span goes to step {arguments.stop}")
     with open_chunk(arguments.frames) as frames, open_chunk(arguments.buffers) as buffers:
         for path, group in ((arguments.frames, frames), (arguments.buffers, buffers)):
-            name = next(iter(group.array_keys()))
+            name = next(iter(group.arrays))
             if group[name].shape[:2] != (len(steps), len(rig.cameras)):
                 raise DataError(
                     f"{path}: {group[name].shape[:2]} steps and cameras; expected {len(steps)} and {rig.names}"
                 )
-        targets = Targets(source, rig, Plane(**buffers.attrs["neck"]), margin, collar)
+        targets = Targets(source, rig, Plane(**buffers.attributes["neck"]), margin, collar)
+        axes, shape = ("time", "camera", "row", "column"), buffers["mask"].shape
+        layouts = {
+            "rgb": Layout((*shape, 3), np.uint8, (*axes, "channel"), "sRGB", "the head over white, 0 to 255"),
+            "alpha": Layout(shape, np.uint8, axes, "1/255", "share of head (skin, hair; no clothes)"),
+        }
+        attributes = cli.record("isolate", arguments) | {"cameras": rig.names}
         progress = cli.Progress(len(steps), "steps")
-        made = []
-        for index, step in enumerate(steps):
-            made.append(targets.of_step(frames, buffers, index, poses[step]))
-            progress.update(index + 1)
-    rgb, alpha = (np.stack(part) for part in zip(*made, strict=True))
-    axes = ("time", "camera", "row", "column")
-    write_chunk(
-        arguments.output,
-        {
-            "rgb": Array(rgb, (*axes, "channel"), "sRGB", "the head over white, 0 to 255"),
-            "alpha": Array(alpha, axes, "1/255", "share of head (skin, hair; no clothes)"),
-        },
-        cli.record("isolate", arguments) | {"cameras": rig.names},
-    )
+        with chunk_writer(arguments.output, layouts, attributes) as chunk:
+            for index, step in enumerate(steps):
+                rgb, alpha = targets.of_step(frames, buffers, index, poses[step])
+                chunk.put("rgb", (index,), rgb)
+                chunk.put("alpha", (index,), alpha)
+                progress.update(index + 1)
 
 
 if __name__ == "__main__":

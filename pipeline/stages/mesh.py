@@ -1,5 +1,6 @@
 """mesh: the surface of the fitted head at every time step of a span, with canonical coordinates, cut at the neck."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -11,9 +12,9 @@ from pipeline.head.model.identity import file_digest, read_identity
 from pipeline.head.model.prior import load_prior
 from pipeline.mesh.cut import Plane
 from pipeline.mesh.head import mesh_head
-from pipeline.mesh.mesh import pack
+from pipeline.mesh.mesh import Mesh, write_meshes
 from pipeline.settings.mesh import MeshSettings
-from pipeline.store.chunk import read_arrays, write_chunk
+from pipeline.store.chunk import read_arrays
 
 
 def main() -> None:
@@ -37,17 +38,19 @@ def main() -> None:
         raise DataError(f"{arguments.track}: {len(poses)} steps; asked for {arguments.start} to {arguments.stop}")
     neck = Plane(settings.neck_offset, settings.neck_tilt_degrees)
     progress = cli.Progress(arguments.stop - arguments.start, "meshes")
-    meshes = []
-    for step in range(arguments.start, arguments.stop):
-        code = torch.from_numpy(z_exp[step]).to(device)
-        try:
-            mesh = mesh_head(prior, z_id, code, poses[step], settings.voxel_mm, neck)
-        except DataError as error:
-            raise DataError(f"{arguments.track}: step {step}: {error}") from error
-        meshes.append(mesh)
-        progress.update(len(meshes), f", {len(mesh.faces)} triangles")
+
+    def meshes() -> Iterator[Mesh]:
+        for step in range(arguments.start, arguments.stop):
+            code = torch.from_numpy(z_exp[step]).to(device)
+            try:
+                mesh = mesh_head(prior, z_id, code, poses[step], settings.voxel_mm, neck)
+            except DataError as error:
+                raise DataError(f"{arguments.track}: step {step}: {error}") from error
+            yield mesh
+            progress.update(step + 1 - arguments.start, f", {len(mesh.faces)} triangles")
+
     attributes = {"neck": {"offset": neck.offset, "tilt_degrees": neck.tilt_degrees}}
-    write_chunk(arguments.output, pack(meshes), cli.record("mesh", arguments) | attributes)
+    write_meshes(arguments.output, meshes(), cli.record("mesh", arguments) | attributes)
 
 
 if __name__ == "__main__":

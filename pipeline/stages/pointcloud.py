@@ -1,9 +1,6 @@
 """pointcloud: a clean dense cloud with normals and colours for every time step of one span."""
 
-import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +12,18 @@ from pipeline.errors import DataError
 from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo.cloud import Cloud, point_cloud
 from pipeline.stereo.colmap import require_cuda
-from pipeline.store.chunk import Array, open_chunk, write_chunk
+from pipeline.store.chunk import Layout, chunk_writer, open_chunk
+from pipeline.workers import workers
+
+LAYOUTS = {
+    "points": Layout((0, 3), np.float32, ("point", "xyz"), "m", "points of all steps, world frame"),
+    "normals": Layout((0, 3), np.float32, ("point", "xyz"), "1", "outward unit normals, world frame"),
+    "colors": Layout((0, 3), np.uint8, ("point", "channel"), "sRGB", "colours, 0 to 255"),
+    "offsets": Layout((0,), np.int64, ("step",), "1", "step t owns rows offsets[t]:offsets[t+1]"),
+}
 
 
-def step_cloud(frames: Path, step: int, start: int, rig: Rig, settings: PointcloudSettings) -> Cloud:
+def step_cloud(step: int, frames: Path, start: int, rig: Rig, settings: PointcloudSettings) -> Cloud:
     """The cloud of one step of the chunk; errors name the file and the time step."""
     with open_chunk(frames) as group:
         rgb, alpha = group["rgb"][step], group["alpha"][step]
@@ -29,23 +34,6 @@ def step_cloud(frames: Path, step: int, start: int, rig: Rig, settings: Pointclo
         return point_cloud(rgb, alpha, rig.cameras, settings)
     except DataError as error:
         raise DataError(f"{frames}: time step {start + step}: {error}") from error
-
-
-def clouds(
-    frames: Path, start: int, stop: int, rig: Rig, settings: PointcloudSettings, threads: int
-) -> Iterator[Cloud]:
-    """Clouds of all steps in order, `threads` of them at a time, each in a process of its own."""
-    count = stop - start
-    # Each process computes on one core; BLAS reads this when it is loaded, in the spawned process.
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-    # Spawned, not forked: a child of a process with running threads may hang on their locks.
-    with ProcessPoolExecutor(min(threads, count), get_context("spawn")) as pool:
-        jobs = [pool.submit(step_cloud, frames, step, start, rig, settings) for step in range(count)]
-        try:
-            for job in jobs:
-                yield job.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def main() -> None:
@@ -61,23 +49,20 @@ def main() -> None:
         require_cuda()
         claim("cuda")
     rig = read_rig(options.cameras)
-    progress = cli.Progress(options.stop - options.start, "steps")
-    found = []
-    for cloud in clouds(options.frames, options.start, options.stop, rig, options.settings, options.threads):
-        found.append(cloud)
-        progress.update(len(found), f", {len(cloud.points)} points")
-    offsets = np.cumsum([0, *(len(cloud.points) for cloud in found)], dtype=np.int64)
-    points, normals, colors = (np.concatenate([getattr(c, n) for c in found]) for n in ("points", "normals", "colors"))
-    write_chunk(
-        options.output,
-        {
-            "points": Array(points, ("point", "xyz"), "m", "points of all steps, world frame"),
-            "normals": Array(normals, ("point", "xyz"), "1", "outward unit normals, world frame"),
-            "colors": Array(colors, ("point", "channel"), "sRGB", "colours, 0 to 255"),
-            "offsets": Array(offsets, ("step",), "1", "step t owns rows offsets[t]:offsets[t+1]"),
-        },
-        cli.record("pointcloud", options),
-    )
+    count = options.stop - options.start
+    progress, total = cli.Progress(count, "steps"), 0
+    with (
+        chunk_writer(options.output, LAYOUTS, cli.record("pointcloud", options)) as chunk,
+        workers(min(options.threads, count)) as run,
+    ):
+        chunk.append("offsets", np.zeros(1, np.int64))
+        job = partial(step_cloud, frames=options.frames, start=options.start, rig=rig, settings=options.settings)
+        for done, cloud in enumerate(run(job, range(count)), start=1):
+            for name in ("points", "normals", "colors"):
+                chunk.append(name, getattr(cloud, name))
+            total += len(cloud.points)
+            chunk.append("offsets", np.array([total]))
+            progress.update(done, f", {len(cloud.points)} points")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
 """rasterize: depth, world normals, canonical coordinates and mask of a span's meshes for the cameras of a rig."""
 
+from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 from pipeline import cli
 from pipeline.cameras.rig import read_rig
 from pipeline.errors import DataError
-from pipeline.mesh.mesh import read_meshes
-from pipeline.raster.buffers import draw, pack
+from pipeline.mesh.mesh import count_meshes, read_meshes
+from pipeline.raster.buffers import draw, write_buffers
 from pipeline.raster.choose import make_rasterizer
 from pipeline.settings.rasterize import RasterizeSettings
-from pipeline.store.chunk import read_attributes, write_chunk
+from pipeline.store.chunk import read_attributes
 
 
 def main() -> None:
@@ -21,25 +24,29 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="buffers/{sequence}/{rig}/{span}.zarr.zip")
     arguments = parser.parse_args()
 
-    rig, meshes = read_rig(arguments.rig), read_meshes(arguments.meshes)
+    rig, found = read_rig(arguments.rig), count_meshes(arguments.meshes)
     steps = range(arguments.start, arguments.stop)
-    if len(meshes) != len(steps):
-        raise DataError(f"{arguments.meshes}: {len(meshes)} meshes; expected {len(steps)}, one for each step")
+    if found != len(steps):
+        raise DataError(f"{arguments.meshes}: {found} meshes; expected {len(steps)}, one for each step")
     if rig.moving and len(rig.cameras) < arguments.stop:
         raise DataError(f"{arguments.rig}: {len(rig.cameras)} cameras; the span goes to step {arguments.stop}")
     rasterizer = make_rasterizer(arguments.settings.backend)
     cli.log.info("%s draws %d pictures per step", type(rasterizer).__name__, 1 if rig.moving else len(rig.cameras))
     progress = cli.Progress(len(steps), "steps")
-    drawn = []
-    for step, mesh in zip(steps, meshes, strict=True):
-        drawn.append(draw(rasterizer, mesh, rig.cameras[step : step + 1] if rig.moving else rig.cameras))
-        progress.update(len(drawn))
+
+    def drawn() -> Iterator[dict[str, np.ndarray]]:
+        for step, mesh in zip(steps, read_meshes(arguments.meshes), strict=True):
+            yield draw(rasterizer, mesh, rig.cameras[step : step + 1] if rig.moving else rig.cameras)
+            progress.update(step + 1 - arguments.start)
+
     attributes = {
         "rasterizer": type(rasterizer).__name__,
         "cameras": ["moving"] if rig.moving else rig.names,
         "neck": read_attributes(arguments.meshes)["neck"],
     }
-    write_chunk(arguments.output, pack(drawn), cli.record("rasterize", arguments) | attributes)
+    first = rig.cameras[0]
+    shape = (len(steps), len(attributes["cameras"]), first.height, first.width)
+    write_buffers(arguments.output, drawn(), shape, cli.record("rasterize", arguments) | attributes)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 
 from pipeline.errors import DataError
-from pipeline.store.chunk import in_order, open_chunk, read_attributes
+from pipeline.store.chunk import Chunk, StoredArray, in_order, open_chunk, read_attributes
 
 Window = tuple[slice, slice]  # rows and columns
 WHOLE: Window = (slice(None), slice(None))
@@ -37,12 +36,12 @@ class Reel:
         self.part = part
         self.start, self.steps = int(attributes[0]["start"]), int(attributes[-1]["stop"])
         self._starts = [int(span["start"]) for span in attributes]
-        self._opened: dict[int, tuple[dict[str, zarr.Array], ExitStack]] = {}
-        self._decoded: tuple[tuple, list[np.ndarray]] = ((), [])  # whole arrays of the last span that `rows` read
+        self._opened: dict[int, tuple[Chunk, ExitStack]] = {}
+        self._bounds: dict[tuple[int, str], np.ndarray] = {}  # of the last span that `rows` read
 
     def __getstate__(self) -> dict[str, Any]:
         """Another process opens its own files."""
-        return vars(self) | {"_opened": {}, "_decoded": ((), [])}
+        return vars(self) | {"_opened": {}}
 
     def path(self, step: int) -> Path:
         """The file that holds a time step."""
@@ -68,14 +67,13 @@ class Reel:
     def rows(self, step: int, offsets: str, *names: str) -> tuple[np.ndarray, ...]:
         """The rows of the concatenated arrays `names` that `step` owns by the array `offsets` (T + 1,).
 
-        Such arrays are not cut into chunks, so they are decoded once for all steps of a span read one after another.
+        Only the pieces that hold those rows are decoded.
         """
         span, local = self._locate(step)
-        key = (span, offsets, *names)
-        if self._decoded[0] != key:
-            self._decoded = key, [self._array(span, name)[...] for name in (offsets, *names)]
-        bounds, *arrays = self._decoded[1]
-        return tuple(array[bounds[local] : bounds[local + 1]] for array in arrays)
+        if (span, offsets) not in self._bounds:
+            self._bounds = {(span, offsets): self._array(span, offsets)[...]}
+        start, stop = self._bounds[span, offsets][local : local + 2]
+        return tuple(self._array(span, name)[start:stop] for name in names)
 
     def close(self) -> None:
         """Close the spans that are open; the next read opens its own anew."""
@@ -92,17 +90,14 @@ class Reel:
         span = bisect_right(self._starts, step) - 1
         return span, step - self._starts[span]
 
-    def _array(self, span: int, name: str) -> zarr.Array:
+    def _array(self, span: int, name: str) -> StoredArray:
         if span not in self._opened:
             if len(self._opened) == OPEN_SPANS:
                 self._close_oldest()
             stack = ExitStack()
-            group = stack.enter_context(open_chunk(self.paths[span]))
-            self._opened[span] = dict(group.arrays()), stack
-        arrays, _ = self._opened[span]
-        if name not in arrays:
-            raise DataError(f"{self.paths[span]}: no array {name}; it holds {sorted(arrays)}")
-        return arrays[name]
+            chunk = stack.enter_context(open_chunk(self.paths[span]))
+            self._opened[span] = chunk, stack
+        return self._opened[span][0][name]
 
 
 @contextmanager

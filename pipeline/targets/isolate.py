@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-import zarr
 from scipy.ndimage import distance_transform_edt
 
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.resample import crop_weights, resample
 from pipeline.cameras.rig import Rig
 from pipeline.mesh.cut import Plane
+from pipeline.store.chunk import Chunk
 from pipeline.targets.occlusion import Occluder, occluded
 
 
@@ -79,7 +79,7 @@ class Targets:
         ]
 
     def of_step(
-        self, frames: zarr.Group, buffers: zarr.Group, index: int, head_from_world: np.ndarray
+        self, frames: Chunk, buffers: Chunk, index: int, head_from_world: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Targets (C, h, w, 3) and their alpha (C, h, w), uint8, of entry `index` of two chunks of one span."""
         seen = np.stack([self._seen(frames, index, camera) for camera in range(len(self.sources))])  # (C, h, w, 3 + 1)
@@ -95,7 +95,7 @@ class Targets:
         hidden = occluded(straight, place * metres_per_unit, low & (alpha * weight > 0.02), self.occluder)
         return over_white(colour, alpha, np.where(hidden, 0, weight))
 
-    def _seen(self, frames: zarr.Group, index: int, camera: int) -> np.ndarray:
+    def _seen(self, frames: Chunk, index: int, camera: int) -> np.ndarray:
         """Premultiplied colour and alpha (h, w, 3 + 1) of a camera of the rig."""
         rgb = frames["rgb"][index, self.sources[camera]].astype(np.float32)
         alpha = frames["alpha"][index, self.sources[camera]].astype(np.float32)[..., None] / 255
