@@ -49,13 +49,15 @@ def main() -> None:
             count = len(archive["head_to_world"])
         began = time.process_time()
         check_recording(capture, folder.name, rig, count)
-        rgb, alpha = read_span(capture, folder.name, rig, range(count), levels, lambda done: None)
+        span = read_span(capture, folder.name, rig, range(count), levels)
+        pictures = {(t, c): (rgb, alpha) for t, c, rgb, alpha in span}
         seconds, frames = seconds + time.process_time() - began, frames + count
         for picture in sorted(folder.glob("*/*.png")):
             c, t = rig.index(picture.parent.name), int(picture.stem)
-            truth, ours = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE) / 255, alpha[t, c] / 255
+            rgb, alpha = pictures[t, c]
+            truth, ours = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE) / 255, alpha / 255
             scores.append(iou(ours, truth))
-            rows.append((scores[-1][0], sheet_row(rgb[t, c], ours, truth)))
+            rows.append((scores[-1][0], sheet_row(rgb, ours, truth)))
         print(f"{folder.name}: {count} frames, {seconds:.1f} s so far", file=sys.stderr)
     if options.sheet:
         worst = [row for _, row in sorted(rows, key=lambda row: row[0])[:6]]

@@ -83,9 +83,10 @@ def read_frames(capture: Path, wanted: list[str]) -> tuple[list[tuple[str, int]]
     for sequence, frames in by_sequence.items():
         for frame in frames:
             matte = (levels.background_levels, levels.person_levels)
-            rgb, alpha = read_span(opened, sequence, rig, range(frame, frame + 1), matte, lambda done: None)
+            span = read_span(opened, sequence, rig, range(frame, frame + 1), matte)
+            rgb, alpha = (np.stack(part) for part in list(zip(*span, strict=True))[2:])
             names.append((sequence, frame))
-            pictures.append((rgb[0], alpha[0], rig.cameras))
+            pictures.append((rgb, alpha, rig.cameras))
     return names, pictures
 
 

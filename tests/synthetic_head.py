@@ -19,7 +19,7 @@ SEQUENCES = {"SMILE": 4, "TURN": 3}
 SPAN = 2
 HELD_OUT_CAMERA = "camera1"
 HELD_OUT_SEQUENCE = "TURN"
-PICTURE = ("time", "camera", "height", "width", "channel")
+PICTURE = ("time", "camera", "row", "column", "channel")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def see(camera: Camera, sequence: str, step: int) -> View:
 
 
 def write_pictures(path: Path, arrays: dict[str, np.ndarray], **attributes: object) -> Path:
-    """Write arrays with axes (time, camera, height, width, ...) as a chunk."""
+    """Write arrays with axes (time, camera, row, column, ...) as a chunk."""
     named = {name: Array(values, PICTURE[: values.ndim], "-", "synthetic") for name, values in arrays.items()}
     write_chunk(path, named, {"subject": "ball", **attributes})
     return path

@@ -120,22 +120,20 @@ def soft_iou(ours: np.ndarray, truth: np.ndarray) -> float:
 
 def test_alpha_against_truth(tiny_capture: Path) -> None:
     rig = read_rig_of(open_capture(tiny_capture), 1.0)
-    done: list[int] = []
-    rgb, alpha = read_span(open_capture(tiny_capture), "EXP-5-mouth", rig, range(1), LEVELS, done.append)
-    assert done == [1, 2, 3, 4, 5]
-    assert rgb.shape == (1, 5, 384, 256, 3)
-    for c, name in enumerate(rig.names):
+    pictures = list(read_span(open_capture(tiny_capture), "EXP-5-mouth", rig, range(1), LEVELS))
+    assert [(t, c, rgb.shape) for t, c, rgb, _ in pictures] == [(0, c, (384, 256, 3)) for c in range(5)]
+    for name, (*_, alpha) in zip(rig.names, pictures, strict=True):
         truth = cv2.imread(str(ALPHA / "EXP-5-mouth" / f"{name}.png"), cv2.IMREAD_GRAYSCALE) / 255
-        assert soft_iou(alpha[0, c] / 255, truth) > 0.985, name
+        assert soft_iou(alpha / 255, truth) > 0.985, name
 
 
 def test_alpha_at_half_scale(tiny_capture: Path) -> None:
     rig = read_rig_of(open_capture(tiny_capture), 0.5)
-    _, alpha = read_span(open_capture(tiny_capture), "EXP-5-mouth", rig, range(1), LEVELS, lambda done: None)
-    for c, name in enumerate(rig.names):
+    pictures = read_span(open_capture(tiny_capture), "EXP-5-mouth", rig, range(1), LEVELS)
+    for name, (*_, alpha) in zip(rig.names, pictures, strict=True):
         truth = cv2.imread(str(ALPHA / "EXP-5-mouth" / f"{name}.png"), cv2.IMREAD_GRAYSCALE) / 255
         half = cv2.resize(truth, (128, 192), interpolation=cv2.INTER_AREA)
-        assert soft_iou(alpha[0, c] / 255, half) > 0.98, name
+        assert soft_iou(alpha / 255, half) > 0.98, name
 
 
 @given(shade=st.floats(0.7, 1.0), seed=st.integers(0, 99))

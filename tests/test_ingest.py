@@ -153,7 +153,7 @@ def test_bad_input(own_capture: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(DataError, match=message) as caught:
         run_here(monkeypatch, line)
     assert "\n" not in str(caught.value)
-    assert not output.parent.exists()
+    assert not list(tmp_path.glob("frames/*"))
 
 
 def test_declared_frames_must_be_true(tiny_capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +168,7 @@ def stage_fails(line: list[str], **options: object) -> str:
     command = [sys.executable, "-m", "pipeline.stages.ingest", *line]
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 1, done.stderr
-    errors = [line for line in done.stderr.splitlines() if " cameras/s, " not in line]
+    errors = [line for line in done.stderr.splitlines() if " pictures/s, " not in line]
     assert len(errors) == 1, done.stderr
     return errors[0]
 
