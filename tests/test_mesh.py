@@ -259,7 +259,7 @@ def test_stage_whatever_the_span(fitted, tmp_path):
     for span, output in (((0, 3), whole), ((1, 2), part)):
         done = run_mesh(fitted, *span, output)
         assert done.returncode == 0, done.stderr
-    meshes, (one,) = read_meshes(whole), read_meshes(part)
+    meshes, (one,) = list(read_meshes(whole)), read_meshes(part)
     np.testing.assert_array_equal(meshes[1].vertices, one.vertices)
     np.testing.assert_allclose(meshes[0].vertices[:, 0] - meshes[2].vertices[:, 0], 0.05, atol=1e-6)
     assert read_attributes(whole)["neck"] == {"offset": -0.35, "tilt_degrees": 9}
