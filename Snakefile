@@ -1,7 +1,7 @@
 # From a multi-view video to a driven avatar: see docs/workflow.md for how a rerun is decided.
-from snakemake.utils import min_version
-
 from pathlib import Path
+
+from snakemake.utils import min_version
 
 min_version("9.20")
 
@@ -9,6 +9,7 @@ min_version("9.20")
 configfile: "config.yaml"
 
 
+include: "workflow/paths.smk"
 include: "workflow/common.smk"
 
 
@@ -25,4 +26,4 @@ localrules:
 rule all:
     default_target: True
     input:
-        expand("<results>/{subject}/report.html", subject=AVATARS),
+        expand(REPORT, subject=AVATARS),

@@ -46,13 +46,14 @@ if __name__ == "__main__":
     cli.run(main)
 ''',
     "workflow/rules/greet.smk": """# Says hello.
+GREETING = f"{SUBJECT}/greeting.txt"
 
 
 rule greet:
     output:
-        "<results>/{subject}/greeting.txt",
+        GREETING,
     log:
-        "<results>/{subject}/logs/greet.log",
+        log_of("greet", GREETING),
     params:
         job=job("greet", subject=lambda wildcards: wildcards.subject),
     shell:

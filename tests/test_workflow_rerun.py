@@ -21,6 +21,10 @@ from pipeline.provenance import ROOT
 TOOLS = Path(sys.executable).parent
 CAMERAS = ("left", "middle", "right")
 STAND_IN = """#!/bin/bash
+if [ "$2" = "$FAILING" ]; then
+    echo "the stage's own words" >&2
+    exit 143
+fi
 while [ $# -gt 0 ]; do
     case $1 in --output | --film | --comparison | --sheet) echo "$RANDOM" >"$2" ;; esac
     shift
@@ -255,6 +259,19 @@ def test_landmarks_of_a_sequence_run_its_track_again_and_no_training(project):
     assert schedule["landmarks"] == {"results/7/landmarks/held.zarr.zip"}
     assert schedule["fit_sequence"] == {"results/7/tracks/held.zarr.zip"}
     assert not schedule.keys() & {"ingest", "pointcloud", "fit_identity", "train"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "makes"), [("prior", "failing/head_prior.safetensors"), ("calibrate", "failing/7/cameras.json")]
+)
+def test_a_stage_that_is_stopped_fails_with_its_own_status_and_words(project, monkeypatch, stage, makes):
+    """Through a pipe into tee too, whose status is 0."""
+    monkeypatch.setenv("FAILING", f"pipeline.stages.{stage}")
+    result = project.call(makes, "--config", "results=failing", "ict_facekit=captures.tsv")
+    assert result.returncode == 1
+    assert "the stage's own words" in result.stdout
+    assert "returned non-zero exit status 143" in result.stdout
+    assert "latency" not in result.stdout
 
 
 @pytest.mark.parametrize(

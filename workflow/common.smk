@@ -21,6 +21,11 @@ except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
 
+def literal(path):
+    """A path for Snakemake to take as it is, braces and all."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
 def shipped(path):
     """A file of the project, relative to the working directory."""
     return os.path.relpath(Path(workflow.basedir, path))
@@ -28,11 +33,13 @@ def shipped(path):
 
 HEAD_PRIOR = SETTINGS.head_prior or shipped("pipeline/head/weights/head_prior.safetensors")
 AVATARS = SETTINGS.avatars or PLAN.subjects()
-DRAWN_AVATAR = f"<results>/{{subject}}/{'distilled' if SETTINGS.distill.into else 'avatar'}.safetensors"
+DRAWN_AVATAR = DISTILLED_AVATAR if SETTINGS.distill.into else TRAINED_AVATAR
 HELD_OUT_CAMERAS = ",".join(PLAN.held_out_cameras)
 HELD_OUT_SEQUENCES = ",".join(PLAN.held_out_sequences)
 
-shell.prefix(f"export PYTHONPATH={shlex.quote(workflow.basedir)}; ")
+# Snakemake puts this before every command in place of its own options. Without pipefail a stage that fails, or is
+# stopped, before a pipe into tee would count as done.
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(literal(workflow.basedir))}; ")
 
 
 pathvars:
@@ -89,25 +96,36 @@ def of_span(stage, reads=None, **options):
     )
 
 
-def chunks(pattern, subject, sequences):
-    """All spans of the sequences of a subject, `pattern` being a path with {sequence} and {span}."""
-    pairs = [(sequence, span) for sequence in sequences for span in PLAN.spans(subject, sequence)]
-    return [f"{SETTINGS.results}/{subject}/{pattern}".format(sequence=sequence, span=span) for sequence, span in pairs]
+def environment(stage):
+    """The conda environment of a stage, for --sdm conda."""
+    return f"../../envs/{'gpu' if gpus(stage) else 'cpu'}.yaml"
+
+
+def files_of(pattern, subject, sequences):
+    """A subject's files for some sequences: one for each, or one for each of their spans if `pattern` has {span}.
+
+    Other wildcards of the pattern are left to Snakemake.
+    """
+    return [
+        pattern.replace("{subject}", subject).replace("{sequence}", sequence).replace("{span}", span)
+        for sequence in sequences
+        for span in (PLAN.spans(subject, sequence) if "{span}" in pattern else [""])
+    ]
 
 
 def of_sequence(pattern):
-    """Input function: all spans of the wildcards' sequence."""
-    return lambda wildcards: chunks(pattern, wildcards.subject, [wildcards.sequence])
+    """Input function: what there is of the wildcards' sequence."""
+    return lambda wildcards: files_of(pattern, wildcards.subject, [wildcards.sequence])
 
 
 def of_training(pattern):
-    """Input function: all spans of the subject's training sequences."""
-    return lambda wildcards: chunks(pattern, wildcards.subject, PLAN.training(wildcards.subject))
+    """Input function: what there is of the subject's training sequences."""
+    return lambda wildcards: files_of(pattern, wildcards.subject, PLAN.training(wildcards.subject))
 
 
 def of_all(pattern):
-    """Input function: all spans of all sequences of the subject."""
-    return lambda wildcards: chunks(pattern, wildcards.subject, PLAN.sequences(wildcards.subject))
+    """Input function: what there is of all sequences of the subject."""
+    return lambda wildcards: files_of(pattern, wildcards.subject, PLAN.sequences(wildcards.subject))
 
 
 def ict_facekit(wildcards):
@@ -117,54 +135,49 @@ def ict_facekit(wildcards):
     return SETTINGS.ict_facekit
 
 
-def tracks(subject, sequences):
-    """The tracks of some sequences of a subject."""
-    return [f"{SETTINGS.results}/{subject}/tracks/{sequence}.zarr.zip" for sequence in sequences]
-
-
-def own_tracks(wildcards):
-    """The tracks of the subject's training sequences: what their face does by itself."""
-    return tracks(wildcards.subject, PLAN.training(wildcards.subject))
-
-
-def landmarks(subject, sequences):
-    """Triangulated landmarks of those of the sequences for which the capture holds any."""
-    known = [sequence for sequence in sequences if PLAN.landmarks(subject, sequence)]
-    return [f"{SETTINGS.results}/{subject}/landmarks/{sequence}.zarr.zip" for sequence in known]
-
-
 def training_landmarks(wildcards):
-    """Landmarks of the subject's training sequences."""
+    """Triangulated landmarks of those of the subject's training sequences for which the capture holds any."""
     return landmarks(wildcards.subject, PLAN.training(wildcards.subject))
 
 
 def sequence_landmarks(wildcards):
-    """Landmarks of the wildcards' sequence."""
+    """Triangulated landmarks of the wildcards' sequence, if the capture holds any."""
     return landmarks(wildcards.subject, [wildcards.sequence])
 
 
-def films(subject, suffix, rigs=("capture", "orbit"), folder="renders"):
-    """What is rendered of a subject: every sequence on the capture's rig, the films' orbits."""
-    wanted = [(sequence, "capture") for sequence in PLAN.sequences(subject)]
-    wanted += [(sequence, "orbit") for sequence in PLAN.sequences(subject) if sequence in SETTINGS.films.orbits]
+def landmarks(subject, sequences):
+    """Triangulated landmarks of those of the sequences for which the capture holds any."""
+    return files_of(LANDMARKS, subject, [sequence for sequence in sequences if PLAN.landmarks(subject, sequence)])
+
+
+def films(wildcards):
+    """The films of the subject's own sequences: seen by cameras, on the orbits, and those that others drive."""
+    own = PLAN.sequences(wildcards.subject)
+    orbits = [name for name in own if name in SETTINGS.films.orbits]
     return [
-        f"{SETTINGS.results}/{subject}/{folder}/{sequence}/{rig}{suffix}" for sequence, rig in wanted if rig in rigs
+        *files_of(CAPTURE_FILM, wildcards.subject, own),
+        *files_of(ORBIT_FILM, wildcards.subject, orbits),
+        *driven(CAPTURE_FILM)(wildcards),
     ]
 
 
-def driven(subject, suffix):
-    """What is rendered of a subject's head driven by others."""
-    drivers = [name for name in SETTINGS.films.drivers if PLAN.actor(subject, name)[0] != subject]
-    return [f"{SETTINGS.results}/{subject}/renders/{name}/capture{suffix}" for name in drivers]
+def driven(pattern):
+    """Input function: what is rendered of the subject's head driven by others."""
+
+    def files(wildcards):
+        subject = wildcards.subject
+        drivers = [name for name in SETTINGS.films.drivers if PLAN.actor(subject, name)[0] != subject]
+        return files_of(pattern, subject, drivers)
+
+    return files
 
 
-def compared(suffix):
+def compared(pattern):
     """Input function: few steps of diffusion beside many in the first held-out sequence, if that is wanted."""
 
     def files(wildcards):
         unseen = [name for name in PLAN.sequences(wildcards.subject) if name in PLAN.held_out_sequences]
-        first = unseen[:1] if SETTINGS.speed.steps else []
-        return [f"{SETTINGS.results}/{wildcards.subject}/speed/{sequence}{suffix}" for sequence in first]
+        return files_of(pattern, wildcards.subject, unseen[:1] if SETTINGS.speed.steps else [])
 
     return files
 
@@ -177,14 +190,13 @@ def film_cameras(wildcards):
 
 def rig_file(wildcards):
     """The still rig of the capture, or the camera or path that belongs to a sequence."""
-    name = "capture" if wildcards.rig == "capture" else f"{wildcards.rig}/{wildcards.sequence}"
-    return f"{SETTINGS.results}/{wildcards.subject}/rigs/{name}.json"
+    return CAPTURE_RIG if wildcards.rig == "capture" else PATH_RIG
 
 
 def real_pictures(wildcards):
     """What really happened in a sequence: the isolated heads of whoever plays it."""
     actor, sequence = PLAN.actor(wildcards.subject, wildcards.sequence)
-    return chunks("targets/{sequence}/{span}.zarr.zip", actor, [sequence])
+    return files_of(TARGETS, actor, [sequence])
 
 
 def capture_format(wildcards):

@@ -5,13 +5,13 @@ rule prior:
     input:
         ict=ict_facekit,
     output:
-        "<results>/head_prior.safetensors",
+        PRIOR,
     log:
-        "<results>/logs/prior.log",
+        log_of("prior", PRIOR),
     benchmark:
-        "<results>/benchmarks/prior.tsv"
+        benchmark_of("prior", PRIOR)
     conda:
-        "../../envs/cpu.yaml"
+        environment("prior")
     threads: 4
     resources:
         mem_mb=8000,
@@ -24,17 +24,17 @@ rule prior:
 
 rule train:
     input:
-        buffers=of_training("buffers/{sequence}/capture/{span}.zarr.zip"),
-        targets=of_training("targets/{sequence}/{span}.zarr.zip"),
-        tracks=lambda wildcards: tracks(wildcards.subject, PLAN.training(wildcards.subject)),
+        buffers=of_training(CAPTURE_BUFFERS),
+        targets=of_training(TARGETS),
+        tracks=of_training(TRACK),
     output:
-        "<results>/{subject}/avatar.safetensors",
+        TRAINED_AVATAR,
     log:
-        "<results>/{subject}/logs/train.log",
+        log_of("train", TRAINED_AVATAR),
     benchmark:
-        "<results>/{subject}/benchmarks/train.tsv"
+        benchmark_of("train", TRAINED_AVATAR)
     conda:
-        "../../envs/gpu.yaml"
+        environment("train")
     threads: 4
     resources:
         gpu=gpus("train"),
@@ -49,18 +49,18 @@ rule train:
 
 rule distill:
     input:
-        avatar="<results>/{subject}/avatar.safetensors",
-        buffers=of_training("buffers/{sequence}/capture/{span}.zarr.zip"),
-        targets=of_training("targets/{sequence}/{span}.zarr.zip"),
-        tracks=lambda wildcards: tracks(wildcards.subject, PLAN.training(wildcards.subject)),
+        avatar=TRAINED_AVATAR,
+        buffers=of_training(CAPTURE_BUFFERS),
+        targets=of_training(TARGETS),
+        tracks=of_training(TRACK),
     output:
-        "<results>/{subject}/distilled.safetensors",
+        DISTILLED_AVATAR,
     log:
-        "<results>/{subject}/logs/distill.log",
+        log_of("distill", DISTILLED_AVATAR),
     benchmark:
-        "<results>/{subject}/benchmarks/distill.tsv"
+        benchmark_of("distill", DISTILLED_AVATAR)
     conda:
-        "../../envs/gpu.yaml"
+        environment("distill")
     threads: 4
     resources:
         gpu=gpus("distill"),
@@ -76,18 +76,18 @@ rule distill:
 rule render_capture:
     input:
         avatar=DRAWN_AVATAR,
-        buffers=of_sequence("buffers/{sequence}/capture/{span}.zarr.zip"),
+        buffers=of_sequence(CAPTURE_BUFFERS),
         targets=real_pictures,
-        track="<results>/{subject}/tracks/{sequence}.zarr.zip",
+        track=TRACK,
     output:
-        pictures="<results>/{subject}/renders/{sequence}/capture.zarr.zip",
-        film="<results>/{subject}/renders/{sequence}/capture.mp4",
+        pictures=RENDERS,
+        film=CAPTURE_FILM,
     log:
-        "<results>/{subject}/logs/render/{sequence}/capture.log",
+        log_of("render_capture", RENDERS),
     benchmark:
-        "<results>/{subject}/benchmarks/render/{sequence}/capture.tsv"
+        benchmark_of("render_capture", RENDERS)
     conda:
-        "../../envs/gpu.yaml"
+        environment("render")
     threads: 4
     resources:
         gpu=gpus("render"),
@@ -104,16 +104,16 @@ rule render_capture:
 rule render_span:
     input:
         avatar=DRAWN_AVATAR,
-        buffers="<results>/{subject}/buffers/{sequence}/{rig}/{span}.zarr.zip",
-        track="<results>/{subject}/tracks/{sequence}.zarr.zip",
+        buffers=BUFFERS,
+        track=TRACK,
     output:
-        "<results>/{subject}/renders/{sequence}/{rig}/{span}.zarr.zip",
+        RENDERED_SPAN,
     log:
-        "<results>/{subject}/logs/render_span/{sequence}/{rig}/{span}.log",
+        log_of("render_span", RENDERED_SPAN),
     benchmark:
-        "<results>/{subject}/benchmarks/render_span/{sequence}/{rig}/{span}.tsv"
+        benchmark_of("render_span", RENDERED_SPAN)
     conda:
-        "../../envs/gpu.yaml"
+        environment("render")
     threads: 4
     resources:
         gpu=gpus("render"),
@@ -128,18 +128,18 @@ rule render_span:
 
 rule film:
     input:
-        pictures=of_sequence("renders/{sequence}/{{rig}}/{span}.zarr.zip"),
-        buffers=of_sequence("buffers/{sequence}/{{rig}}/{span}.zarr.zip"),
+        pictures=of_sequence(RENDERED_SPAN),
+        buffers=of_sequence(BUFFERS),
         targets=driver_pictures,
     output:
-        "<results>/{subject}/renders/{sequence}/{rig}.{format}",
+        FILM,
     log:
-        "<results>/{subject}/logs/film/{sequence}/{rig}.{format}.log",
+        log_of("film", FILM),
     wildcard_constraints:
         rig=r"(?!capture\.)[^/]+",
         format=r"mp4|mov|webm|png\.zip",
     conda:
-        "../../envs/cpu.yaml"
+        environment("film")
     resources:
         mem_mb=1000,
         runtime=30,
@@ -158,20 +158,20 @@ rule film:
 
 rule speed:
     input:
-        trained="<results>/{subject}/avatar.safetensors",
+        trained=TRAINED_AVATAR,
         drawn=DRAWN_AVATAR,
-        buffers=of_sequence("buffers/{sequence}/capture/{span}.zarr.zip"),
-        targets=of_sequence("targets/{sequence}/{span}.zarr.zip"),
-        track="<results>/{subject}/tracks/{sequence}.zarr.zip",
+        buffers=of_sequence(CAPTURE_BUFFERS),
+        targets=of_sequence(TARGETS),
+        track=TRACK,
     output:
-        figures="<results>/{subject}/speed/{sequence}.tsv",
-        film="<results>/{subject}/speed/{sequence}.mp4",
+        figures=SPEED,
+        film=SPEED_FILM,
     log:
-        "<results>/{subject}/logs/speed/{sequence}.log",
+        log_of("speed", SPEED),
     benchmark:
-        "<results>/{subject}/benchmarks/speed/{sequence}.tsv"
+        benchmark_of("speed", SPEED)
     conda:
-        "../../envs/gpu.yaml"
+        environment("speed")
     threads: 4
     resources:
         gpu=gpus("speed"),

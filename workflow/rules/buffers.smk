@@ -3,16 +3,16 @@
 
 rule rig_capture:
     input:
-        cameras="<results>/{subject}/cameras.json",
-        identity="<results>/{subject}/identity.safetensors",
+        cameras=CAMERAS,
+        identity=IDENTITY,
     output:
-        "<results>/{subject}/rigs/capture.json",
+        CAPTURE_RIG,
     log:
-        "<results>/{subject}/logs/rig_capture.log",
+        log_of("rig_capture", CAPTURE_RIG),
     benchmark:
-        "<results>/{subject}/benchmarks/rig_capture.tsv"
+        benchmark_of("rig_capture", CAPTURE_RIG)
     conda:
-        "../../envs/cpu.yaml"
+        environment("rig")
     resources:
         mem_mb=1000,
         runtime=5,
@@ -25,18 +25,18 @@ rule rig_capture:
 
 rule rig_path:
     input:
-        cameras="<results>/{subject}/cameras.json",
-        identity="<results>/{subject}/identity.safetensors",
-        track="<results>/{subject}/tracks/{sequence}.zarr.zip",
+        cameras=CAMERAS,
+        identity=IDENTITY,
+        track=TRACK,
         path=path_file,
     output:
-        "<results>/{subject}/rigs/{rig}/{sequence}.json",
+        PATH_RIG,
     log:
-        "<results>/{subject}/logs/rig_path/{sequence}/{rig}.log",
+        log_of("rig_path", PATH_RIG),
     benchmark:
-        "<results>/{subject}/benchmarks/rig_path/{sequence}/{rig}.tsv"
+        benchmark_of("rig_path", PATH_RIG)
     conda:
-        "../../envs/cpu.yaml"
+        environment("rig")
     resources:
         mem_mb=1000,
         runtime=5,
@@ -57,15 +57,15 @@ rule rig_path:
 rule rasterize:
     input:
         rig=rig_file,
-        meshes="<results>/{subject}/meshes/{sequence}/{span}.zarr.zip",
+        meshes=MESHES,
     output:
-        "<results>/{subject}/buffers/{sequence}/{rig}/{span}.zarr.zip",
+        BUFFERS,
     log:
-        "<results>/{subject}/logs/rasterize/{sequence}/{rig}/{span}.log",
+        log_of("rasterize", BUFFERS),
     benchmark:
-        "<results>/{subject}/benchmarks/rasterize/{sequence}/{rig}/{span}.tsv"
+        benchmark_of("rasterize", BUFFERS)
     conda:
-        "../../envs/cpu.yaml"
+        environment("rasterize")
     resources:
         gpu=gpus("rasterize"),
         mem_mb=4000,
@@ -79,19 +79,19 @@ rule rasterize:
 
 rule isolate:
     input:
-        rig="<results>/{subject}/rigs/capture.json",
-        cameras="<results>/{subject}/cameras.json",
-        frames="<results>/{subject}/frames/{sequence}/{span}.zarr.zip",
-        buffers="<results>/{subject}/buffers/{sequence}/capture/{span}.zarr.zip",
-        track="<results>/{subject}/tracks/{sequence}.zarr.zip",
+        rig=CAPTURE_RIG,
+        cameras=CAMERAS,
+        frames=FRAMES,
+        buffers=CAPTURE_BUFFERS,
+        track=TRACK,
     output:
-        "<results>/{subject}/targets/{sequence}/{span}.zarr.zip",
+        TARGETS,
     log:
-        "<results>/{subject}/logs/isolate/{sequence}/{span}.log",
+        log_of("isolate", TARGETS),
     benchmark:
-        "<results>/{subject}/benchmarks/isolate/{sequence}/{span}.tsv"
+        benchmark_of("isolate", TARGETS)
     conda:
-        "../../envs/cpu.yaml"
+        environment("isolate")
     resources:
         mem_mb=4000,
         runtime=30,

@@ -5,13 +5,13 @@ rule calibrate:
     input:
         calibration,
     output:
-        "<results>/{subject}/cameras.json",
+        CAMERAS,
     log:
-        "<results>/{subject}/logs/calibrate.log",
+        log_of("calibrate", CAMERAS),
     benchmark:
-        "<results>/{subject}/benchmarks/calibrate.tsv"
+        benchmark_of("calibrate", CAMERAS)
     conda:
-        "../../envs/cpu.yaml"
+        environment("calibrate")
     resources:
         mem_mb=1000,
         runtime=5,
@@ -23,16 +23,16 @@ rule calibrate:
 
 rule ingest:
     input:
-        cameras="<results>/{subject}/cameras.json",
+        cameras=CAMERAS,
         recording=recording,
     output:
-        "<results>/{subject}/frames/{sequence}/{span}.zarr.zip",
+        FRAMES,
     log:
-        "<results>/{subject}/logs/ingest/{sequence}/{span}.log",
+        log_of("ingest", FRAMES),
     benchmark:
-        "<results>/{subject}/benchmarks/ingest/{sequence}/{span}.tsv"
+        benchmark_of("ingest", FRAMES)
     conda:
-        "../../envs/cpu.yaml"
+        environment("ingest")
     resources:
         mem_mb=4000,
         runtime=30,

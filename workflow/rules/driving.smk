@@ -8,18 +8,18 @@ ruleorder: animate > fit_sequence
 rule retarget:
     input:
         prior=HEAD_PRIOR,
-        driver="<results>/{driver}/identity.safetensors",
-        track="<results>/{driver}/tracks/{motion}.zarr.zip",
-        identity="<results>/{subject}/identity.safetensors",
-        own=own_tracks,
+        driver=IDENTITY.replace("{subject}", "{driver}"),
+        track=TRACK.replace("{subject}", "{driver}").replace("{sequence}", "{motion}"),
+        identity=IDENTITY,
+        own=of_training(TRACK),
     output:
-        "<results>/{subject}/tracks/{driver}~{motion}.zarr.zip",
+        DRIVEN_TRACK,
     log:
-        "<results>/{subject}/logs/retarget/{driver}~{motion}.log",
+        log_of("retarget", DRIVEN_TRACK),
     benchmark:
-        "<results>/{subject}/benchmarks/retarget/{driver}~{motion}.tsv"
+        benchmark_of("retarget", DRIVEN_TRACK)
     conda:
-        "../../envs/cpu.yaml"
+        environment("retarget")
     resources:
         mem_mb=1000,
         runtime=5,
@@ -39,18 +39,18 @@ rule animate:
         motion=lambda wildcards: SETTINGS.films.motions[wildcards.sequence],
         prior=HEAD_PRIOR,
         map=shipped("pipeline/head/weights/arkit.safetensors"),
-        identity="<results>/{subject}/identity.safetensors",
-        own=own_tracks,
+        identity=IDENTITY,
+        own=of_training(TRACK),
     output:
-        "<results>/{subject}/tracks/{sequence}.zarr.zip",
+        TRACK,
     log:
-        "<results>/{subject}/logs/animate/{sequence}.log",
+        log_of("animate", TRACK),
     benchmark:
-        "<results>/{subject}/benchmarks/animate/{sequence}.tsv"
+        benchmark_of("animate", TRACK)
     wildcard_constraints:
         sequence="|".join(map(re.escape, SETTINGS.films.motions)) or "(?!)",
     conda:
-        "../../envs/cpu.yaml"
+        environment("animate")
     resources:
         mem_mb=1000,
         runtime=5,

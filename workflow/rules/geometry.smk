@@ -3,16 +3,16 @@
 
 rule pointcloud:
     input:
-        cameras="<results>/{subject}/cameras.json",
-        frames="<results>/{subject}/frames/{sequence}/{span}.zarr.zip",
+        cameras=CAMERAS,
+        frames=FRAMES,
     output:
-        "<results>/{subject}/clouds/{sequence}/{span}.zarr.zip",
+        CLOUDS,
     log:
-        "<results>/{subject}/logs/pointcloud/{sequence}/{span}.log",
+        log_of("pointcloud", CLOUDS),
     benchmark:
-        "<results>/{subject}/benchmarks/pointcloud/{sequence}/{span}.tsv"
+        benchmark_of("pointcloud", CLOUDS)
     conda:
-        "../../envs/cpu.yaml"
+        environment("pointcloud")
     resources:
         gpu=gpus("pointcloud"),
         mem_mb=4000,
@@ -29,13 +29,13 @@ rule landmarks:
         calibration,
         lambda wildcards: PLAN.landmarks(wildcards.subject, wildcards.sequence),
     output:
-        "<results>/{subject}/landmarks/{sequence}.zarr.zip",
+        LANDMARKS,
     log:
-        "<results>/{subject}/logs/landmarks/{sequence}.log",
+        log_of("landmarks", LANDMARKS),
     benchmark:
-        "<results>/{subject}/benchmarks/landmarks/{sequence}.tsv"
+        benchmark_of("landmarks", LANDMARKS)
     conda:
-        "../../envs/cpu.yaml"
+        environment("landmarks")
     resources:
         mem_mb=1000,
         runtime=10,
@@ -57,17 +57,17 @@ rule fit_identity:
     input:
         training_landmarks,
         prior=HEAD_PRIOR,
-        cameras="<results>/{subject}/cameras.json",
-        clouds=of_training("clouds/{sequence}/{span}.zarr.zip"),
-        frames=of_training("frames/{sequence}/{span}.zarr.zip"),
+        cameras=CAMERAS,
+        clouds=of_training(CLOUDS),
+        frames=of_training(FRAMES),
     output:
-        "<results>/{subject}/identity.safetensors",
+        IDENTITY,
     log:
-        "<results>/{subject}/logs/fit_identity.log",
+        log_of("fit_identity", IDENTITY),
     benchmark:
-        "<results>/{subject}/benchmarks/fit_identity.tsv"
+        benchmark_of("fit_identity", IDENTITY)
     conda:
-        "../../envs/cpu.yaml"
+        environment("fit_identity")
     resources:
         mem_mb=4000,
         runtime=60,
@@ -82,20 +82,20 @@ rule fit_sequence:
     input:
         sequence_landmarks,
         prior=HEAD_PRIOR,
-        identity="<results>/{subject}/identity.safetensors",
-        cameras="<results>/{subject}/cameras.json",
-        clouds=of_sequence("clouds/{sequence}/{span}.zarr.zip"),
-        frames=of_sequence("frames/{sequence}/{span}.zarr.zip"),
+        identity=IDENTITY,
+        cameras=CAMERAS,
+        clouds=of_sequence(CLOUDS),
+        frames=of_sequence(FRAMES),
     output:
-        "<results>/{subject}/tracks/{sequence}.zarr.zip",
+        TRACK,
     log:
-        "<results>/{subject}/logs/fit_sequence/{sequence}.log",
+        log_of("fit_sequence", TRACK),
     benchmark:
-        "<results>/{subject}/benchmarks/fit_sequence/{sequence}.tsv"
+        benchmark_of("fit_sequence", TRACK)
     wildcard_constraints:
         sequence=r"[^/~]+",
     conda:
-        "../../envs/cpu.yaml"
+        environment("fit_sequence")
     resources:
         mem_mb=6000,
         runtime=120,
@@ -115,16 +115,16 @@ rule fit_sequence:
 rule mesh:
     input:
         prior=HEAD_PRIOR,
-        identity="<results>/{subject}/identity.safetensors",
-        track="<results>/{subject}/tracks/{sequence}.zarr.zip",
+        identity=IDENTITY,
+        track=TRACK,
     output:
-        "<results>/{subject}/meshes/{sequence}/{span}.zarr.zip",
+        MESHES,
     log:
-        "<results>/{subject}/logs/mesh/{sequence}/{span}.log",
+        log_of("mesh", MESHES),
     benchmark:
-        "<results>/{subject}/benchmarks/mesh/{sequence}/{span}.tsv"
+        benchmark_of("mesh", MESHES)
     conda:
-        "../../envs/cpu.yaml"
+        environment("mesh")
     resources:
         gpu=gpus("mesh"),
         mem_mb=4000,
@@ -138,18 +138,18 @@ rule mesh:
 
 rule fit_quality:
     input:
-        cameras="<results>/{subject}/cameras.json",
-        clouds=of_sequence("clouds/{sequence}/{span}.zarr.zip"),
-        meshes=of_sequence("meshes/{sequence}/{span}.zarr.zip"),
-        track="<results>/{subject}/tracks/{sequence}.zarr.zip",
+        cameras=CAMERAS,
+        clouds=of_sequence(CLOUDS),
+        meshes=of_sequence(MESHES),
+        track=TRACK,
     output:
-        "<results>/{subject}/quality/{sequence}.json",
+        QUALITY,
     log:
-        "<results>/{subject}/logs/fit_quality/{sequence}.log",
+        log_of("fit_quality", QUALITY),
     benchmark:
-        "<results>/{subject}/benchmarks/fit_quality/{sequence}.tsv"
+        benchmark_of("fit_quality", QUALITY)
     conda:
-        "../../envs/cpu.yaml"
+        environment("fit_quality")
     resources:
         mem_mb=2000,
         runtime=30,

@@ -3,20 +3,20 @@
 
 rule evaluate:
     input:
-        renders=lambda wildcards: films(wildcards.subject, ".zarr.zip", rigs=["capture"]),
-        targets=of_all("targets/{sequence}/{span}.zarr.zip"),
-        buffers=of_all("buffers/{sequence}/capture/{span}.zarr.zip"),
-        tracks=lambda wildcards: tracks(wildcards.subject, PLAN.sequences(wildcards.subject)),
-        rig="<results>/{subject}/rigs/capture.json",
+        renders=of_all(RENDERS),
+        targets=of_all(TARGETS),
+        buffers=of_all(CAPTURE_BUFFERS),
+        tracks=of_all(TRACK),
+        rig=CAPTURE_RIG,
     output:
-        metrics="<results>/{subject}/metrics.json",
-        comparison="<results>/{subject}/comparison.zarr.zip",
+        metrics=METRICS,
+        comparison=COMPARISON,
     log:
-        "<results>/{subject}/logs/evaluate.log",
+        log_of("evaluate", METRICS),
     benchmark:
-        "<results>/{subject}/benchmarks/evaluate.tsv"
+        benchmark_of("evaluate", METRICS)
     conda:
-        "../../envs/cpu.yaml"
+        environment("evaluate")
     resources:
         mem_mb=4000,
         runtime=60,
@@ -31,35 +31,31 @@ rule evaluate:
 rule report:
     input:
         template=shipped("pipeline/report/report.html.jinja"),
-        cameras="<results>/{subject}/cameras.json",
-        rig="<results>/{subject}/rigs/capture.json",
-        frames=of_all("frames/{sequence}/{span}.zarr.zip"),
-        clouds=of_all("clouds/{sequence}/{span}.zarr.zip"),
-        tracks=lambda wildcards: tracks(wildcards.subject, PLAN.sequences(wildcards.subject)),
-        buffers=of_all("buffers/{sequence}/capture/{span}.zarr.zip"),
-        targets=of_all("targets/{sequence}/{span}.zarr.zip"),
-        renders=lambda wildcards: films(wildcards.subject, ".zarr.zip", rigs=["capture"]),
-        quality=lambda wildcards: expand(
-            "<results>/{subject}/quality/{sequence}.json",
-            subject=wildcards.subject,
-            sequence=PLAN.sequences(wildcards.subject),
-        ),
-        films=lambda wildcards: films(wildcards.subject, ".mp4") + driven(wildcards.subject, ".mp4"),
-        driven=lambda wildcards: driven(wildcards.subject, ".zarr.zip"),
+        cameras=CAMERAS,
+        rig=CAPTURE_RIG,
+        frames=of_all(FRAMES),
+        clouds=of_all(CLOUDS),
+        tracks=of_all(TRACK),
+        buffers=of_all(CAPTURE_BUFFERS),
+        targets=of_all(TARGETS),
+        renders=of_all(RENDERS),
+        quality=of_all(QUALITY),
+        films=films,
+        driven=driven(RENDERS),
         avatar=DRAWN_AVATAR,
-        speed=compared(".tsv"),
-        speed_film=compared(".mp4"),
-        metrics="<results>/{subject}/metrics.json",
-        comparison="<results>/{subject}/comparison.zarr.zip",
+        speed=compared(SPEED),
+        speed_film=compared(SPEED_FILM),
+        metrics=METRICS,
+        comparison=COMPARISON,
     output:
-        page="<results>/{subject}/report.html",
-        sheet="<results>/{subject}/contact_sheet.png",
+        page=REPORT,
+        sheet=CONTACT_SHEET,
     log:
-        "<results>/{subject}/logs/report.log",
+        log_of("report", REPORT),
     benchmark:
-        "<results>/{subject}/benchmarks/report.tsv"
+        benchmark_of("report", REPORT)
     conda:
-        "../../envs/cpu.yaml"
+        environment("report")
     resources:
         mem_mb=4000,
         runtime=30,

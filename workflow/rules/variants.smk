@@ -7,62 +7,60 @@ localrules:
 
 rule ablations:
     input:
-        expand("<results>/{subject}/ablations.md", subject=AVATARS),
+        expand(ABLATION_PAGE, subject=AVATARS),
 
 
 use rule train as ablation_train with:
     output:
-        "<results>/{subject}/ablations/{ablation}/avatar.safetensors",
+        of_variant(TRAINED_AVATAR),
     log:
-        "<results>/{subject}/ablations/{ablation}/logs/train.log",
+        log_of("ablation_train", of_variant(TRAINED_AVATAR)),
     benchmark:
-        "<results>/{subject}/ablations/{ablation}/benchmarks/train.tsv"
+        benchmark_of("ablation_train", of_variant(TRAINED_AVATAR))
 
 
 use rule render_capture as ablation_render with:
     input:
-        avatar="<results>/{subject}/ablations/{ablation}/avatar.safetensors",
-        buffers=of_sequence("buffers/{sequence}/capture/{span}.zarr.zip"),
-        targets=of_sequence("targets/{sequence}/{span}.zarr.zip"),
-        track="<results>/{subject}/tracks/{sequence}.zarr.zip",
+        avatar=of_variant(TRAINED_AVATAR),
+        buffers=of_sequence(CAPTURE_BUFFERS),
+        targets=of_sequence(TARGETS),
+        track=TRACK,
     output:
-        pictures="<results>/{subject}/ablations/{ablation}/renders/{sequence}/capture.zarr.zip",
-        film="<results>/{subject}/ablations/{ablation}/renders/{sequence}/capture.mp4",
+        pictures=of_variant(RENDERS),
+        film=of_variant(CAPTURE_FILM),
     log:
-        "<results>/{subject}/ablations/{ablation}/logs/render/{sequence}.log",
+        log_of("ablation_render", of_variant(RENDERS)),
     benchmark:
-        "<results>/{subject}/ablations/{ablation}/benchmarks/render/{sequence}.tsv"
+        benchmark_of("ablation_render", of_variant(RENDERS))
 
 
 use rule evaluate as ablation_evaluate with:
     input:
-        renders=lambda wildcards: films(
-            wildcards.subject, ".zarr.zip", rigs=["capture"], folder=f"ablations/{wildcards.ablation}/renders"
-        ),
-        targets=of_all("targets/{sequence}/{span}.zarr.zip"),
-        buffers=of_all("buffers/{sequence}/capture/{span}.zarr.zip"),
-        tracks=lambda wildcards: tracks(wildcards.subject, PLAN.sequences(wildcards.subject)),
-        rig="<results>/{subject}/rigs/capture.json",
+        renders=of_all(of_variant(RENDERS)),
+        targets=of_all(TARGETS),
+        buffers=of_all(CAPTURE_BUFFERS),
+        tracks=of_all(TRACK),
+        rig=CAPTURE_RIG,
     output:
-        metrics="<results>/{subject}/ablations/{ablation}/metrics.json",
-        comparison="<results>/{subject}/ablations/{ablation}/comparison.zarr.zip",
+        metrics=of_variant(METRICS),
+        comparison=of_variant(COMPARISON),
     log:
-        "<results>/{subject}/ablations/{ablation}/logs/evaluate.log",
+        log_of("ablation_evaluate", of_variant(METRICS)),
     benchmark:
-        "<results>/{subject}/ablations/{ablation}/benchmarks/evaluate.tsv"
+        benchmark_of("ablation_evaluate", of_variant(METRICS))
 
 
 rule ablation_table:
     input:
-        whole="<results>/{subject}/metrics.json",
-        ablated=expand("<results>/{{subject}}/ablations/{ablation}/metrics.json", ablation=SETTINGS.ablations.variants),
+        whole=METRICS,
+        ablated=expand(of_variant(METRICS), ablation=SETTINGS.ablations.variants, allow_missing=True),
     output:
-        table="<results>/{subject}/ablations.tsv",
-        page="<results>/{subject}/ablations.md",
+        table=ABLATION_TABLE,
+        page=ABLATION_PAGE,
     log:
-        "<results>/{subject}/logs/ablations.log",
+        log_of("ablation_table", ABLATION_TABLE),
     conda:
-        "../../envs/cpu.yaml"
+        environment("ablations")
     resources:
         mem_mb=1000,
         runtime=10,
