@@ -13,7 +13,7 @@ from synthetic_head import HELD_OUT_CAMERA, HELD_OUT_SEQUENCE, SEQUENCES, see, w
 
 from pipeline.cameras.rig import read_rig
 from pipeline.errors import DataError
-from pipeline.evaluate.evaluation import evaluate
+from pipeline.evaluate.evaluation import Viewing, measure, read_pictures, table
 from pipeline.evaluate.footage import SPLITS, Footage, read_tracks
 from pipeline.evaluate.image import figures
 from pipeline.evaluate.mesh_colour import MeshColour, spread
@@ -21,7 +21,9 @@ from pipeline.evaluate.nearest_frame import NearestFrame
 from pipeline.store.chunk import read_arrays, read_attributes
 from pipeline.store.reel import open_reels
 
-FIGURES = {"psnr_head", "psnr", "ssim_head", "ssim", "flip_head", "flip", "flicker", "pictures"}
+OF_A_PICTURE = {"psnr_head", "psnr", "ssim_head", "ssim", "flip_head", "flip", "flicker"}
+FIGURES = OF_A_PICTURE | {"jod", "psnr_pooled", "psnr_head_pooled", "pictures"}
+VIEWING = Viewing(pixels_per_degree=67, frames_per_second=0)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,8 @@ def command(root: Path, output: Path, *changed: str) -> list[str]:
         *(sys.executable, "-m", "pipeline.stages.evaluate", *lists, "--rig", str(root / "rigs" / "capture.json")),
         *("--settings", '{"colour_cell": 0.05}'),
         *("--held-out-cameras", HELD_OUT_CAMERA, "--held-out-sequences", HELD_OUT_SEQUENCE),
-        *("--output", str(output / "metrics.json"), "--comparison", str(output / "comparison.zarr.zip"), *changed),
+        *("--output", str(output / "metrics.json"), "--pictures", str(output / "pictures.tsv")),
+        *("--comparison", str(output / "comparison.zarr.zip"), *changed),
     ]
 
 
@@ -69,8 +72,12 @@ def test_stage_writes_the_table_and_the_baselines_pictures(ball: Path, tmp_path:
     counts = {"heldout_both": 3, "heldout_camera": 4, "heldout_sequence": 9}
     for split, rows in metrics.items():
         assert set(rows) == {"avatar", "nearest_frame", "mesh_colour"}
-        assert all(set(row) == FIGURES and row["pictures"] == counts[split] for row in rows.values())
+        assert all(set(row) >= FIGURES and row["pictures"] == counts[split] for row in rows.values())
         assert rows["avatar"]["psnr_head"] == pytest.approx(20 * np.log10(255 / 3), abs=1.5)  # noise of 3 levels
+    each = read_pictures(tmp_path / "pictures.tsv")
+    for split, rows in table(each).items():
+        for method, row in rows.items():
+            assert row == pytest.approx(metrics[split][method], abs=2e-3)
     pictures = read_attributes(tmp_path / "comparison.zarr.zip")["pictures"]
     assert pictures == [[HELD_OUT_SEQUENCE, step, HELD_OUT_CAMERA] for step in range(3)]
     nearest, mesh = read_arrays(tmp_path / "comparison.zarr.zip", "nearest_frame", "mesh_colour")
@@ -79,7 +86,7 @@ def test_stage_writes_the_table_and_the_baselines_pictures(ball: Path, tmp_path:
 
 def test_means_are_those_of_the_pictures(ball: Path) -> None:
     with footage_of(ball) as footage:
-        row = evaluate(footage, {"avatar": footage.render}, 67)["heldout_both"]["avatar"]
+        row = table(measure(footage, {"avatar": footage.render}, VIEWING))["heldout_both"]["avatar"]
         each = [
             figures(
                 footage.render(HELD_OUT_SEQUENCE, step, HELD_OUT_CAMERA),
@@ -95,7 +102,7 @@ def test_means_are_those_of_the_pictures(ball: Path) -> None:
 
 def test_the_truth_scores_full_marks(ball: Path) -> None:
     with footage_of(ball) as footage:
-        row = evaluate(footage, {"truth": footage.target}, 67)["heldout_both"]["truth"]
+        row = table(measure(footage, {"truth": footage.target}, VIEWING))["heldout_both"]["truth"]
     assert row["psnr_head"] == 100
     assert row["flicker"] == 0
 
@@ -155,7 +162,7 @@ def test_training_steps_are_spread_evenly(ball: Path) -> None:
 
 def test_a_split_without_pictures_is_empty(ball: Path) -> None:
     with footage_of(ball, sequences=()) as footage:
-        metrics = evaluate(footage, {"avatar": footage.render}, 67)
+        metrics = table(measure(footage, {"avatar": footage.render}, VIEWING))
     assert metrics["heldout_both"] == metrics["heldout_sequence"] == {}
     assert metrics["heldout_camera"]["avatar"]["pictures"] == 7
 

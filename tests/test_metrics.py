@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from pipeline.evaluate.flicker import flicker
 from pipeline.evaluate.image import PSNR_CEILING, figures, flip_map, psnr, ssim_map
+from pipeline.evaluate.jod import GaussianBlur, jod
 from pipeline.evaluate.mesh_colour import LOWER, UPPER, ColourGrid
 
 seeds = st.integers(0, 2**32 - 1)
@@ -135,3 +137,22 @@ def test_colour_grid_fills_from_the_nearest_seen_cell() -> None:
     corners = np.array([LOWER, UPPER, [-0.2, 0.3, 0.1], [0.7, 2.0, 0]])  # the last lies outside and is moved in
     expected = [[200, 0, 0], [0, 0, 100], [200, 0, 0], [0, 0, 100]]
     np.testing.assert_allclose(grid.look_up(grid.filled(), corners), expected, atol=1e-3)
+
+
+def test_jod_falls_with_what_a_viewer_sees_and_sees_flicker():
+    """Blurs, flicker and a film that stands still, in the order that viewers have them; PSNR has flicker better."""
+    rng = np.random.default_rng(0)
+    texture = gaussian_filter(rng.normal(size=(8, 64, 64, 3)), (2, 1, 1, 0))
+    film = (127 + 400 * texture).clip(0, 255).astype(np.uint8)
+    blurred = [gaussian_filter(film, (0, sigma, sigma, 0)) for sigma in (1, 2)]
+    flickering = (film * (1 + 0.05 * rng.choice([-1, 1], 8))[:, None, None, None]).clip(0, 255).astype(np.uint8)
+    score = [jod(made, film, 24, 67) for made in (film, *blurred, flickering)]
+    assert score[0] == pytest.approx(10)
+    assert score[0] > score[1] > score[2]
+    assert score[3] < 9.5
+
+
+def test_blur_in_jod_is_a_gaussian_with_mirrored_edges():
+    picture = torch.rand(2, 1, 20, 30)
+    expected = gaussian_filter(picture.numpy(), (0, 0, 1.5, 1.5), mode="mirror", radius=(0, 0, 4, 4))
+    np.testing.assert_allclose(GaussianBlur(9, 1.5)(picture).numpy(), expected, atol=1e-6)

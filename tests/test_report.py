@@ -95,7 +95,7 @@ def ball(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "evaluate",
         *(*lists, "--rig", files["rig"], "--settings", '{"colour_cell": 0.05}'),
         *("--held-out-cameras", HELD_OUT_CAMERA, "--held-out-sequences", HELD_OUT_SEQUENCE),
-        *("--output", files["metrics"], "--comparison", files["comparison"]),
+        *("--output", files["metrics"], "--comparison", files["comparison"], "--pictures", root / "pictures.tsv"),
     )
     assert evaluated.returncode == 0, evaluated.stderr
     for path in files["quality"]:

@@ -1,7 +1,9 @@
-"""The table: every split, method and figure, as means over pictures; and the pictures that the report shows."""
+"""The table: every split, method and figure, as means over pictures; the figures and pictures behind it."""
 
+import csv
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,60 +13,133 @@ from pipeline.errors import DataError
 from pipeline.evaluate.flicker import flicker
 from pipeline.evaluate.footage import SPLITS, Footage
 from pipeline.evaluate.image import figures
+from pipeline.evaluate.jod import jod
 from pipeline.store.chunk import Array, publish, write_chunk
 
 Method = Callable[[str, int, str], np.ndarray]  # (sequence, step, camera) to a picture (h, w, 3) uint8
 Metrics = dict[str, dict[str, dict[str, float]]]
 HEADLINE = "heldout_both"
+REGIONS = ("eyes", "mouth")
+PLACE = ("split", "method", "sequence", "camera", "step")  # columns that say which picture
 
 
-def evaluate(footage: Footage, methods: dict[str, Method], pixels_per_degree: float) -> Metrics:
-    """{split: {method: {figure: mean over the split's pictures}}}, with the number of `pictures` behind the mean.
+@dataclass(frozen=True)
+class Viewing:
+    """How pictures are looked at: `pixels_per_degree` of visual angle, and films at `frames_per_second`; 0: no JOD."""
 
-    Flicker is the mean over successive pairs of one camera's pictures, left out where no film has two. A split without
-    a rendered picture is an empty dict. Raises DataError when no split has one, or a picture's head mask is empty.
+    pixels_per_degree: float
+    frames_per_second: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The figures of one picture by one method."""
+
+    split: str
+    method: str
+    sequence: str
+    camera: str
+    step: int
+    figures: dict[str, float]
+
+
+def measure(footage: Footage, methods: dict[str, Method], viewing: Viewing) -> list[Picture]:
+    """Every picture of every split by every method.
+
+    Raises DataError when no split has a rendered picture, or a picture's head mask is empty.
     """
     films = {split: footage.split(split) for split in SPLITS}
     if not any(films.values()):
         raise DataError("the renders show no held-out camera and no held-out sequence: nothing to evaluate")
     total = sum(footage.targets[sequence].steps for split in films.values() for sequence, _ in split)
     progress = Progress(total, "pictures")
+    result: list[Picture] = []
     done = 0
-    result: Metrics = {}
     for split, pairs in films.items():
-        measured: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
         for sequence, camera in pairs:
             for name, method in methods.items():
-                measured[name] += film_figures(footage, method, sequence, camera, pixels_per_degree)
+                film = film_figures(footage, method, sequence, camera, viewing)
+                result += [Picture(split, name, sequence, camera, step, row) for step, row in enumerate(film)]
             done += footage.targets[sequence].steps
             progress.update(done, f", {split}")
-        result[split] = {name: means(pictures) for name, pictures in measured.items() if pictures}
     return result
 
 
 def film_figures(
-    footage: Footage, method: Method, sequence: str, camera: str, pixels_per_degree: float
+    footage: Footage, method: Method, sequence: str, camera: str, viewing: Viewing
 ) -> list[dict[str, float]]:
-    """Figures of every step of one camera's film; `flicker` from the second step on."""
-    result = []
+    """Figures of every step of one camera's film; `flicker` from the second step on, the film's `jod` at the first.
+
+    Those round eyes and mouth are left out where the mesh shows none.
+    """
+    result, film, real = [], [], []
     before = None
     for step in range(footage.targets[sequence].steps):
         head = footage.head(sequence, step, camera)
         if not head.any():
             raise DataError(f"sequence {sequence}, step {step}, camera {camera}: the target's head mask is empty")
         now = method(sequence, step, camera), footage.target(sequence, step, camera), head
-        result.append(figures(*now, pixels_per_degree))
+        regions = {name: footage.region(sequence, step, camera, name) & head for name in REGIONS}
+        result.append(figures(*now, viewing.pixels_per_degree, regions))
         if before is not None and (before[2] & head).any():
             result[-1]["flicker"] = flicker(before[0], now[0], before[1], now[1], before[2] & head)
+        film.append(now[0])
+        real.append(now[1])
         before = now
+    if viewing.frames_per_second:
+        result[0]["jod"] = jod(np.stack(film), np.stack(real), viewing.frames_per_second, viewing.pixels_per_degree)
     return result
 
 
+def table(pictures: list[Picture]) -> Metrics:
+    """{split: {method: {figure: mean over the split's pictures}}}, with the number of `pictures` behind the mean.
+
+    A split without a picture is an empty dict.
+    """
+    rows: dict[str, dict[str, list[dict[str, float]]]] = {split: {} for split in SPLITS}
+    for picture in pictures:
+        rows[picture.split].setdefault(picture.method, []).append(picture.figures)
+    return {split: {name: means(each) for name, each in methods.items()} for split, methods in rows.items()}
+
+
 def means(pictures: list[dict[str, float]]) -> dict[str, float]:
-    """Mean of each figure over the pictures that have it, and the number of pictures."""
+    """Mean of each figure over the pictures that have it, and the number of pictures.
+
+    `psnr_pooled` and `psnr_head_pooled` are of the squared error averaged over all pictures, as papers often have it.
+    """
     names = {name for picture in pictures for name in picture}
     result = {name: float(np.mean([picture[name] for picture in pictures if name in picture])) for name in names}
+    for name in ("psnr", "psnr_head"):
+        errors = 10 ** (-np.array([picture[name] for picture in pictures]) / 10)
+        result[f"{name}_pooled"] = float(-10 * np.log10(errors.mean()))
     return {**result, "pictures": len(pictures)}
+
+
+def write_pictures(path: Path, pictures: list[Picture]) -> None:
+    """Write every picture's figures as a table, tabs between columns; empty where a picture lacks one."""
+    names = sorted({name for picture in pictures for name in picture.figures})
+    with publish(path) as partial, partial.open("w", newline="") as file:
+        rows = csv.writer(file, delimiter="\t", lineterminator="\n")
+        rows.writerow([*PLACE, *names])
+        for picture in pictures:
+            values = [f"{picture.figures[name]:.4f}" if name in picture.figures else "" for name in names]
+            rows.writerow([*(getattr(picture, key) for key in PLACE), *values])
+
+
+def read_pictures(path: Path) -> list[Picture]:
+    """Read what `write_pictures` wrote. Raises DataError naming the file when it is no such table."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    if not rows or not set(PLACE) <= set(rows[0]):
+        raise DataError(f"{path}: no table of figures; expected the columns {', '.join(PLACE)}")
+    return [
+        Picture(
+            *(row[key] for key in PLACE[:-1]),
+            int(row[PLACE[-1]]),
+            {name: float(text) for name, text in row.items() if name not in PLACE and text},
+        )
+        for row in rows
+    ]
 
 
 def write_metrics(path: Path, metrics: Metrics) -> None:

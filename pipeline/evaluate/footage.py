@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from pipeline.cameras.rig import Rig
 from pipeline.errors import DataError
+from pipeline.head.model.regions import region
 from pipeline.store.chunk import read_arrays, read_attributes
 from pipeline.store.reel import Reel
 
@@ -92,6 +94,11 @@ class Footage:
     def head(self, sequence: str, step: int, camera: str) -> np.ndarray:
         """Where the true picture shows the head, (h, w) bool."""
         return self.targets[sequence].picture("alpha", step, self.rig.index(camera)) > 127
+
+    def region(self, sequence: str, step: int, camera: str, name: str) -> np.ndarray:
+        """Where the mesh shows the region "eyes" or "mouth" of the face, (h, w) bool."""
+        x_can = self.buffers[sequence].picture("x_can", step, self.rig.index(camera))
+        return region(torch.from_numpy(x_can), name).numpy()
 
     def render(self, sequence: str, step: int, camera: str) -> np.ndarray:
         """The avatar's picture (h, w, 3) uint8 sRGB over white."""

@@ -53,15 +53,22 @@ def flip_map(prediction: np.ndarray, truth: np.ndarray, pixels_per_degree: float
     return error[..., 0]
 
 
-def figures(prediction: np.ndarray, truth: np.ndarray, head: np.ndarray, pixels_per_degree: float) -> dict[str, float]:
+def figures(
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    head: np.ndarray,
+    pixels_per_degree: float,
+    regions: dict[str, np.ndarray] | None = None,
+) -> dict[str, float]:
     """All figures of one picture; those ending in `_head` count the pixels of `head` (h, w) bool only.
 
     `prediction`, `truth` (h, w, 3) uint8 sRGB over white. SSIM and FLIP are computed on the whole frame and averaged
-    where they count, so that no artificial edge enters at the mask.
+    where they count, so that no artificial edge enters at the mask. `regions` {name: (h, w) bool} get PSNR and FLIP
+    each, if they hold a pixel.
     """
     similarity = ssim_map(prediction, truth)
     error = flip_map(prediction, truth, pixels_per_degree)
-    return {
+    result = {
         "psnr_head": psnr(prediction, truth, head),
         "psnr": psnr(prediction, truth),
         "ssim_head": float(similarity[head].mean()),
@@ -69,3 +76,7 @@ def figures(prediction: np.ndarray, truth: np.ndarray, head: np.ndarray, pixels_
         "flip_head": float(error[head].mean()),
         "flip": float(error.mean()),
     }
+    for name, mask in (regions or {}).items():
+        if mask.any():
+            result |= {f"psnr_{name}": psnr(prediction, truth, mask), f"flip_{name}": float(error[mask].mean())}
+    return result

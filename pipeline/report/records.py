@@ -19,6 +19,9 @@ FIGURES = {
     "psnr_head": "PSNR head, dB",
     "ssim_head": "SSIM head",
     "flip_head": "FLIP head",
+    "psnr_eyes": "PSNR eyes, dB",
+    "psnr_mouth": "PSNR mouth, dB",
+    "jod": "JOD",
     "psnr": "PSNR frame, dB",
     "ssim": "SSIM frame",
     "flip": "FLIP frame",
@@ -78,7 +81,7 @@ def metric_cells(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, Cell]
                 continue
             held = [row[figure] for row in rows.values()]
             best = min(held) if figure in LESS_IS_BETTER else max(held)
-            digits = 2 if figure.startswith(("psnr", "flicker")) else 3
+            digits = 2 if figure.startswith(("psnr", "flicker", "jod")) else 3
             difference = rows[method][figure] - rows["avatar"][figure]
             delta = f"{difference:+.{digits}f}" if method != "avatar" else ""
             result[method][figure] = Cell(f"{rows[method][figure]:.{digits}f}", rows[method][figure] == best, delta)

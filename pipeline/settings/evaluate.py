@@ -9,7 +9,13 @@ class EvaluateSettings(StageSettings):
     """How pictures are compared and how strong the mesh_colour baseline is."""
 
     pixels_per_degree: float = Field(
-        67.0, gt=0, le=500, description="FLIP's viewing condition; 67 is a 0.7 m wide 4K screen seen from 0.7 m"
+        67.0,
+        gt=0,
+        le=500,
+        description="how FLIP and JOD look; 67 is a 0.7 m wide 4K screen seen from 0.7 m",
+    )
+    frames_per_second: float = Field(
+        24.0, ge=0, le=1000, description="rate at which a film is judged in JOD (ColorVideoVDP); 0: no JOD"
     )
     colour_cell: float = Field(
         0.01, ge=0.004, le=0.1, description="cell of the mesh_colour baseline, head units (0.01 is 2.5 mm)"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline import cli
 from pipeline.cameras.rig import read_rig
-from pipeline.evaluate.evaluation import evaluate, write_comparison, write_metrics
+from pipeline.evaluate.evaluation import Viewing, measure, table, write_comparison, write_metrics, write_pictures
 from pipeline.evaluate.footage import Footage, read_tracks
 from pipeline.evaluate.mesh_colour import MeshColour
 from pipeline.evaluate.nearest_frame import NearestFrame
@@ -27,6 +27,7 @@ def arguments() -> argparse.Namespace:
     result.add_argument("--held-out-cameras", type=names, required=True, help="names, separated by commas")
     result.add_argument("--held-out-sequences", type=names, required=True, help="names, separated by commas")
     result.add_argument("--output", type=Path, required=True, help="metrics.json")
+    result.add_argument("--pictures", type=Path, required=True, help="pictures.tsv, the figures of every picture")
     result.add_argument("--comparison", type=Path, required=True, help="comparison.zarr.zip, pictures for the report")
     return result.parse_args()
 
@@ -53,7 +54,8 @@ def main() -> None:
             "mesh_colour": MeshColour(footage, given.settings.colour_cell, given.settings.colour_steps).picture,
         }
         methods = {"avatar": footage.render, **baselines}
-        metrics = evaluate(footage, methods, given.settings.pixels_per_degree)
+        viewing = Viewing(given.settings.pixels_per_degree, given.settings.frames_per_second)
+        pictures = measure(footage, methods, viewing)
         attributes = {
             **cli.record("evaluate", given),
             "subject": next(iter(targets.values())).attributes["subject"],
@@ -61,7 +63,8 @@ def main() -> None:
             "held_out_sequences": given.held_out_sequences,
         }
         write_comparison(given.comparison, footage, baselines, given.settings.comparison_pictures, attributes)
-    write_metrics(given.output, metrics)
+    write_pictures(given.pictures, pictures)
+    write_metrics(given.output, table(pictures))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ rule evaluate:
         rig=CAPTURE_RIG,
     output:
         metrics=METRICS,
+        pictures=PICTURES,
         comparison=COMPARISON,
     log:
         log_of("evaluate", METRICS),
@@ -25,7 +26,7 @@ rule evaluate:
     shell:
         "python -m pipeline.stages.evaluate {params.job} --renders {input.renders:q} --targets {input.targets:q}"
         " --buffers {input.buffers:q} --tracks {input.tracks:q} --rig {input.rig:q}"
-        " --output {output.metrics:q} --comparison {output.comparison:q} > {log:q} 2>&1"
+        " --output {output.metrics:q} --pictures {output.pictures:q} --comparison {output.comparison:q} > {log:q} 2>&1"
 
 
 rule report:

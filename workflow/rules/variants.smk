@@ -43,6 +43,7 @@ use rule evaluate as ablation_evaluate with:
         rig=CAPTURE_RIG,
     output:
         metrics=of_variant(METRICS),
+        pictures=of_variant(PICTURES),
         comparison=of_variant(COMPARISON),
     log:
         log_of("ablation_evaluate", of_variant(METRICS)),

@@ -1,0 +1,71 @@
+"""Two results of one subject compared: scores with intervals, what changed, pictures, by the command."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic_head import HELD_OUT_CAMERA, HELD_OUT_SEQUENCE, write_ball
+from test_evaluate import command
+
+from pipeline.errors import DataError
+from pipeline.evaluate.compare import changes, flat, interval, scores
+from pipeline.evaluate.evaluation import Picture
+from pipeline.store.chunk import read_arrays, read_attributes
+from tests.synthetic_head import write_pictures
+
+
+def film(gain: float, steps: int = 20) -> list[Picture]:
+    """A film of the avatar whose PSNR varies from moment to moment, `gain` dB better than another."""
+    values = 25 + np.random.default_rng(0).normal(size=steps) + gain
+    return [Picture("heldout_both", "avatar", "S", "c", step, {"psnr_head": v}) for step, v in enumerate(values)]
+
+
+def test_an_equal_gain_of_every_picture_has_no_width():
+    (row,) = scores(film(0), film(0.5))
+    assert row["difference"] == pytest.approx(0.5)
+    assert row["low"] == pytest.approx(0.5)
+    assert row["high"] == pytest.approx(0.5)
+
+
+def test_the_interval_is_that_of_the_mean_and_moments_are_drawn_whole():
+    differences = np.random.default_rng(1).normal(0.3, 1, 400)
+    low, high = interval(differences, np.arange(400)[:, None])
+    assert high - low == pytest.approx(2 * 1.645 / np.sqrt(400), rel=0.15)
+    repeated = interval(np.repeat(differences, 5), np.repeat(np.arange(400), 5)[:, None])
+    assert repeated == pytest.approx((low, high))  # five cameras that see the same add nothing
+
+
+def test_results_without_a_common_picture_are_refused():
+    other = [Picture("heldout_both", "avatar", "T", "c", 0, {"psnr_head": 20.0})]
+    with pytest.raises(DataError, match="no picture in common"):
+        scores(film(0), other)
+
+
+def test_changes_name_settings_and_code():
+    a = {"train": {"code": "x", **flat({"steps": 5, "architecture": {"features": 8}})}, "speed": {}}
+    b = {"train": {"code": "y", **flat({"steps": 5, "architecture": {"features": 4}})}}
+    assert changes(a, b) == ["speed: only in A", "train.architecture.features: 8 -> 4", "train.code: x -> y"]
+
+
+def test_the_command_compares_two_results(tmp_path: Path):
+    a, b = (write_ball(tmp_path / name) for name in "ab")
+    path = b / "renders" / HELD_OUT_SEQUENCE / "capture.zarr.zip"
+    (rgb,) = read_arrays(path, "rgb")
+    cameras = read_attributes(path)["cameras"]
+    rgb[1, cameras.index(HELD_OUT_CAMERA)] = 0  # one black picture
+    write_pictures(path, {"rgb": rgb}, sequence=HELD_OUT_SEQUENCE, start=0, stop=len(rgb), cameras=cameras)
+    for root in (a, b):
+        subprocess.run(command(root, root), check=True)
+    run = [sys.executable, "-m", "pipeline.evaluate.compare", str(a), str(b), "--output", str(tmp_path / "out")]
+    subprocess.run(run, check=True)
+    rows = {(row["split"], row["figure"]): row for row in json.loads((tmp_path / "out/scores.json").read_text())}
+    assert rows["heldout_both", "psnr_head"]["difference"] < -5
+    assert rows["heldout_camera", "psnr_head"]["difference"] == pytest.approx(0)
+    page = (tmp_path / "out/index.html").read_text()
+    first = page[page.index("<figcaption>") :]
+    assert f"{HELD_OUT_SEQUENCE}, camera {HELD_OUT_CAMERA}, step 1" in first[:120]
+    assert page.count("<img") == 12
+    assert "&" in (tmp_path / "out/scores.tex").read_text()
