@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 sys.path.insert(0, workflow.basedir)
 from pipeline.planning import config as configuration
 from pipeline.planning.films import view
 from pipeline import provenance
+from pipeline.detect import models
 from pipeline.errors import ConfigError
 
 try:
@@ -31,6 +33,10 @@ def shipped(path):
     return os.path.relpath(Path(workflow.basedir, path))
 
 
+DETECT = SETTINGS.detect.on and models.present(SETTINGS.detect.models)
+if SETTINGS.detect.on and not DETECT and workflow.is_main_process:
+    found = models.folder(SETTINGS.detect.models)
+    logger.warning(f"no face networks in {found}, so faces are not looked for; {models.BRING}")
 HEAD_PRIOR = SETTINGS.head_prior or shipped("pipeline/head/weights/head_prior.safetensors")
 AVATARS = SETTINGS.avatars or PLAN.subjects()
 DRAWN_AVATAR = DISTILLED_AVATAR if SETTINGS.distill.into else TRAINED_AVATAR
@@ -143,6 +149,22 @@ def training_landmarks(wildcards):
 def sequence_landmarks(wildcards):
     """Triangulated landmarks of the wildcards' sequence, if the capture holds any."""
     return landmarks(wildcards.subject, [wildcards.sequence])
+
+
+def training_points(wildcards):
+    """Points of the face in the subject's training sequences."""
+    return points(wildcards.subject, PLAN.training(wildcards.subject))
+
+
+def sequence_points(wildcards):
+    """Points of the face in the wildcards' sequence."""
+    return points(wildcards.subject, [wildcards.sequence])
+
+
+def points(subject, sequences):
+    """Points of the face that the networks find, where they are there and wanted and the capture has no landmarks."""
+    own = any(PLAN.landmarks(subject, sequence) for sequence in PLAN.sequences(subject))
+    return [] if own or not DETECT else files_of(POINTS, subject, sequences)
 
 
 def landmarks(subject, sequences):

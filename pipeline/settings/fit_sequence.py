@@ -30,4 +30,5 @@ class FitSequenceSettings(StageSettings):
     landmark_mm: float = Field(
         default=3.0, gt=0, description="standard deviation of each coordinate of a landmark, where the capture has some"
     )
+    lid_mm: float = Field(default=0.7, gt=0, description="the same of the lids, where a detector's bias was measured")
     seed: int = Field(default=0, ge=0, description="seed of the draw of points")

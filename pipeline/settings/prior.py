@@ -27,7 +27,7 @@ class PriorModel(Section):
     activation: Literal["softplus", "relu"] = Field(default="softplus", description="softplus has beta 100")
 
     def config(self, identity_modes: int, expression_modes: int, landmarks: int) -> PriorConfig:
-        """The checkpoint's config for a face model with so many modes (hair included) and landmarks."""
+        """The checkpoint's config for a face model with so many modes (hair included) and landmarks; two eyeballs."""
         sizes = self.model_dump()
         return PriorConfig(
             **{key: value for key, value in sizes.items() if key != "mid"},
@@ -36,6 +36,7 @@ class PriorModel(Section):
             identity_modes=identity_modes,
             expression_modes=expression_modes,
             landmarks=landmarks,
+            eyes=2,
             box_min=(-0.62, -0.5, -0.75),
             box_max=(0.62, 0.85, 0.5),
         )

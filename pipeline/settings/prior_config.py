@@ -39,6 +39,7 @@ class PriorConfig(Section):
     box_max: Corner = Field(description="upper corner, head units")
     units_per_metre: float = Field(default=4.0, gt=0, description="head units in a metre")
     landmarks: int = Field(default=0, ge=0, description="facial landmarks whose places it knows; 0: it knows of none")
+    eyes: int = Field(default=0, ge=0, le=2, description="eyeballs whose places it knows, the left one first")
 
     @model_validator(mode="after")
     def _consistent(self) -> "PriorConfig":

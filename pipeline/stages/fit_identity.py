@@ -7,8 +7,9 @@ import torch
 
 from pipeline import cli
 from pipeline.cameras.rig import read_rig
-from pipeline.head.fit.clouds import by_sequence, read_landmarks
+from pipeline.head.fit.clouds import by_sequence, read_landmarks, read_points
 from pipeline.head.fit.fitter import Fitter, fit_identity
+from pipeline.head.fit.landmarks import believed, bias_of, lid_bias_of
 from pipeline.head.model import pose
 from pipeline.head.model.identity import Identity, file_digest, write_identity
 from pipeline.head.model.prior import load_prior
@@ -24,19 +25,31 @@ def main() -> None:
     parser.add_argument("--clouds", type=Path, nargs="+", required=True, help="all spans of all training sequences")
     parser.add_argument("--frames", type=Path, nargs="+", required=True, help="the same of the frames, for their alpha")
     parser.add_argument("--landmarks", type=Path, nargs="+", default=[], help="of the sequences that have some")
+    parser.add_argument(
+        "--points", type=Path, nargs="+", default=[], help="what triangulate made, instead of landmarks"
+    )
     parser.add_argument("--output", type=Path, required=True, help="identity.safetensors")
     arguments = parser.parse_args()
     settings = arguments.settings
     compute_alike()
 
-    fitter = Fitter.of(load_prior(arguments.prior), read_rig(arguments.cameras), settings)
-    landmarks = read_landmarks(arguments.landmarks, fitter.prior)
+    prior = load_prior(arguments.prior)
+    detected = read_points(arguments.points, prior)  # with a bias still unknown: they only say where to begin
+    landmarks = detected or read_landmarks(arguments.landmarks, prior)
+    fitter = Fitter.of(prior, read_rig(arguments.cameras), settings, landmarks=not detected)
     sequences = by_sequence(arguments.clouds, arguments.frames, landmarks)
+    sequences = [believed(clouds, fitter.rig) for clouds in sequences]
     heads, distances, names = fit_identity(fitter, sequences, settings.key_frames, settings.free_scale)
     medians = np.median(distances, axis=1)
     for name, median in zip(names, medians, strict=True):
         cli.log.info("%s: median distance %.2f mm", name, median)
 
+    seen = {clouds.sequence: clouds.landmarks for clouds in sequences}
+    points = np.stack([seen[name][int(step)] for name, step in (key.rsplit(":", 1) for key in names)])
+    biases = {}
+    if detected:
+        biases["landmark_bias"] = bias_of(prior, heads, points)
+        biases["lid_bias"] = lid_bias_of(prior, heads, points)
     with torch.no_grad():
         z_id = fitter.prior.z_id_from(torch.as_tensor(heads.identity, dtype=torch.float32)).numpy()
     centre, up, front = (np.mean(part, 0) for part in pose.centre_up_front(heads.head_from_world))
@@ -50,6 +63,7 @@ def main() -> None:
         prior=file_digest(arguments.prior),
         key_frames=tuple(names),
         residual_mm=tuple(round(float(median), 3) for median in medians),
+        **biases,
     )
     write_identity(arguments.output, identity)
 

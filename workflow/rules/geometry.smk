@@ -56,6 +56,7 @@ rule landmarks:
 rule fit_identity:
     input:
         training_landmarks,
+        training_points,
         prior=HEAD_PRIOR,
         cameras=CAMERAS,
         clouds=of_training(CLOUDS),
@@ -72,7 +73,7 @@ rule fit_identity:
         mem_mb=4000,
         runtime=60,
     params:
-        job=job("fit_identity", landmarks=training_landmarks),
+        job=job("fit_identity", landmarks=training_landmarks, points=training_points),
     shell:
         "python -m pipeline.stages.fit_identity {params.job} --prior {input.prior:q} --cameras {input.cameras:q}"
         " --clouds {input.clouds:q} --frames {input.frames:q} --output {output:q} > {log:q} 2>&1"
@@ -81,6 +82,7 @@ rule fit_identity:
 rule fit_sequence:
     input:
         sequence_landmarks,
+        sequence_points,
         prior=HEAD_PRIOR,
         identity=IDENTITY,
         cameras=CAMERAS,
@@ -105,6 +107,7 @@ rule fit_sequence:
             subject=lambda wildcards: wildcards.subject,
             sequence=lambda wildcards: wildcards.sequence,
             landmarks=sequence_landmarks,
+            points=sequence_points,
         ),
     shell:
         "python -m pipeline.stages.fit_sequence {params.job} --prior {input.prior:q} --identity {input.identity:q}"

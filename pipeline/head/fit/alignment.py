@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from pipeline.cameras.aim import aim_of
 from pipeline.cameras.rig import Rig
 from pipeline.errors import DataError
 from pipeline.head.fit.clouds import Frame
@@ -33,18 +34,6 @@ HEIGHTS = (-0.04, 0, 0.04)  # metres
 # A neutral average head tips 4 to 17 degrees backwards to meet an open mouth, thick hair too: on the demo's capture the
 # polish alone left 4 of 42 frames 3.5 to 8 degrees off (all with the mouth wide open), with a nod first it leaves none
 NODS = (0, -15)  # degrees
-
-
-def aim_of(rig: Rig) -> np.ndarray:
-    """The point (3,), world metres, that is nearest to all optical axes."""
-    matrix, right = np.zeros((3, 3)), np.zeros(3)
-    for camera in rig.cameras:
-        axis = camera.camera_from_world[2, :3]
-        across = np.eye(3) - np.outer(axis, axis)
-        matrix += across
-        right += across @ camera.centre
-    # parallel cameras aim nowhere: then the point nearest to their centres' middle is as good as any
-    return np.linalg.lstsq(matrix, right, rcond=1e-6)[0]
 
 
 def pose_from_rig(rig: Rig, points: np.ndarray, scale: float) -> np.ndarray:

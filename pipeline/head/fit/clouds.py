@@ -1,10 +1,12 @@
 """The time steps of a sequence: clouds, the silhouettes they were made from, and landmarks where there are any."""
 
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.cli import log
 from pipeline.errors import DataError
 from pipeline.head.model.prior import HeadPrior
 from pipeline.store.chunk import read_arrays, read_attributes
@@ -54,6 +56,12 @@ class Clouds:
     def __len__(self) -> int:
         return self.clouds.steps
 
+    def with_landmarks(self, landmarks: np.ndarray) -> "Clouds":
+        """The same steps with other landmarks (T, L, 3), world metres, NaN where unknown."""
+        result = copy(self)
+        result.landmarks = landmarks
+        return result
+
     def frame(self, step: int) -> Frame:
         """A time step. Raises DataError naming it when its cloud is empty."""
         points, normals = self.clouds.rows(step, "offsets", "points", "normals")
@@ -80,6 +88,14 @@ def read_landmarks(paths: list[Path], prior: HeadPrior) -> Landmarks:
             raise DataError(f"{path}: points of shape {points.shape}; expected (T, {prior.config.landmarks}, 3)")
         found[read_attributes(path)["sequence"]] = np.where(views[..., None] > 0, points, np.nan)
     return found
+
+
+def read_points(paths: list[Path], prior: HeadPrior) -> Landmarks:
+    """What the stage triangulate wrote of the landmarks; nothing, and a line says so, where the prior knows of none."""
+    if paths and not prior.config.landmarks:
+        log.warning("this head prior does not know where landmarks lie on a head: the detected ones are left out")
+        return {}
+    return read_landmarks(paths, prior)
 
 
 def by_sequence(clouds: list[Path], frames: list[Path], landmarks: Landmarks | None = None) -> list[Clouds]:

@@ -13,6 +13,7 @@ from pipeline.errors import DataError
 from pipeline.head.fit.alignment import first_head
 from pipeline.head.fit.clouds import Clouds, Frame
 from pipeline.head.fit.free_space import free_points
+from pipeline.head.fit.lids import USED, seen_gaps
 from pipeline.head.fit.residuals import Heads, Linearised, Samples, draw, join, linearise
 from pipeline.head.fit.solver import Free, Point, Schedule, levenberg, normal_equations, smooth_step
 from pipeline.head.model import pose
@@ -26,7 +27,8 @@ CANDIDATES = 3  # times as many frames are tracked as become key frames
 class Fitter:
     """What does not change from frame to frame: `points` of a cloud, `eye_density` times as densely round the eyes, and
     `free` points outside its silhouettes count; a frame whose median distance exceeds `bad_mm` is lost; `seed` is that
-    of the draws."""
+    of the draws. Landmarks say where to begin; with `landmarks` they count in every step too; `lid_bias` (4,), metres,
+    is how much wider a detector sees the gaps between lids, None where these do not count."""
 
     prior: HeadPrior
     rig: Rig
@@ -36,9 +38,18 @@ class Fitter:
     free: int
     bad_mm: float
     seed: int
+    landmarks: bool = True
+    lid_bias: np.ndarray | None = None
 
     @classmethod
-    def of(cls, prior: HeadPrior, rig: Rig, settings: BaseModel) -> "Fitter":
+    def of(
+        cls,
+        prior: HeadPrior,
+        rig: Rig,
+        settings: BaseModel,
+        landmarks: bool = True,
+        lid_bias: np.ndarray | None = None,
+    ) -> "Fitter":
         """The fitter that the settings of fit_identity or of fit_sequence ask for."""
         schedule = Schedule(
             settings.widest_mm,
@@ -46,9 +57,10 @@ class Fitter:
             settings.steps,
             settings.worth,
             landmark_mm=settings.landmark_mm,
+            **({} if lid_bias is None else {"lid_mm": settings.lid_mm}),
         )
         drawn = settings.points, settings.eye_density, settings.free
-        return cls(prior, rig, schedule, *drawn, settings.bad_mm, settings.seed)
+        return cls(prior, rig, schedule, *drawn, settings.bad_mm, settings.seed, landmarks, lid_bias)
 
     def samples(self, frame: Frame, heads: Heads) -> Samples:
         """What a frame is fitted to, drawn round a guess of its head."""
@@ -56,7 +68,13 @@ class Fitter:
         cloud = frame.points, frame.normals, heads.head_from_world[0]
         surface = draw(*cloud, self.prior, self.points, seed, self.eye_density)
         free = free_points(self.prior, self.rig, frame.alpha, heads, self.free, seed)
-        return replace(surface.with_free(free[None]), landmarks=frame.landmarks[None])
+        samples = surface.with_free(free[None])
+        if self.landmarks:
+            samples = replace(samples, landmarks=frame.landmarks[None].copy())
+        if self.lid_bias is not None:
+            samples.landmarks[:, USED] = np.nan  # lids count by their gaps
+            samples = replace(samples, gaps=seen_gaps(frame.landmarks[None]) - self.lid_bias)
+        return samples
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import DataError
+from pipeline.head.fit.lids import USED, find_gaps
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior
 from pipeline.head.model.regions import region
@@ -20,15 +21,20 @@ CELL = 0.02  # head units (5 mm): points are drawn evenly over cells of this siz
 class Samples:
     """As many points of each frame, float64, world metres: `points` (F, P + Q, 3), of which the first P lie on the
     surface with outward unit `normals` (F, P, 3) and the last Q in free space; `landmarks` (F, L, 3), NaN where
-    unknown, L being the prior's or zero."""
+    unknown, L being the prior's or zero; `gaps` (F, 4 or 0) between the lids, metres, NaN where unknown."""
 
     points: np.ndarray
     normals: np.ndarray
     landmarks: np.ndarray
+    gaps: np.ndarray = None  # type: ignore[assignment]  # none, unless given
+
+    def __post_init__(self) -> None:
+        if self.gaps is None:
+            object.__setattr__(self, "gaps", np.zeros((len(self.points), 0)))
 
     def frames(self, chosen: np.ndarray | slice) -> "Samples":
         """The samples of some frames."""
-        return Samples(self.points[chosen], self.normals[chosen], self.landmarks[chosen])
+        return Samples(self.points[chosen], self.normals[chosen], self.landmarks[chosen], self.gaps[chosen])
 
     def with_free(self, points: np.ndarray) -> "Samples":
         """The same with points (F, Q, 3) in free space."""
@@ -60,11 +66,13 @@ class Heads:
 
 @dataclass(frozen=True)
 class Linearised:
-    """The residuals of F x S rows (S = P + Q + 3 L) at some heads: the first `surface` = P are of points on the
-    surface, the first `points` = P + Q of points, the others the landmarks' coordinates.
+    """The residuals of F x S rows (S = P + Q + 3 L + G) at some heads: the first `surface` = P are of points on the
+    surface, the first `points` = P + Q of points, the last `gaps` = G of the gaps between lids, the others the
+    landmarks' coordinates.
 
     `residual` (F, S) head units: the signed distance, of points in free space zero where they are not inside; of a
-    landmark how far off its canonical place the deformation takes it, along x, y, z; `agreement` (F, S) in [0, 1]: near
+    landmark how far off its canonical place the deformation takes it, along x, y, z; of a gap how much wider the head's
+    is than it was seen; `agreement` (F, S) in [0, 1]: near
     zero where a surface point lies outside the prior's box or its normal contradicts the surface, zero for a landmark
     that is unknown or outside; `frame` (F, S, 6 + J) derivatives by pose motion and expression weights; `shared`
     (F, S, I + 1) by identity weights and log scale, or None if not asked for.
@@ -76,6 +84,7 @@ class Linearised:
     shared: np.ndarray | None
     surface: int
     points: int
+    gaps: int
 
     @property
     def distance(self) -> np.ndarray:
@@ -113,7 +122,7 @@ def draw(
 
 def join(samples: list[Samples]) -> Samples:
     """The samples of several frames as one batch."""
-    names = ("points", "normals", "landmarks")
+    names = ("points", "normals", "landmarks", "gaps")
     return Samples(*(np.concatenate([getattr(s, name) for s in samples]) for name in names))
 
 
@@ -129,13 +138,13 @@ def linearise(prior: HeadPrior, heads: Heads, samples: Samples, with_shared: boo
     agreement[:, :surface] = inside[:, :surface] * _agreement(heads, samples, gradient[:, :surface])
     residual, frame = counts * residual, counts[..., None] * frame
     shared = None if shared is None else counts[..., None] * shared
+    parts = [(residual, agreement, frame, shared)]
     if samples.landmarks.shape[1]:
-        of_landmarks = _landmark_rows(prior, heads, samples.landmarks, with_shared)
-        of_points = residual, agreement, frame, shared
-        residual, agreement, frame, shared = (
-            None if a is None else np.concatenate([a, b], 1) for a, b in zip(of_points, of_landmarks, strict=True)
-        )
-    return Linearised(residual, agreement, frame, shared, surface, points)
+        parts.append(_landmark_rows(prior, heads, samples.landmarks, with_shared))
+    if samples.gaps.shape[1]:
+        parts.append(_gap_rows(prior, heads, samples.gaps, with_shared))
+    rows = (None if part[0] is None else np.concatenate(part, 1) for part in zip(*parts, strict=True))
+    return Linearised(*rows, surface, points, samples.gaps.shape[1])
 
 
 def canonical_landmarks(prior: HeadPrior, identity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -161,6 +170,37 @@ def _landmark_rows(
             shared *= known[..., None]
         parts.append((known * (place - canonical[:, axis]), known.astype(float), known[..., None] * frame, shared))
     return tuple(None if part[0] is None else np.concatenate(part, 1) for part in zip(*parts, strict=True))
+
+
+def _gap_rows(
+    prior: HeadPrior, heads: Heads, gaps: np.ndarray, with_shared: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Residual, agreement, frame and shared of the gaps (F, G) between lids.
+
+    A lid's place x in the posed head is where the deformation D leads to the landmark at rest, D(x, w) = place(w), so
+    dx = -(dD/dx)^-1 (dD/dw - dplace/dw), by expression and by identity. A motion of the head changes no gap.
+    """
+    places, by_weights = canonical_landmarks(prior, heads.identity)
+    like = prior.identity.mean
+    with torch.no_grad():
+        z_exp = prior.z_exp_from(torch.as_tensor(heads.expression, dtype=like.dtype)).numpy()
+    found = find_gaps(prior, heads.identity, z_exp, places)
+    by_axis = [_rows(prior, heads, found.x, _coordinate(axis), with_shared)[1:] for axis in range(3)]
+    by_x, by_frame = (np.stack([rows[which] for rows in by_axis], 2) for which in (0, 1))  # (F, 8, 3, 3), (F, 8, 3, n)
+
+    def of_gaps(by_what: np.ndarray) -> np.ndarray:
+        moved = -np.linalg.solve(by_x, by_what)
+        return np.einsum("fgx,fgxn->fgn", found.unit, moved[:, ::2] - moved[:, 1::2])
+
+    scale = pose.scale_of(heads.head_from_world)[:, None]
+    known = np.isfinite(gaps)
+    seen = np.where(known, scale * np.nan_to_num(gaps), found.length)
+    frame = known[..., None] * of_gaps(np.concatenate([0 * by_frame[..., : pose.POSE], by_frame[..., pose.POSE :]], -1))
+    shared = None
+    if with_shared:
+        by_identity = np.stack([rows[2] for rows in by_axis], 2)[..., :-1] - by_weights[USED]
+        shared = known[..., None] * np.concatenate([of_gaps(by_identity), -seen[..., None]], -1)
+    return found.length - seen, known.astype(float), frame, shared
 
 
 Question = Callable[[HeadPrior, Tensor, Tensor, Tensor], Tensor]  # of points, z_id, z_exp: one number per point

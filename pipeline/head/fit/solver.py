@@ -18,16 +18,19 @@ class Schedule:
 
     `worth` says how many independent measurements a frame's points amount to against the standard normal prior of the
     codes, each with a standard deviation of width / WIDTH_IN_DEVIATIONS. Each coordinate of a landmark is one more,
-    with that standard deviation or `landmark_mm`, whichever is larger.
+    with that standard deviation or `landmark_mm`, whichever is larger; each gap between lids one with `lid_mm`, whose
+    kernel is always LID_WIDTH wide: a blink is as long a way as there is.
     """
 
     WIDTH_IN_DEVIATIONS: ClassVar[float] = 2.5
+    LID_WIDTH: ClassVar[float] = 15.0  # millimetres
     widest: float
     narrowest: float
     steps: int
     worth: float
     shrink: float = 0.6
     landmark_mm: float = 3.0
+    lid_mm: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,16 @@ class Point:
         """Robust widths (F, S) of all rows, and factors (F, S) that turn their squared head units into negative log
         likelihood (times two)."""
         frames, rows = self.linear.residual.shape
-        points, deviations = self.linear.points, Schedule.WIDTH_IN_DEVIATIONS
-        least = deviations * schedule.landmark_mm * pose.scale_of(self.heads.head_from_world) / 1e3
+        points, lids, deviations = self.linear.points, rows - self.linear.gaps, Schedule.WIDTH_IN_DEVIATIONS
+        per_mm = pose.scale_of(self.heads.head_from_world) / 1e3
         widths = np.repeat(width[:, None], rows, 1)
-        widths[:, points:] = np.maximum(width, least)[:, None]
+        widths[:, points:lids] = np.maximum(width, deviations * schedule.landmark_mm * per_mm)[:, None]
+        widths[:, lids:] = Schedule.LID_WIDTH * per_mm[:, None]
+        deviation = widths / deviations
+        deviation[:, lids:] = schedule.lid_mm * per_mm[:, None]
         scale = np.ones((frames, rows))
         scale[:, :points] = schedule.worth / self.linear.surface
-        return widths, scale / (widths / deviations) ** 2
+        return widths, scale / deviation**2
 
     def energy(self, width: np.ndarray, schedule: Schedule) -> np.ndarray:
         """(F,) robust data term and expression prior; the weights of points come from `self`'s own normals.

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,16 @@ from pipeline.errors import DataError
 from pipeline.store.chunk import publish
 
 TENSORS = ("z_id", "w_id", "scale", "centre", "up", "front")
+BIASES = ("landmark_bias", "lid_bias")  # only of identities that a detector's points were measured on
 
 
 @dataclass(frozen=True)
 class Identity:
     """`z_id` (D,) code and its standard normal weights `w_id` (I,); `scale` (1,) head units per metre; `centre` (3,)
-    origin of head space in world metres, `up` and `front` (3,) unit world directions, means over the key frames; all
-    float32. `prior` is the SHA-256 of the prior's file; `key_frames` and `residual_mm` say what was fitted, how well.
+    origin of head space in world metres, `up` and `front` (3,) unit world directions, means over the key frames;
+    `landmark_bias` (L, 3) head units at rest: how far off the prior's places a detector sees landmarks, and `lid_bias`
+    (4,) metres: how much wider it sees the gaps between lids, both empty where none was asked; all float32. `prior` is
+    the SHA-256 of the prior's file; `key_frames` and `residual_mm` say what was fitted, how well.
     """
 
     z_id: np.ndarray
@@ -31,6 +34,8 @@ class Identity:
     prior: str
     key_frames: tuple[str, ...]
     residual_mm: tuple[float, ...]
+    landmark_bias: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
+    lid_bias: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 def file_digest(path: Path) -> str:
@@ -42,6 +47,9 @@ def file_digest(path: Path) -> str:
 def write_identity(path: Path, identity: Identity) -> None:
     """Publish an identity."""
     tensors = {name: np.ascontiguousarray(getattr(identity, name), np.float32) for name in TENSORS}
+    for name in BIASES:
+        if len(getattr(identity, name)):
+            tensors[name] = np.ascontiguousarray(getattr(identity, name), np.float32)
     fit = {"prior": identity.prior, "key_frames": identity.key_frames, "residual_mm": identity.residual_mm}
     with publish(path) as partial:
         # one key: several come in random order; bytes: safetensors would make a file that others may not read
@@ -54,6 +62,7 @@ def read_identity(path: Path) -> Identity:
         with safe_open(path, framework="np") as file:
             tensors = {name: file.get_tensor(name) for name in TENSORS}
             fit = json.loads(file.metadata()["fit"])
+            tensors |= {name: file.get_tensor(name) for name in BIASES if name in file.keys()}  # noqa: SIM118
         return Identity(
             **tensors,
             prior=fit["prior"],

@@ -44,6 +44,9 @@ class HeadPrior(nn.Module):
         self.register_buffer("neutral", torch.zeros(config.z_exp))
         if config.landmarks:
             self.landmarks = CodeStatistics(3 * config.landmarks, config.identity_modes).requires_grad_(False)
+        if config.eyes:
+            self.eyes = CodeStatistics(3 * config.eyes, config.identity_modes).requires_grad_(False)
+            self.register_buffer("eye_radius", torch.zeros(config.eyes))
 
     def sdf(self, x_can: Tensor, z_id: Tensor) -> Tensor:
         """Signed distance (..., P), negative inside, at canonical points x_can (..., P, 5) of identity z_id (..., D).
@@ -82,6 +85,12 @@ class HeadPrior(nn.Module):
         In the order of `pipeline.capture.landmarks.FIXED`.
         """
         return self.landmarks(w).unflatten(-1, (self.config.landmarks, 3))
+
+    def eyes_from(self, w: Tensor) -> Tensor:
+        """Centres (..., 2, 3) of the eyeballs of identity weights w (..., I), the left one first, head space; only
+        where the config has some. No expression moves them. `eye_radius` (2,): their mean radius.
+        """
+        return self.eyes(w).unflatten(-1, (self.config.eyes, 3))
 
     def z_id_from(self, w: Tensor) -> Tensor:
         """Identity codes (..., D) of standard normal weights (..., I)."""

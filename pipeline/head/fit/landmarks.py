@@ -1,0 +1,119 @@
+"""Landmarks of a detector against the prior's own: whether they can be believed, and each point's constant bias."""
+
+from copy import deepcopy
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from pipeline.cameras.rig import Rig
+from pipeline.cli import log
+from pipeline.detect.points import LIDS
+from pipeline.head.fit.clouds import Clouds, Frame
+from pipeline.head.fit.lids import find_gaps, seen_gaps
+from pipeline.head.fit.residuals import Heads, canonical_landmarks, in_box
+from pipeline.head.model import pose
+from pipeline.head.model.prior import HeadPrior
+
+LOOKED_AT = 5  # time steps that are compared, spread over the sequence
+# Medians of captures 901, 904 and 905 are 2 to 4 mm, points of half-size, normalised or swapped pictures 70 mm and more
+NEAR_CLOUD = 0.02  # metres
+INSIDE = 0.75  # least share of views of landmarks that lie within the silhouettes
+OPEN = 0.005  # metres between the lids: what clouds say of an eye that is less open is not to be relied on
+
+
+def believed(clouds: Clouds, rig: Rig) -> Clouds:
+    """The same clouds; without landmarks, and a warning says why, where these lie off the clouds or the silhouettes."""
+    steps = [step for step in range(len(clouds)) if np.isfinite(clouds.landmarks[step]).any()]
+    if not steps:
+        return clouds
+    spread = np.unique(np.linspace(0, len(steps) - 1, LOOKED_AT).round().astype(int))
+    frames = [clouds.frame(steps[i]) for i in spread]
+    off = float(np.median(np.concatenate([_from_cloud(frame) for frame in frames])))
+    inside = float(np.mean([_inside(rig, frame) for frame in frames]))
+    if off <= NEAR_CLOUD and inside >= INSIDE:
+        return clouds
+    log.warning(
+        "%s: landmarks lie %.0f mm off the clouds in the median (expected at most %.0f), %.0f %% within the silhouettes"
+        " (expected at least %.0f), so they are left out; are they pixels x, y of the recorded pictures?",
+        clouds.sequence, 1e3 * off, 1e3 * NEAR_CLOUD, 100 * inside, 100 * INSIDE,
+    )  # fmt: skip
+    return clouds.with_landmarks(np.full_like(clouds.landmarks, np.nan))
+
+
+def _known(frame: Frame) -> np.ndarray:
+    return frame.landmarks[np.isfinite(frame.landmarks).all(-1)]
+
+
+def _from_cloud(frame: Frame) -> np.ndarray:
+    """Distances (L,) of known landmarks to the nearest point of the cloud, metres."""
+    return cKDTree(frame.points).query(_known(frame))[0]
+
+
+def _inside(rig: Rig, frame: Frame) -> float:
+    """Share of views of known landmarks that lie within the silhouettes; a point outside the picture is in none."""
+    shares = []
+    for camera, cover in zip(rig.cameras, frame.alpha, strict=True):
+        pixels, depth = camera.project(_known(frame))
+        column, row = np.floor(pixels).astype(int).T
+        seen = (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height) & (depth > 0)
+        hit = np.zeros(len(pixels), bool)
+        hit[seen] = cover[row[seen], column[seen]] > 127
+        shares.append(hit.mean())
+    return float(np.mean(shares))
+
+
+def bias_of(prior: HeadPrior, heads: Heads, landmarks: np.ndarray) -> np.ndarray:
+    """How far (L, 3), head units at rest, a detector sees each landmark off the prior's place, constantly.
+
+    `heads` of F frames, fitted without landmarks; `landmarks` (F, L, 3), world metres, NaN where unknown. The median
+    over the frames, for lids over those with open eyes; zero for a landmark that is never known.
+    """
+    like = prior.identity.mean
+    x = pose.apply(heads.head_from_world, _open(landmarks))
+    known = in_box(prior, x)
+    with torch.no_grad():
+        z_id = prior.z_id_from(torch.as_tensor(heads.identity, dtype=like.dtype))
+        z_exp = prior.z_exp_from(torch.as_tensor(heads.expression, dtype=like.dtype))
+        inside = torch.as_tensor(np.where(known[..., None], x, 0), dtype=like.dtype)
+        rest = prior.warp(inside, z_id, z_exp)[..., :3].double().numpy()
+    off = np.where(known[..., None], rest - canonical_landmarks(prior, heads.identity)[0], np.nan)
+    seen = known.any(0)
+    result = np.zeros(off.shape[1:])
+    result[seen] = np.nanmedian(off[:, seen], axis=0)
+    return result
+
+
+def lid_bias_of(prior: HeadPrior, heads: Heads, landmarks: np.ndarray) -> np.ndarray:
+    """How much wider (4,), metres, a detector sees the gaps between lids than heads fitted without it have them.
+
+    The median over frames in which the eye is open; zero where there is none.
+    """
+    like = prior.identity.mean
+    with torch.no_grad():
+        z_exp = prior.z_exp_from(torch.as_tensor(heads.expression, dtype=like.dtype)).numpy()
+    places = canonical_landmarks(prior, heads.identity)[0]
+    fitted = find_gaps(prior, heads.identity, z_exp, places).length / pose.scale_of(heads.head_from_world)[:, None]
+    off = np.where(seen_gaps(landmarks) > OPEN, seen_gaps(landmarks) - fitted, np.nan)
+    seen = np.isfinite(off).any(0)
+    result = np.zeros(off.shape[1])
+    result[seen] = np.nanmedian(off[:, seen], axis=0)
+    return result
+
+
+def _open(landmarks: np.ndarray) -> np.ndarray:
+    """Landmarks (F, L, 3) with the lids of shut eyes unknown."""
+    result = landmarks.copy()
+    for upper, lower in (pair for pairs in LIDS for pair in pairs):
+        shut = ~(np.linalg.norm(landmarks[:, upper] - landmarks[:, lower], axis=-1) > OPEN)
+        result[np.ix_(shut, [upper, lower])] = np.nan
+    return result
+
+
+def as_seen(prior: HeadPrior, bias: np.ndarray) -> HeadPrior:
+    """The prior with its landmarks where a detector sees them: moved by `bias` (L, 3), head units at rest."""
+    if not bias.any():
+        return prior
+    moved = deepcopy(prior)
+    moved.landmarks.mean.add_(torch.as_tensor(bias.reshape(-1), dtype=moved.landmarks.mean.dtype))
+    return moved

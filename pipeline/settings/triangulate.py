@@ -1,0 +1,13 @@
+"""Settings of the triangulate stage."""
+
+from pydantic import Field
+
+from pipeline.settings.base import StageSettings
+
+
+class TriangulateSettings(StageSettings):
+    """When cameras agree on a point of the face."""
+
+    agree_mm: float = Field(
+        default=8.0, gt=0, description="a camera agrees with a point that it sees no farther off, millimetres"
+    )

@@ -1,0 +1,224 @@
+"""Lids and gaze: exact derivatives of gaps, gazes from irises, detections as stages."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.cameras.aim import aim_of
+from pipeline.cameras.rig import Rig, write_rig
+from pipeline.cameras.triangulation import triangulate
+from pipeline.capture.calibration import read_rig_of
+from pipeline.capture.formats import open_capture
+from pipeline.detect import models
+from pipeline.detect.points import IBUG, LIDS, Detections, triangulate_face
+from pipeline.head.fit.clouds import Frame
+from pipeline.head.fit.eyes import LOW, PITCH_SLOPE, YAW_SLOPE, gaze_directions, gaze_of
+from pipeline.head.fit.landmarks import as_seen, believed, bias_of, lid_bias_of
+from pipeline.head.fit.lids import find_gaps, posed_landmarks, seen_gaps
+from pipeline.head.fit.residuals import Heads, Samples, canonical_landmarks, linearise
+from pipeline.head.fit.solver import Free, Schedule, levenberg
+from pipeline.head.model import pose
+from pipeline.head.model.prior import HeadPrior, load_prior
+from pipeline.store.chunk import Array, read_arrays, write_chunk
+from tests.tiny_videos import decode_all
+
+ROOT = Path(__file__).parents[1]
+CAPTURE = ROOT / "data/demo/901"
+METRES = np.diag([4.0, 4, 4, 1])
+
+
+@pytest.fixture(scope="module")
+def prior(one_thread: None) -> HeadPrior:
+    return load_prior(ROOT / "pipeline/head/weights/head_prior.safetensors")
+
+
+@pytest.fixture(scope="module")
+def rig() -> Rig:
+    return read_rig_of(open_capture(CAPTURE), scale=1.0)
+
+
+def heads_of(prior: HeadPrior, seed: int, frames: int = 2) -> Heads:
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=prior.config.identity_modes), rng.normal(size=(frames, prior.config.expression_modes))
+    return Heads(0.5 * weights[0], 0.5 * weights[1], np.repeat(METRES[None], frames, 0))
+
+
+def codes(prior: HeadPrior, heads: Heads) -> np.ndarray:
+    return prior.z_exp_from(torch.as_tensor(heads.expression, dtype=torch.float32)).numpy()
+
+
+def test_a_gaps_derivatives_are_those_of_finite_differences(prior):
+    exact = load_prior(ROOT / "pipeline/head/weights/head_prior.safetensors").double()
+    heads = heads_of(exact, 0)
+    gaps = np.array([[0.009, np.nan, 0.008, 0.007], [0.002, 0.003, 0.009, 0.01]])
+    samples = Samples(np.zeros((2, 1, 3)), np.ones((2, 1, 3)), np.zeros((2, 0, 3)), gaps)
+
+    def rows(moved: Heads) -> np.ndarray:
+        return linearise(exact, moved, samples, False).residual[:, -4:]
+
+    linear, step = linearise(exact, heads, samples, True), 1e-5
+    assert linear.gaps == 4
+    assert not linear.agreement[0, -3]
+    for index in (0, 4, 6, 20):
+        motion = np.zeros((2, linear.frame.shape[-1]))
+        motion[:, index] = step
+        there = (rows(heads.moved(motion, None)) - rows(heads.moved(-motion, None))) / (2 * step)
+        np.testing.assert_allclose(linear.frame[:, -4:, index], there, atol=2e-5)
+    for index in (3, 60, -1):
+        shared = np.zeros(linear.shared.shape[-1])
+        shared[index] = step
+        still = np.zeros_like(motion)
+        there = (rows(heads.moved(still, shared)) - rows(heads.moved(still, -shared))) / (2 * step)
+        np.testing.assert_allclose(linear.shared[:, -4:, index], there, atol=2e-5)
+
+
+def test_lids_that_are_seen_shut_shut_the_head(prior):
+    open_eyes = Heads(np.zeros(prior.config.identity_modes), np.zeros((1, prior.config.expression_modes)), METRES[None])
+    shut = np.full((1, 4), 0.003)
+    still = canonical_landmarks(prior, open_eyes.identity)[0] / 4  # brows, nose and lips hold the head where it is
+    still[[index for pairs in LIDS for pair in pairs for index in pair]] = np.nan
+    samples = Samples(np.full((1, 1, 3), 9.0), np.ones((1, 1, 3)), still[None], shut)
+    fitted, _ = levenberg(prior, open_eyes, samples, Schedule(8, 1.5, 8, 1, lid_mm=0.5), Free())
+    places = canonical_landmarks(prior, fitted.identity)[0]
+    found = find_gaps(prior, fitted.identity, codes(prior, fitted), places).length / 4
+    assert find_gaps(prior, open_eyes.identity, codes(prior, open_eyes), places).length.min() / 4 > 0.007
+    np.testing.assert_allclose(found, shut, atol=6e-4)
+
+
+def test_a_detectors_constant_bias_is_found(prior):
+    heads = heads_of(prior, 1, frames=3)
+    places = canonical_landmarks(prior, heads.identity)[0]
+    off = np.random.default_rng(2).normal(0, 0.006, places.shape)
+    seen = posed_landmarks(prior, heads.identity, codes(prior, heads), places + off) / 4
+    found = bias_of(prior, heads, seen)
+    others = [index for index in range(len(places)) if index not in {i for p in LIDS for q in p for i in q}]
+    np.testing.assert_allclose(found[others], off[others], atol=1e-3)
+    np.testing.assert_allclose(canonical_landmarks(as_seen(prior, found), heads.identity)[0], places + found, atol=1e-6)
+    wider = seen.copy()
+    for upper, lower in (pair for pairs in LIDS for pair in pairs):
+        away = wider[:, upper] - wider[:, lower]
+        wider[:, upper] += 0.004 * away / np.linalg.norm(away, axis=-1, keepdims=True)
+    change = lid_bias_of(prior, heads, wider) - lid_bias_of(prior, heads, seen)
+    assert np.abs(change - 0.004).max() < 0.002
+
+
+def test_gaze_comes_back_from_irises(prior):
+    rng = np.random.default_rng(0)
+    gaze = np.repeat(rng.uniform(-0.3, 0.3, (6, 1, 2)), 2, 1).repeat(5, 0)  # six jumps, held for five steps each
+    identity = rng.normal(size=prior.config.identity_modes)
+    centres = prior.eyes_from(torch.as_tensor(identity, dtype=torch.float32)).numpy()
+    moves = rng.normal(0, 0.05, (len(gaze), pose.POSE))
+    poses = pose.moved(np.repeat(METRES[None], len(gaze), 0), moves)
+    seen = gaze * [YAW_SLOPE, PITCH_SLOPE] - [0, LOW]
+    wrong = np.array([[0.04, 0.01], [-0.04, -0.01]])  # the places of the eyeballs are a little off
+    sight = centres + 0.04 * gaze_directions(seen + wrong)
+    irises = pose.apply(np.linalg.inv(poses), sight)
+    apertures = np.full((len(gaze), 2), 9.0)
+    apertures[3] = 2.0  # a blink
+    irises[8, 0] = np.nan  # an eye that is not seen
+    found = gaze_of(prior, identity, poses, irises, apertures)
+    np.testing.assert_allclose(found, gaze, atol=np.radians(0.5))
+
+
+def test_landmarks_come_back_from_what_cameras_see(rig):
+    rng = np.random.default_rng(0)
+    aim = aim_of(rig)
+    points = aim + rng.uniform(-0.05, 0.05, (1, len(IBUG), 3))
+    irises = aim + rng.uniform(-0.05, 0.05, (1, 2, 3))
+    cameras = len(rig.cameras)
+    seen = Detections(
+        np.ones((1, cameras)),
+        np.zeros((1, cameras, 468, 2)),
+        np.ones((1, cameras, 2)),
+        np.zeros((1, cameras, 2, 16, 2)),
+        np.zeros((1, cameras, 2, 5, 2)),
+    )
+    for index, camera in enumerate(rig.cameras):
+        seen.points[0, index, list(IBUG)] = camera.project(points[0])[0]
+        seen.irises[0, index, :, 0] = camera.project(irises[0])[0]
+    found = triangulate_face(rig, seen, 0.008)
+    fixed = [index for index in range(len(IBUG)) if index not in {i for p in LIDS for q in p for i in q}]
+    np.testing.assert_allclose(found.points[:, fixed], points[:, fixed], atol=1e-6)
+    assert np.isnan(found.irises).all()  # no eye was seen wide: a contour without width
+    seen.lids[..., 0, 0] = 20
+    np.testing.assert_allclose(triangulate_face(rig, seen, 0.008).irises, irises, atol=1e-6)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Frames in memory, as the stages read them from clouds."""
+
+    sequence: str
+    frames: list[Frame]
+    landmarks: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def frame(self, step: int) -> Frame:
+        return replace(self.frames[step], landmarks=self.landmarks[step])
+
+    def with_landmarks(self, landmarks: np.ndarray) -> "Steps":
+        return replace(self, landmarks=landmarks)
+
+
+@pytest.mark.parametrize("fault", ["none", "half size", "normalised", "swapped"])
+def test_landmarks_that_lie_off_the_head_are_left_out_aloud(rig, caplog, fault):
+    rng = np.random.default_rng(0)
+    aim = aim_of(rig)
+    directions = rng.normal(size=(4000, 3))
+    head = aim + 0.1 * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    alpha = np.zeros((len(rig.cameras), rig.cameras[0].height, rig.cameras[0].width), np.uint8)
+    for cover, camera in zip(alpha, rig.cameras, strict=True):
+        column, row = camera.project(head)[0].astype(int).T
+        cover[np.clip(row, 0, camera.height - 1), np.clip(column, 0, camera.width - 1)] = 255
+        cover[:] = 255 * (np.lib.stride_tricks.sliding_window_view(np.pad(cover, 8), (17, 17)).max((2, 3)) > 0)
+    front = np.mean([camera.centre - aim for camera in rig.cameras], 0)
+    landmarks = head[(head - aim) @ front > 0.07 * np.linalg.norm(front)][:51]
+    seen = np.stack([camera.project(landmarks)[0] for camera in rig.cameras])[None]
+    wrong = {
+        "none": seen,
+        "half size": seen / 2,
+        "normalised": seen / [rig.cameras[0].width, rig.cameras[0].height],
+        "swapped": seen[..., ::-1],
+    }[fault]
+    points, _ = triangulate(rig, np.concatenate([wrong, np.ones_like(wrong[..., :1])], -1), 0.008)
+    steps = Steps("A", [Frame("A", 0, head, directions, alpha)], points)
+    known = np.isfinite(believed(steps, rig).landmarks).any()
+    assert known == (fault == "none")
+    if np.isfinite(points).any() and fault != "none":
+        assert "A: landmarks lie" in caplog.text
+
+
+@pytest.mark.skipif(not models.present(), reason=models.BRING)
+def test_stages_find_the_face_and_its_points(rig, tmp_path):
+    videos = [CAPTURE / f"sequences/EXP-5-mouth/images/cam_{name}.mp4" for name in rig.names]
+    rgb = np.stack([decode_all(video)[0].to_ndarray(format="rgb24") for video in videos])[None]
+    write_rig(tmp_path / "cameras.json", rig)
+    span = {"subject": "901", "sequence": "EXP-5-mouth", "start": 0, "stop": 1}
+    write_chunk(
+        tmp_path / "frames.zarr.zip",
+        {"rgb": Array(rgb, ("time", "camera", "row", "column", "channel"), "sRGB", "")},
+        span,
+    )
+    stage = [sys.executable, "-m", "pipeline.stages.detect", "--cameras", str(tmp_path / "cameras.json")]
+    given = [word for key, value in span.items() for word in (f"--{key}", str(value))]
+    detections, output = tmp_path / "detections.zarr.zip", tmp_path / "points.zarr.zip"
+    frames = ["--frames", str(tmp_path / "frames.zarr.zip"), "--output", str(detections)]
+    subprocess.run([*stage, *given, *frames], check=True, cwd=ROOT)
+    score, eyes = read_arrays(detections, "score", "eyes")
+    assert (score > 0.9).all()
+    assert eyes.mean() > 0.7
+    stage[2] = "pipeline.stages.triangulate"
+    given = ["--subject", "901", "--sequence", "EXP-5-mouth", "--detections", str(detections), "--output", str(output)]
+    subprocess.run([*stage, *given], check=True, cwd=ROOT)
+    points, views, irises = read_arrays(output, "points", "views", "irises")
+    assert (views > 1).all()
+    between = np.linalg.norm(irises[0, 0] - irises[0, 1])
+    assert 0.055 < between < 0.075  # the demo's pupils are 64 mm apart
+    assert seen_gaps(points).min() > 0.004
