@@ -18,6 +18,10 @@ class Axis(StrEnum):
     FACE = "face"
     CORNER = "corner"
     LANDMARK = "landmark"
+    EYE = "eye"  # the subject's left one first
+    XY = "xy"
+    BOX = "box"  # x, y of its middle, edge
+    ANGLE = "angle"  # yaw, pitch
     CODE = "code"
     STEP = "step"  # of the offsets that say which rows belong to a time step
     PICTURE = "picture"  # a list of pictures that share neither time nor camera
