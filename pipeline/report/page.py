@@ -142,7 +142,7 @@ def context(
 
 def render(values: dict[str, Any]) -> str:
     """The page's HTML; raises jinja2.UndefinedError when the template asks for a value that is not there."""
-    loader = PackageLoader("pipeline", "viewer")
+    loader = PackageLoader("pipeline", "report")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
