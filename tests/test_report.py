@@ -230,6 +230,7 @@ def test_page_without_headline_pictures(ball: Path, tmp_path: Path) -> None:
         *(*lists, "--rig", files["rig"], "--settings", '{"colour_cell": 0.05}'),
         *("--held-out-cameras", HELD_OUT_CAMERA, "--held-out-sequences", ""),
         *("--output", changed["metrics"], "--comparison", changed["comparison"]),
+        *("--pictures", tmp_path / "pictures.tsv"),
     )
     assert done.returncode == 0, done.stderr
     with open_material(**{**files, **changed}) as material:
