@@ -6,9 +6,6 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 
-configfile: "config.yaml"
-
-
 include: "workflow/paths.smk"
 include: "workflow/common.smk"
 

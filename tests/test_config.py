@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
-from pipeline.planning import config, plan, reference
+from pipeline.planning import config, plan, reference, text
 from pipeline.provenance import ROOT
 from pipeline.settings.ingest import IngestSettings
 from pipeline.settings.rig import RigSettings
@@ -62,15 +62,46 @@ def test_a_missing_head_prior_says_where_each_kind_comes_from(tmp_path):
     with pytest.raises(
         ConfigError, match=r"prior\.safetensors; one is shipped.*stages\.prior.*pipeline\.head\.convert"
     ):
-        chosen.check_prior()
+        chosen.check_paths()
     path.touch()
-    chosen.check_prior()
-    config.load(changed("head_prior", "results/head_prior.safetensors")).check_prior()  # a rule makes it
+    chosen.check_paths()
+    config.load(changed("head_prior", "results/head_prior.safetensors")).check_paths()  # a rule makes it
 
 
 def test_schema_and_page_of_settings_are_fresh():
-    for path, text in reference.files().items():
-        assert path.read_text(encoding="utf-8") == text, f"{path}: run python -m pipeline.planning.reference"
+    for path, content in reference.files().items():
+        assert path.read_text(encoding="utf-8") == content, f"{path}: run python -m pipeline.planning.reference"
+
+
+def test_results_that_are_a_file_and_paths_with_braces_are_one_line(tmp_path):
+    (tmp_path / "taken").touch()
+    for key, value, message in (
+        ("results", str(tmp_path / "taken"), "taken is a file; expected a folder, or nothing yet"),
+        ("results", str(tmp_path / "taken/deeper"), "taken is a file; expected a folder, or nothing yet"),
+        ("results", "a{curly}", "config: results: 'a{curly}' has a { in it"),
+        ("ict_facekit", "<a>", "config: ict_facekit: '<a>' has a < in it"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            config.load(changed(key, value)).check_paths()
+        assert message in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_files_that_are_no_utf8_and_no_yaml_are_named_with_their_line(tmp_path, capture):
+    path = tmp_path / "config.yaml"
+    for content, message in (
+        ("a: 1\nb: é\n".encode("latin-1"), "config.yaml: line 2 is not UTF-8; expected the file to be saved as UTF-8"),
+        (b"a: 1\nb: [1\nc: 2\n", "config.yaml: line 3: "),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError) as error:
+            text.check_yaml(path)
+        assert message in str(error.value)
+        assert "\n" not in str(error.value)
+    written = table(capture, "é\ts\tFOLDER\t4")
+    written.write_bytes(written.read_text(encoding="utf-8").encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"captures\.tsv: line 2 is not UTF-8"):
+        plan.read_table(written)
 
 
 def test_every_stage_has_settings_that_say_what_they_mean():
@@ -160,6 +191,7 @@ def test_a_name_that_the_captures_lack_is_one_line_with_the_allowed_ones(key, va
         ("1\ts\tFOLDER\t0", "row 2, column frames: '0'; expected a whole number of at least 1"),
         ("1\ts\tFOLDER\tten", "row 2, column frames: 'ten'; expected a whole number of at least 1"),
         ("1\ts\tnowhere\t4", "row 2, column folder: no folder nowhere"),
+        ("1\ts\ta{b}\t4", "row 2, column folder: 'a{b}' has a { in it; expected none"),
         ("1\ta/b\tFOLDER\t4", "row 2, column sequence: 'a/b' cannot be the name of a folder"),
         ("1~2\ta\tFOLDER\t4", "row 2, column subject: '1~2' cannot be the name of a folder"),
         ("1\tfirst\tFOLDER\t4", "row 2, column sequence: first of 1 was named before"),

@@ -63,6 +63,8 @@ rule greet:
 
 
 def test_three_files_make_a_stage_with_settings_schema_page_and_rule(tmp_path):
+    """In a folder whose name Snakemake could take for a wildcard."""
+    tmp_path = tmp_path / "a {curly} name"
     for name in ("pipeline", "workflow", "profiles", "docs"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "images"))
     for name in ("Snakefile", "config.yaml"):

@@ -48,6 +48,14 @@ def test_every_stage_is_run_by_a_rule():
         assert f"pipeline.stages.{stage.stem} " in rules, stage
 
 
+def test_a_config_in_latin_1_is_one_line(tmp_path):
+    (tmp_path / "config.yaml").write_bytes("# für mich\n".encode("latin-1"))
+    result = tool("snakemake", "-n", "--snakefile", "Snakefile", "--directory", str(tmp_path))
+    assert result.returncode == 1
+    assert "config.yaml: line 1 is not UTF-8; expected the file to be saved as UTF-8" in result.stdout
+    assert "Traceback" not in result.stdout
+
+
 def test_an_unknown_sequence_in_the_split_ends_the_run_with_one_clear_line():
     result = tool("snakemake", "-n", "--config", 'split={"cameras": ["222200037"], "sequences": ["EXP-9"]}')
     assert result.returncode == 1

@@ -2,6 +2,7 @@
 import os
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -13,24 +14,29 @@ from pipeline.planning.films import view
 from pipeline import provenance
 from pipeline.detect import models
 from pipeline.errors import ConfigError
+from pipeline.planning.text import check_yaml
+
+try:
+    check_yaml(Path("config.yaml"))
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+
+configfile: "config.yaml"
+
 
 try:
     SETTINGS = configuration.load(config)
     PLAN = SETTINGS.plan()
     PLAN.check_captures()
-    SETTINGS.check_prior()
+    SETTINGS.check_paths()
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
 
-def literal(path):
-    """A path for Snakemake to take as it is, braces and all."""
-    return str(path).replace("{", "{{").replace("}", "}}")
-
-
 def shipped(path):
     """A file of the project, relative to the working directory."""
-    return os.path.relpath(Path(workflow.basedir, path))
+    return configuration.require_plain("the project's path", os.path.relpath(Path(workflow.basedir, path)))
 
 
 DETECT = SETTINGS.detect.on and models.present(SETTINGS.detect.models)
@@ -45,7 +51,9 @@ HELD_OUT_SEQUENCES = ",".join(PLAN.held_out_sequences)
 
 # Snakemake puts this before every command in place of its own options. Without pipefail a stage that fails, or is
 # stopped, before a pipe into tee would count as done.
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(literal(workflow.basedir))}; ")
+shell.prefix(
+    f"set -euo pipefail; export PYTHONPATH={shlex.quote(workflow.basedir).replace('{', '{{').replace('}', '}}')}; "
+)
 
 
 pathvars:
@@ -72,9 +80,8 @@ def job(stage, reads=None, **options):
     """
 
     def arguments(wildcards):
-        settings = SETTINGS.ablated(wildcards.ablation) if "ablation" in wildcards.keys() else SETTINGS
         modules = [f"pipeline.stages.{stage}", *([reads(wildcards)] if reads else [])]
-        fixed = ["--settings", settings.stage(stage), "--code", provenance.digest(*modules)]
+        fixed = ["--settings", settings_of(stage, wildcards.get("ablation")), "--code", code_of(*modules)]
         values = {name: value(wildcards) if callable(value) else value for name, value in options.items()}
         for name, value in values.items():
             several = value if isinstance(value, list) else [value]
@@ -82,6 +89,18 @@ def job(stage, reads=None, **options):
         return shlex.join(fixed)
 
     return arguments
+
+
+@cache
+def settings_of(stage, ablation=None):
+    """A stage's settings as JSON, of an ablation where one is named. Thousands of jobs ask, a few answers differ."""
+    return (SETTINGS.ablated(ablation) if ablation else SETTINGS).stage(stage)
+
+
+@cache
+def code_of(*modules):
+    """The digest of the code of some modules."""
+    return provenance.digest(*modules)
 
 
 def gpus(stage):

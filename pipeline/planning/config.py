@@ -90,8 +90,16 @@ class Root(Naming):
         """A stage's settings as canonical JSON, for its command line and for Snakemake to compare."""
         return json.dumps(getattr(self, name).model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
-    def check_prior(self) -> None:
-        """Raise ConfigError where `head_prior` names no file, unless it is the one that the workflow trains."""
+    def check_paths(self) -> None:
+        """Raise ConfigError for a path that cannot be what it is meant for.
+
+        `head_prior` must be a file, unless it is the one that the workflow trains; `results` a folder, or nothing yet.
+        """
+        for key in ("results", "head_prior", "ict_facekit"):
+            require_plain(f"config: {key}", getattr(self, key) or "")
+        above = [path for path in (Path(self.results), *Path(self.results).parents) if path.exists()]
+        if above and not above[0].is_dir():
+            raise ConfigError(f"config: results: {above[0]} is a file; expected a folder, or nothing yet")
         trained = Path(self.results) / "head_prior.safetensors"
         if self.head_prior and Path(self.head_prior) != trained and not Path(self.head_prior).is_file():
             raise ConfigError(f"config: head_prior: no file {self.head_prior}; {WHERE_FROM}")
@@ -120,6 +128,13 @@ class Root(Naming):
         for subject in plan.subjects():
             require_known("films.cameras", self.films.cameras, plan.cameras(subject), f" for subject {subject}")
         return plan
+
+
+def require_plain(what: str, path: str) -> str:
+    """The path. Raises ConfigError for signs that Snakemake would take for wildcards or variables."""
+    if found := [sign for sign in "{}<>" if sign in path]:
+        raise ConfigError(f"{what}: {path!r} has a {found[0]} in it, which Snakemake gives a meaning; expected none")
+    return path
 
 
 def section_name(section: type[StageSettings]) -> str:

@@ -2,12 +2,13 @@
 
 import csv
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from pipeline.capture.formats import open_capture
 from pipeline.capture.formats.base import Capture
 from pipeline.errors import ConfigError
+from pipeline.planning.text import read_text
 
 DRIVES = "~"  # between driver and sequence, in the name of a sequence that drives another head
 COLUMNS = ("subject", "sequence", "folder", "frames")
@@ -27,7 +28,7 @@ def read_table(path: Path) -> list[Recording]:
     """Read captures.tsv; lines that begin with # are skipped. Raises ConfigError naming row and column."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; expected a table with the columns {', '.join(COLUMNS)}")
-    lines = [line for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]
+    lines = [line for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")]
     rows = csv.DictReader(lines, delimiter="\t")
     if tuple(rows.fieldnames or ()) != COLUMNS:
         raise ConfigError(f"{path}: columns are {rows.fieldnames}; expected {list(COLUMNS)}, separated by tabs")
@@ -52,6 +53,8 @@ def _recording(row: dict[str, str], where: str) -> Recording:
             raise ConfigError(f"{where}, column {column}: {row[column]!r} cannot be the name of a folder")
     if not row["frames"].isascii() or not row["frames"].isdigit() or int(row["frames"]) < 1:
         raise ConfigError(f"{where}, column frames: {row['frames']!r}; expected a whole number of at least 1")
+    if found := [sign for sign in "{}<>" if sign in row["folder"]]:
+        raise ConfigError(f"{where}, column folder: {row['folder']!r} has a {found[0]} in it; expected none")
     if not Path(row["folder"]).is_dir():
         raise ConfigError(f"{where}, column folder: no folder {row['folder']}")
     return Recording(row["subject"], row["sequence"], Path(row["folder"]), int(row["frames"]))
@@ -78,17 +81,30 @@ class Plan:
     held_out_sequences: list[str]
     motions: dict[str, int] = field(default_factory=dict)  # time steps of what drives a head and was never recorded
 
+    @cached_property
+    def _folders(self) -> dict[str, Path]:
+        """{subject: folder}, the first that the table names."""
+        return {recording.subject: recording.folder for recording in reversed(self.recordings)}
+
+    @cached_property
+    def _frames(self) -> dict[str, dict[str, int]]:
+        """{subject: {sequence: frames}} in the table's order; every job asks, so the table is not searched again."""
+        result: dict[str, dict[str, int]] = {}
+        for recording in self.recordings:
+            result.setdefault(recording.subject, {})[recording.sequence] = recording.frames
+        return result
+
     def subjects(self) -> list[str]:
         """All subjects."""
-        return list(dict.fromkeys(recording.subject for recording in self.recordings))
+        return list(self._frames)
 
     def folder(self, subject: str) -> Path:
         """The subject's capture."""
-        return next(recording.folder for recording in self.recordings if recording.subject == subject)
+        return self._folders[subject]
 
     def sequences(self, subject: str) -> list[str]:
         """All sequences of a subject."""
-        return [recording.sequence for recording in self.recordings if recording.subject == subject]
+        return list(self._frames[subject])
 
     def training(self, subject: str) -> list[str]:
         """The sequences of a subject that training sees."""
@@ -100,8 +116,8 @@ class Plan:
 
     def frames(self, subject: str, sequence: str) -> int:
         """Frames of the videos, as the table says."""
-        played = self.actor(subject, sequence)
-        return next(r.frames for r in self.recordings if (r.subject, r.sequence) == played)
+        actor, played = self.actor(subject, sequence)
+        return self._frames[actor][played]
 
     def steps(self, subject: str, sequence: str) -> int:
         """Time steps of a sequence: frames 0, stride, 2 stride, ..."""

@@ -1,0 +1,28 @@
+"""Text files that people write: read as UTF-8, or named with the line that is not."""
+
+from pathlib import Path
+
+import yaml
+
+from pipeline.errors import ConfigError
+
+
+def read_text(path: Path) -> str:
+    """The text of a file. Raises ConfigError naming the first line that is not UTF-8."""
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}: line {line} is not UTF-8; expected the file to be saved as UTF-8") from error
+
+
+def check_yaml(path: Path) -> None:
+    """Raise ConfigError naming the line where a file is no YAML; Snakemake itself ends in a traceback or says less."""
+    if not path.is_file():
+        return  # Snakemake says so, unless another file is named on the command line
+    try:
+        yaml.safe_load(read_text(path))
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ConfigError(f"{path}: {line}{error.problem or error.context}; expected YAML") from error
