@@ -29,6 +29,7 @@ import zarr
 from scipy.ndimage import binary_dilation, label
 
 from pipeline.avatar.data.pictures import BYTES_PER_PIXEL, CACHE_BYTES, Pictures, sequence_views
+from pipeline.raster.buffers import write_buffers
 from pipeline.store.chunk import Array, write_chunk
 from pipeline.store.reel import open_reels
 
@@ -163,13 +164,15 @@ def write_ours(folder: Path, views: list[View]) -> tuple[Path, Path, Path]:
         )
         return folder / f"{kind}.zarr.zip"
 
-    geometry = {name: [getattr(view, name) for view in views] for name in ("depth", "normals", "x_can")}
+    buffers = folder / "buffers.zarr.zip"
+    steps = ({name: getattr(view, name)[None] for name in ("depth", "normals", "x_can")} for view in views)
+    write_buffers(buffers, steps, (len(views), 1, *views[0].mask.shape), record)
     masks = [view.mask.astype(np.uint8) * 255 for view in views]
     photos = [np.where(view.mask[..., None], view.photo, 255) for view in views]
     track = folder / "track.zarr.zip"
     codes = np.zeros((len(views), CODE_SIZE), np.float32)
     write_chunk(track, {"z_exp": Array(codes, ("time", "code"), "", "")}, record)
-    return write("buffers", geometry | {"mask": masks}), write("targets", {"rgb": photos, "alpha": masks}), track
+    return buffers, write("targets", {"rgb": photos, "alpha": masks}), track
 
 
 def timed(read: Callable[[int], object], index: int) -> float:

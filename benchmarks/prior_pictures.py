@@ -52,7 +52,7 @@ def portraits(prior: HeadPrior, z_id: Tensor, z_exp: Tensor, voxel_mm: float, ya
     mesh = mesh_head(prior, z_id, z_exp, head_from_world, voxel_mm, neck)
     cameras = [camera(yaw) for yaw in yaws]
     drawn = draw(EmbreeRasterizer(), mesh, cameras)
-    normals, mask = drawn["normals"].astype(np.float32), drawn["mask"]
+    normals, mask = drawn["normals"], drawn["mask"]
     large = [shaded(*view) for view in zip(cameras, normals, mask, strict=True)]
     size = (PIXELS, PIXELS * 5 // 4)
     return [np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX)) for picture in large]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.avatar.data.pictures import Pictures, sequence_views
+from pipeline.raster.buffers import write_buffers
 from pipeline.store.chunk import Array, write_chunk
 from pipeline.store.reel import open_reels
 
@@ -46,15 +47,16 @@ def write_scene(folder: Path, sequence: str = "SPIN", steps: int = 3, spans: int
     edges = np.linspace(0, steps, spans + 1).astype(int)
     for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         record = {"subject": "tiny", "sequence": sequence, "start": start, "stop": stop, "cameras": CAMERAS}
-        for kind, names in (("buffers", ("depth", "normals", "x_can", "mask")), ("targets", ("rgb", "alpha"))):
-            arrays = {}
-            for name in names:
-                values = np.array([[view[name] for view in row] for row in views[start:stop]])
-                axes = ("time", "camera", "row", "column", "channel")[: values.ndim]
-                arrays[name] = Array(values, axes, "", "")
-            path = folder / kind / sequence / f"{start:06d}-{stop:06d}.zarr.zip"
-            write_chunk(path, arrays, record)
-            paths[kind].append(path)
+        span = views[start:stop]
+        path = {kind: folder / kind / sequence / f"{start:06d}-{stop:06d}.zarr.zip" for kind in ("buffers", "targets")}
+        geometry = ({n: np.array([view[n] for view in row]) for n in ("depth", "normals", "x_can")} for row in span)
+        write_buffers(path["buffers"], geometry, (stop - start, len(CAMERAS), SIZE, SIZE), record)
+        axes = ("time", "camera", "row", "column", "channel")
+        pictures = {name: np.array([[view[name] for view in row] for row in span]) for name in ("rgb", "alpha")}
+        arrays = {name: Array(values, axes[: values.ndim], "", "") for name, values in pictures.items()}
+        write_chunk(path["targets"], arrays, record)
+        for kind, made in path.items():
+            paths[kind].append(made)
     codes = np.linspace(-1, 1, steps * 4, dtype=np.float32).reshape(steps, 4)
     track = {"subject": "tiny", "sequence": sequence, "start": 0, "stop": steps}
     write_chunk(paths["tracks"][0], {"z_exp": Array(codes, ("time", "code"), "", "")}, track)

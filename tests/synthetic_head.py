@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig, write_rig
 from pipeline.mesh.mesh import Mesh, write_meshes
+from pipeline.raster.buffers import write_buffers
 from pipeline.store.chunk import Array, write_chunk
 
 RADIUS = 0.1  # metres
@@ -104,12 +105,13 @@ def write_span(root: Path, rig: Rig, sequence: str, start: int, stop: int) -> No
     write_pictures(root / "frames" / sequence / file, {"rgb": backdrop, "alpha": mask}, **named)
     write_pictures(root / "targets" / sequence / file, {"rgb": stack("rgb"), "alpha": mask}, **named)
     buffers = {
-        "depth": stack("depth").astype(np.float32),
-        "normals": stack("normals").astype(np.float16),
-        "x_can": np.concatenate([stack("x_can"), np.zeros((*mask.shape, 2))], -1).astype(np.float32),
-        "mask": mask,
+        "depth": stack("depth"),
+        "normals": stack("normals"),
+        "x_can": np.concatenate([stack("x_can"), np.zeros((*mask.shape, 2))], -1),
     }
-    write_pictures(root / "buffers" / sequence / "capture" / file, buffers, **named)
+    steps = ({name: pictures[step] for name, pictures in buffers.items()} for step in range(stop - start))
+    path = root / "buffers" / sequence / "capture" / file
+    write_buffers(path, steps, mask.shape, {"subject": "ball", **named})
     write_cloud(root / "clouds" / sequence / file, rig, views, **named)
     neck = {"offset": -1.0, "tilt_degrees": 0.0}
     meshes = (ball_mesh(step) for step in range(start, stop))

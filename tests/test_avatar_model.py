@@ -30,6 +30,7 @@ from pipeline.avatar.model.planes import PAIRS, FeaturePlanes
 from pipeline.avatar.model.schedule import shared_noise
 from pipeline.avatar.render import draw
 from pipeline.errors import DataError
+from pipeline.raster.buffers import write_buffers
 from pipeline.settings.architecture import Architecture
 from pipeline.store.chunk import Array, write_chunk
 from pipeline.store.reel import open_reels
@@ -309,19 +310,15 @@ def large_pictures(tmp_path_factory):
     patches = noise.random((2, 5, 5)) < 0.8
     mask, alpha = (np.kron(patch, np.ones((8, 8)))[None, None].astype(np.uint8) * 255 for patch in patches)
     axes = ("time", "camera", "row", "column", "channel")
-    values = {
-        "buffers": {
-            "depth": noise.random(mask.shape, np.float32),
-            "normals": noise.random((*mask.shape, 3)).astype(np.float16),
-            "x_can": noise.random((*mask.shape, 5), np.float32),
-            "mask": mask,
-        },
-        "targets": {"rgb": noise.integers(0, 256, (*mask.shape, 3), np.uint8), "alpha": alpha},
+    geometry = {
+        "depth": np.where(mask, 0.1 + noise.random(mask.shape, np.float32), 0)[0],
+        "normals": noise.random((*mask.shape, 3))[0],
+        "x_can": noise.random((*mask.shape, 5), np.float32)[0],
     }
-    for kind, arrays in values.items():
-        write_chunk(
-            folder / f"{kind}.zarr.zip", {n: Array(a, axes[: a.ndim], "", "") for n, a in arrays.items()}, record
-        )
+    write_buffers(folder / "buffers.zarr.zip", [geometry], mask.shape, record)
+    targets = {"rgb": noise.integers(0, 256, (*mask.shape, 3), np.uint8), "alpha": alpha}
+    arrays = {name: Array(values, axes[: values.ndim], "", "") for name, values in targets.items()}
+    write_chunk(folder / "targets.zarr.zip", arrays, record)
     write_chunk(folder / "t.zarr.zip", {"z_exp": Array(np.zeros((1, 4), np.float32), ("time", "code"), "", "")}, record)
     with open_reels([folder / "buffers.zarr.zip"]) as buffers, open_reels([folder / "targets.zarr.zip"]) as targets:
         pictures = Pictures(sequence_views(buffers["S"], targets["S"], folder / "t.zarr.zip", [0]))

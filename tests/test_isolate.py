@@ -114,7 +114,7 @@ def test_soft_edge_at_the_cut():
 
 
 def test_no_head_no_weight():
-    empty = {"mask": np.zeros((80, 96), np.uint8), "depth": np.zeros((80, 96)), "x_can": np.zeros((80, 96, 5))}
+    empty = {"mask": np.zeros((80, 96), bool), "depth": np.zeros((80, 96)), "x_can": np.zeros((80, 96, 5))}
     assert not head_weight(empty, SOURCE, np.eye(4), NECK, MARGIN)[0].any()
 
 

@@ -52,7 +52,7 @@ class Footage:
         for kind, reels, array in (
             ("targets", self.targets, "rgb"),
             ("renders", self.renders, "rgb"),
-            ("buffers", self.buffers, "x_can"),
+            ("buffers", self.buffers, "depth"),
         ):
             if sequence not in reels:
                 raise DataError(f"no {kind} of sequence {sequence}; there are {', '.join(reels)}")

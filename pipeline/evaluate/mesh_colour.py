@@ -4,6 +4,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, map_coordinates
 
 from pipeline.evaluate.footage import Footage
+from pipeline.raster.coding import read_buffers
 
 LOWER = np.array([-1.0, -1.0, -1.5])  # head space, docs/formats.md
 UPPER = np.array([1.0, 1.0, 0.5])
@@ -68,20 +69,22 @@ class MeshColour:
         """The coloured mesh (h, w, 3) uint8 sRGB over white."""
         index = self._footage.rig.index(camera)
         buffers = self._footage.buffers[sequence]
-        mask = buffers.picture("mask", step, index) > 0
+        drawn = read_buffers(buffers, step, index, ("mask", "x_can"))
+        mask = drawn["mask"]
         result = np.full((*mask.shape, 3), 255, np.uint8)
-        points = buffers.picture("x_can", step, index)[mask][:, :3]
+        points = drawn["x_can"][mask][:, :3]
         result[mask] = np.clip(np.rint(self._grid.look_up(self._colors, points)), 0, 255)
         return result
 
     def _gather(self, sequence: str, step: int, camera: str) -> None:
         index = self._footage.rig.index(camera)
         buffers = self._footage.buffers[sequence]
-        seen = (buffers.picture("mask", step, index) > 0) & self._footage.head(sequence, step, camera)
+        drawn = read_buffers(buffers, step, index, ("mask", "normals", "x_can"))
+        seen = drawn["mask"] & self._footage.head(sequence, step, camera)
         rays = self._footage.rig.cameras[index].rays()[seen]
-        normals = buffers.picture("normals", step, index)[seen].astype(np.float64)
+        normals = drawn["normals"][seen].astype(np.float64)
         cosine = -(rays * normals).sum(1) / np.linalg.norm(rays, axis=1)
-        points = buffers.picture("x_can", step, index)[seen][:, :3]
+        points = drawn["x_can"][seen][:, :3]
         colors = self._footage.target(sequence, step, camera)[seen]
         self._grid.splat(points, colors, np.clip(cosine, 0, 1) ** 2)
 

@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.cameras.rig import Rig, read_rig
 from pipeline.errors import DataError
 from pipeline.evaluate.image import psnr
+from pipeline.raster.coding import read_buffers
 from pipeline.store.chunk import read_arrays, read_attributes
 from pipeline.store.reel import Reel, open_reels
 
@@ -56,7 +57,7 @@ class Material:
 
     def buffer(self, shot: Shot, name: str) -> np.ndarray:
         """`depth`, `normals`, `x_can` or `mask` (h, w, ...) of the rig's picture."""
-        return self.buffers[shot.sequence].picture(name, shot.step, self.rig.index(shot.camera))
+        return read_buffers(self.buffers[shot.sequence], shot.step, self.rig.index(shot.camera), (name,))[name]
 
     def target(self, shot: Shot) -> np.ndarray:
         """The true head over white (h, w, 3)."""

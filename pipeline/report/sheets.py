@@ -72,10 +72,10 @@ def mesh_over_frame(material: Material, shot: Shot, factor: int = 2) -> np.ndarr
     """The fitted mesh, shaded and outlined, over the frame at the rig's crop."""
     crop = material.rig.cameras[material.rig.index(shot.camera)]
     mask = material.buffer(shot, "mask")
-    mesh = tiles.shaded(crop, material.buffer(shot, "normals").astype(np.float32), mask)
+    mesh = tiles.shaded(crop, material.buffer(shot, "normals"), mask)
     size = (crop.width * factor, crop.height * factor)
-    mesh, mask = cv2.resize(mesh, size, interpolation=cv2.INTER_LINEAR), cv2.resize(mask, size)
-    return tiles.overlay(cropped(material, shot, factor=factor), mesh, mask > 127)
+    mesh, mask = cv2.resize(mesh, size, interpolation=cv2.INTER_LINEAR), cv2.resize(mask.astype(np.float32), size)
+    return tiles.overlay(cropped(material, shot, factor=factor), mesh, mask > 0.5)
 
 
 def cloud_view(material: Material, shot: Shot, kind: str, factor: int = 2) -> np.ndarray:

@@ -42,7 +42,7 @@ def main() -> None:
                     f"{path}: {group[name].shape[:2]} steps and cameras; expected {len(steps)} and {rig.names}"
                 )
         targets = Targets(source, rig, Plane(**buffers.attributes["neck"]), margin, collar)
-        axes, shape = ("time", "camera", "row", "column"), buffers["mask"].shape
+        axes, shape = ("time", "camera", "row", "column"), buffers["depth"].shape
         layouts = {
             "rgb": Layout((*shape, 3), np.uint8, (*axes, "channel"), "sRGB", "the head over white, 0 to 255"),
             "alpha": Layout(shape, np.uint8, axes, "1/255", "share of head (skin, hair; no clothes)"),

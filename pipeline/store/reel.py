@@ -52,12 +52,13 @@ class Reel:
         return self._array(0, name).shape[1:]
 
     def picture(self, name: str, step: int, camera: int, window: Window = WHOLE) -> np.ndarray:
-        """One picture (height, width, ...) of array `name` with axes (time, camera, row, column, ...).
+        """One picture of array `name` with axes (time, camera, ...), rows and columns among the others.
 
         `window`: the rows and columns that are wanted; only the tiles that they touch are decoded.
         """
         span, local = self._locate(step)
-        return self._array(span, name)[local, camera, *window]
+        array, cut = self._array(span, name), dict(zip(("row", "column"), window, strict=True))
+        return array[local, camera, *(cut.get(axis, slice(None)) for axis in array.attributes["axes"][2:])]
 
     def pictures(self, name: str, step: int) -> np.ndarray:
         """All cameras' pictures (camera, height, width, ...) of a time step."""

@@ -9,6 +9,7 @@ from pipeline.cameras.camera import Camera
 from pipeline.cameras.resample import crop_weights, resample
 from pipeline.cameras.rig import Rig
 from pipeline.mesh.cut import Plane
+from pipeline.raster.coding import chunk_buffers
 from pipeline.store.chunk import Chunk
 from pipeline.targets.occlusion import Occluder, occluded
 
@@ -39,9 +40,9 @@ def head_weight(
 
     A pixel off the mesh is placed at the depth of the nearest pixel on it and takes that pixel's displacement to
     canonical space, so that a jaw that opens carries the cut along. It counts above the neck plane and near the mesh.
-    `buffers`: depth (h, w), mask (h, w), x_can (h, w, 5) of the cut mesh; `head_from_world` (4, 4) similarity.
+    `buffers`: depth (h, w), mask (h, w) bool, x_can (h, w, 5) of the cut mesh; `head_from_world` (4, 4) similarity.
     """
-    mask = buffers["mask"] > 0
+    mask = buffers["mask"]
     if not mask.any():
         return np.zeros(mask.shape), np.zeros((*mask.shape, 3))
     distance, nearest = distance_transform_edt(~mask, return_indices=True)
@@ -86,7 +87,7 @@ class Targets:
         colour, alpha = seen[..., :3], seen[..., 3]
         judged = []
         for camera, crop in enumerate(self.rig.cameras):
-            here = {name: buffers[name][index, camera] for name in ("depth", "mask", "x_can")}
+            here = chunk_buffers(buffers, index, camera, ("depth", "mask", "x_can"))
             judged.append(head_weight(here, crop, head_from_world, self.neck, self.margin))
         weight, place = (np.stack(part) for part in zip(*judged, strict=True))
         metres_per_unit = 1 / np.cbrt(np.linalg.det(head_from_world[:3, :3]))

@@ -12,6 +12,7 @@ import torch
 
 from pipeline.avatar.model.condition import Buffers
 from pipeline.errors import DataError
+from pipeline.raster.coding import read_buffers
 from pipeline.store.chunk import read_arrays, read_attributes
 from pipeline.store.reel import WHOLE, Reel, Window
 
@@ -33,7 +34,7 @@ class View:
     z_exp: np.ndarray
 
 
-def camera_places(reel: Reel, array: str = "mask") -> dict[str, int]:
+def camera_places(reel: Reel, array: str = "depth") -> dict[str, int]:
     """Places on the camera axis of an array by camera name."""
     names = reel.attributes.get("cameras")
     if names is None or len(names) != reel.shape(array)[0]:
@@ -70,7 +71,7 @@ def sequence_views(buffers: Reel, targets: Reel | None, track: Path, cameras: li
             f"{track}: {len(codes)} codes of {read_attributes(track)['sequence']}; expected {buffers.steps} of "
             f"{buffers.sequence} as {buffers.paths[0]}"
         )
-    shape = buffers.shape("mask")  # (C, h, w)
+    shape = buffers.shape("depth")  # (C, h, w)
     if targets and (targets.steps != buffers.steps or targets.shape("rgb") != (*shape, 3)):
         raise DataError(
             f"{targets.paths[0]}: {targets.steps} steps of pictures {targets.shape('rgb')}; expected {buffers.steps} "
@@ -151,7 +152,7 @@ class Pictures:
 
     def sides(self, index: int) -> tuple[int, int]:
         """Height and width of a view in pixels."""
-        return self.views[index].buffers.shape("mask")[1:]
+        return self.views[index].buffers.shape("depth")[1:]
 
     @cached_property
     def fit_in_memory(self) -> bool:
@@ -174,8 +175,9 @@ class Pictures:
         def read(reel: Reel, name: str) -> torch.Tensor:
             return torch.from_numpy(reel.picture(name, view.step, view.camera, window))[None]
 
-        depth, normals, x_can, mask = (read(view.buffers, name) for name in ("depth", "normals", "x_can", "mask"))
-        buffers = Buffers(depth, normals.float(), x_can, mask > 0, torch.from_numpy(view.z_exp)[None])
+        drawn = read_buffers(view.buffers, view.step, view.camera, window=window)
+        geometry = (torch.from_numpy(drawn[name])[None] for name in ("depth", "normals", "x_can", "mask"))
+        buffers = Buffers(*geometry, torch.from_numpy(view.z_exp)[None])
         if view.targets is None:
             return buffers, None
         return buffers, Target.from_pictures(read(view.targets, "rgb"), read(view.targets, "alpha"), buffers.mask)

@@ -1,0 +1,112 @@
+"""How buffers are stored: fixed point and octahedral normals, and the one function that turns them back.
+
+Measured by benchmarks/buffers.py (docs/full-size.md). Prediction from neighbours would save another third, at several
+times the CPU time of reading.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pipeline.errors import DataError
+from pipeline.store.chunk import Chunk
+from pipeline.store.reel import WHOLE, Reel, Window
+
+DEPTH_STEP = 1e-4  # metres; 0 is background
+XYZ_STEP = 2.0**-11  # head units: an eighth of a texel of planes with 512 texels over the bounds
+# Hyper coordinates are looked up by their spread in the data (pipeline.avatar.model.condition), where a texel may be as
+# small as 1e-3 * 2 / 512 = 3.9e-6
+HYPER_STEP = 2.0**-21
+NORMAL_LEVELS = (
+    2047  # of each octahedral coordinate to either side: at most 0.06 degrees off (Cigolini and others 2014)
+)
+CODED = {  # name: shape before (h, w), dtype, axes there, unit, meaning
+    "depth": ((), np.uint16, (), f"{DEPTH_STEP:g} m", "distance along the camera's z axis, 0 background"),
+    "normals": ((2,), np.int16, ("channel",), f"1/{NORMAL_LEVELS}", "outward normal, world, octahedral coordinates"),
+    "x_can": ((3,), np.int16, ("xyz",), "2^-11 head unit", "canonical head space"),
+    "hyper": ((2,), np.int32, ("channel",), "2^-21", "hyper coordinates"),
+}
+NEEDS = {"depth": ("depth",), "mask": ("depth",), "normals": ("normals",), "x_can": ("x_can", "hyper")}
+EVERY = tuple(NEEDS)
+
+
+def encode(depth: np.ndarray, normals: np.ndarray, x_can: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays of CODED from depth (h, w) metres, 0 background, normals (h, w, 3) and x_can (h, w, 5).
+
+    Raises DataError for what does not fit: no head is that large or that far away.
+    """
+    coded = {
+        "depth": _fixed("depth", depth, DEPTH_STEP, np.uint16),
+        "normals": _octahedral(normals),
+        "x_can": _fixed("x_can", np.moveaxis(x_can[..., :3], -1, 0), XYZ_STEP, np.int16),
+        "hyper": _fixed("hyper", np.moveaxis(x_can[..., 3:], -1, 0), HYPER_STEP, np.int32),
+    }
+    hit = coded["depth"] > 0
+    return {name: np.where(hit, array, 0).astype(array.dtype) for name, array in coded.items()}
+
+
+def decode(read: Callable[[str], np.ndarray], names: tuple[str, ...] = EVERY) -> dict[str, np.ndarray]:
+    """`depth` (h, w) float32 metres, `normals` (h, w, 3) float32 unit, world, `x_can` (h, w, 5) float32, `mask` (h, w)
+    bool, those of them that are named; background 0. `read` gives an array of CODED for one picture.
+    """
+    depth = read("depth")
+    mask = depth != 0
+    found: dict[str, np.ndarray] = {"mask": mask}
+    inside = np.flatnonzero(mask)  # a head fills a fifth to a half of the picture: the rest need not be computed
+
+    def codes(name: str) -> np.ndarray:
+        coded = read(name)
+        return np.take(coded.reshape(len(coded), -1), inside, 1)
+
+    if "depth" in names:
+        found["depth"] = depth * np.float32(DEPTH_STEP)
+    if "normals" in names:
+        normals = np.zeros((mask.size, 3), np.float32)
+        normals[inside] = _unit(codes("normals")).T
+        found["normals"] = normals.reshape(*mask.shape, 3)
+    if "x_can" in names:
+        x_can = np.zeros((mask.size, 5), np.float32)
+        x_can[inside, :3] = (codes("x_can") * np.float32(XYZ_STEP)).T
+        x_can[inside, 3:] = (codes("hyper") * np.float32(HYPER_STEP)).T
+        found["x_can"] = x_can.reshape(*mask.shape, 5)
+    return {name: found[name] for name in names}
+
+
+def read_buffers(
+    reel: Reel, step: int, camera: int, names: tuple[str, ...] = EVERY, window: Window = WHOLE
+) -> dict[str, np.ndarray]:
+    """The named buffers (see `decode`) of one picture of a sequence, or of a window of it."""
+    return decode(lambda name: reel.picture(name, step, camera, window), names)
+
+
+def chunk_buffers(chunk: Chunk, index: int, camera: int, names: tuple[str, ...] = EVERY) -> dict[str, np.ndarray]:
+    """The same for entry `index` of one chunk."""
+    return decode(lambda name: chunk[name][index, camera], names)
+
+
+def _fixed(name: str, values: np.ndarray, step: float, dtype: type) -> np.ndarray:
+    levels = np.rint(values.astype(np.float64) / step)
+    limits = np.iinfo(dtype)
+    if levels.size and (levels.min() < limits.min or levels.max() > limits.max):
+        found = values.min() if levels.min() < limits.min else values.max()
+        raise DataError(f"{name} of {found:g} in the buffers; expected {limits.min * step:g} to {limits.max * step:g}")
+    return levels.astype(dtype)
+
+
+def _octahedral(normals: np.ndarray) -> np.ndarray:
+    """(2, h, w) int16: the sphere folded onto a square; 0 where a normal is 0."""
+    x, y, z = np.moveaxis(normals.astype(np.float64), -1, 0)
+    total = np.abs(x) + np.abs(y) + np.abs(z)
+    total[total == 0] = 1
+    x, y = x / total, y / total
+    folded = np.where(z < 0, (np.copysign(1 - np.abs(y), x), np.copysign(1 - np.abs(x), y)), (x, y))
+    return np.rint(folded * NORMAL_LEVELS).astype(np.int16)
+
+
+def _unit(codes: np.ndarray) -> np.ndarray:
+    """Unit vectors (3, P) float32 of octahedral codes (2, P)."""
+    x, y = codes * np.float32(1 / NORMAL_LEVELS)
+    z = 1 - np.abs(x) - np.abs(y)
+    fold = np.maximum(-z, 0)
+    normals = np.stack([x - np.copysign(fold, x), y - np.copysign(fold, y), z])
+    return normals / np.sqrt(np.einsum("kp,kp->p", normals, normals))
