@@ -231,7 +231,7 @@ def test_stage_whatever_the_span(files, tmp_path, rig, cameras):
     for meshes, span, output in (("all.zarr.zip", (0, 3), whole), ("last.zarr.zip", (2, 3), part)):
         done = run_rasterize(files, meshes, rig, *span, output)
         assert done.returncode == 0, done.stderr
-    for name, channels in (("depth", ()), ("normals", (2,)), ("x_can", (3,)), ("hyper", (2,))):
+    for name, channels in (("depth", ()), ("surface", (5,)), ("hyper", (2,))):
         (of_whole,), (of_part,) = read_arrays(whole, name), read_arrays(part, name)
         assert of_whole.shape == (3, cameras, *channels, 48, 32)
         np.testing.assert_array_equal(of_whole[2:], of_part)

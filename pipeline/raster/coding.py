@@ -22,12 +22,16 @@ NORMAL_LEVELS = (
 )
 CODED = {  # name: shape before (h, w), dtype, axes there, unit, meaning
     "depth": ((), np.uint16, (), f"{DEPTH_STEP:g} m", "distance along the camera's z axis, 0 background"),
-    "normals": ((2,), np.int16, ("channel",), f"1/{NORMAL_LEVELS}", "outward normal, world, octahedral coordinates"),
-    "x_can": ((3,), np.int16, ("xyz",), "2^-11 head unit", "canonical head space"),
-    "hyper": ((2,), np.int32, ("channel",), "2^-21", "hyper coordinates"),
+    "surface": (
+        (5,),
+        np.int16,
+        ("channel",),
+        f"2^-11 head unit; 1/{NORMAL_LEVELS}",
+        "canonical x, y, z; octahedral coordinates of the outward world normal",
+    ),
+    "hyper": ((2,), np.int32, ("channel",), "2^-21", "canonical hyper coordinates"),
 }
-NEEDS = {"depth": ("depth",), "mask": ("depth",), "normals": ("normals",), "x_can": ("x_can", "hyper")}
-EVERY = tuple(NEEDS)
+EVERY = ("depth", "normals", "x_can", "mask")
 
 
 def encode(depth: np.ndarray, normals: np.ndarray, x_can: np.ndarray) -> dict[str, np.ndarray]:
@@ -37,8 +41,9 @@ def encode(depth: np.ndarray, normals: np.ndarray, x_can: np.ndarray) -> dict[st
     """
     coded = {
         "depth": _fixed("depth", depth, DEPTH_STEP, np.uint16),
-        "normals": _octahedral(normals),
-        "x_can": _fixed("x_can", np.moveaxis(x_can[..., :3], -1, 0), XYZ_STEP, np.int16),
+        "surface": np.concatenate(
+            [_fixed("x_can", np.moveaxis(x_can[..., :3], -1, 0), XYZ_STEP, np.int16), _octahedral(normals)]
+        ),
         "hyper": _fixed("hyper", np.moveaxis(x_can[..., 3:], -1, 0), HYPER_STEP, np.int32),
     }
     hit = coded["depth"] > 0
@@ -52,23 +57,22 @@ def decode(read: Callable[[str], np.ndarray], names: tuple[str, ...] = EVERY) ->
     depth = read("depth")
     mask = depth != 0
     found: dict[str, np.ndarray] = {"mask": mask}
-    inside = np.flatnonzero(mask)  # a head fills a fifth to a half of the picture: the rest need not be computed
-
-    def codes(name: str) -> np.ndarray:
-        coded = read(name)
-        return np.take(coded.reshape(len(coded), -1), inside, 1)
-
     if "depth" in names:
         found["depth"] = depth * np.float32(DEPTH_STEP)
+    surface = read("surface") if "normals" in names or "x_can" in names else None
     if "normals" in names:
+        inside = np.flatnonzero(mask)  # a head fills a fifth to a half of the picture: the rest need not be computed
         normals = np.zeros((mask.size, 3), np.float32)
-        normals[inside] = _unit(codes("normals")).T
+        normals[inside] = _unit(np.take(surface[3:].reshape(2, -1), inside, 1))
         found["normals"] = normals.reshape(*mask.shape, 3)
     if "x_can" in names:
-        x_can = np.zeros((mask.size, 5), np.float32)
-        x_can[inside, :3] = (codes("x_can") * np.float32(XYZ_STEP)).T
-        x_can[inside, 3:] = (codes("hyper") * np.float32(HYPER_STEP)).T
-        found["x_can"] = x_can.reshape(*mask.shape, 5)
+        hyper = read("hyper")
+        x_can = np.empty((*mask.shape, 5), np.float32)
+        for channel in range(3):
+            np.multiply(surface[channel], np.float32(XYZ_STEP), out=x_can[..., channel])
+        for channel in range(2):
+            np.multiply(hyper[channel], HYPER_STEP, out=x_can[..., 3 + channel], casting="same_kind")
+        found["x_can"] = x_can
     return {name: found[name] for name in names}
 
 
@@ -104,9 +108,13 @@ def _octahedral(normals: np.ndarray) -> np.ndarray:
 
 
 def _unit(codes: np.ndarray) -> np.ndarray:
-    """Unit vectors (3, P) float32 of octahedral codes (2, P)."""
+    """Unit vectors (P, 3) float32 of octahedral codes (2, P)."""
     x, y = codes * np.float32(1 / NORMAL_LEVELS)
     z = 1 - np.abs(x) - np.abs(y)
     fold = np.maximum(-z, 0)
-    normals = np.stack([x - np.copysign(fold, x), y - np.copysign(fold, y), z])
-    return normals / np.sqrt(np.einsum("kp,kp->p", normals, normals))
+    x, y = x - np.copysign(fold, x), y - np.copysign(fold, y)
+    shorter = 1 / np.sqrt(x * x + y * y + z * z)
+    normals = np.empty((len(z), 3), np.float32)
+    for axis, along in enumerate((x, y, z)):
+        np.multiply(along, shorter, out=normals[:, axis])
+    return normals

@@ -11,6 +11,7 @@ from pipeline.avatar.alpha import over, with_alpha
 from pipeline.avatar.data.pictures import camera_places, single
 from pipeline.errors import DataError
 from pipeline.film import rounds, write_frames, write_pictures
+from pipeline.raster.coding import read_buffers
 from pipeline.settings.film import FilmSettings
 from pipeline.store.reel import Reel, open_reels
 
@@ -40,7 +41,7 @@ def frames(pictures: Reel, buffers: Reel, targets: Reel | None, given: argparse.
     colour = tuple(bytes.fromhex(code))
     place = camera_places(targets, "rgb").get(given.camera, 0) if targets else 0
     for step in range(pictures.steps):
-        picture, mask = pictures.picture("rgb", step, 0), buffers.picture("mask", step, 0) > 0
+        picture, mask = pictures.picture("rgb", step, 0), read_buffers(buffers, step, 0, ("mask",))["mask"]
         if given.output.suffix in WITH_ALPHA:
             yield with_alpha(picture, mask)
             continue
@@ -61,7 +62,7 @@ def main() -> None:
     ):
         pictures, buffers = single(picture_reels), single(buffer_reels)
         targets = single(target_reels) if given.targets else None
-        if pictures.shape("rgb")[:3] != buffers.shape("mask") or pictures.steps != buffers.steps:
+        if pictures.shape("rgb")[:3] != buffers.shape("depth") or pictures.steps != buffers.steps:
             raise DataError(
                 f"{pictures.paths[0]}: {pictures.steps} steps of {pictures.shape('rgb')}; expected {buffers.steps} of "
                 f"{buffers.shape('mask')} as {buffers.paths[0]}"
