@@ -9,6 +9,7 @@ import torch
 from pipeline.cameras.rig import Rig
 from pipeline.errors import DataError
 from pipeline.head.model.regions import region
+from pipeline.raster.coding import read_buffers
 from pipeline.store.chunk import read_arrays, read_attributes
 from pipeline.store.reel import Reel
 
@@ -97,8 +98,8 @@ class Footage:
 
     def region(self, sequence: str, step: int, camera: str, name: str) -> np.ndarray:
         """Where the mesh shows the region "eyes" or "mouth" of the face, (h, w) bool."""
-        x_can = self.buffers[sequence].picture("x_can", step, self.rig.index(camera))
-        return region(torch.from_numpy(x_can), name).numpy()
+        drawn = read_buffers(self.buffers[sequence], step, self.rig.index(camera), ("x_can",))
+        return region(torch.from_numpy(drawn["x_can"]), name).numpy()
 
     def render(self, sequence: str, step: int, camera: str) -> np.ndarray:
         """The avatar's picture (h, w, 3) uint8 sRGB over white."""
