@@ -47,9 +47,13 @@ def trained_tensors(avatar: Avatar) -> Tensors:
 
 def write_avatar(path: Path, avatar: Avatar, tensors: Tensors, steps: int) -> None:
     """Publish an avatar with the given trained tensors (by name, see `trained_tensors`) after `steps` steps."""
-    config = {"architecture": avatar.architecture.model_dump(), "code_size": avatar.code_size, "steps": steps}
-    config["sampling"] = avatar.sampling._asdict()
-    write_tensors(path, tensors, config)
+    write_tensors(path, tensors, describe(avatar) | {"steps": steps})
+
+
+def describe(avatar: Avatar) -> dict[str, object]:
+    """What has to be known of an avatar to build it again for its weights."""
+    shape = {"architecture": avatar.architecture.model_dump(), "code_size": avatar.code_size}
+    return shape | {"sampling": avatar.sampling._asdict()}
 
 
 def read_avatar(path: Path) -> Avatar:
@@ -65,7 +69,17 @@ def require_codes(path: Path, avatar: Avatar, track: Path, size: int) -> None:
 
 def load_avatar(path: Path) -> Avatar:
     """Rebuild an avatar from its file, ready to be trained on. Raises DataError when the file does not describe one."""
+    return _built(path, *read_tensors(path))
+
+
+def read_training(path: Path) -> Avatar:
+    """The running average in a training's saved state, ready to render. Raises DataError as `load_avatar` does."""
     tensors, config = read_tensors(path)
+    average = {name.partition("/")[2]: tensor for name, tensor in tensors.items() if name.startswith("average/")}
+    return _built(path, average, config).eval().requires_grad_(False)
+
+
+def _built(path: Path, tensors: Tensors, config: dict) -> Avatar:
     try:
         if missing := Architecture.model_fields.keys() - config["architecture"].keys():
             raise ValueError(f"the architecture lacks {sorted(missing)}")

@@ -14,7 +14,7 @@ from torch import nn
 from pipeline.avatar.data.batches import Batches, Part
 from pipeline.avatar.data.pictures import Pictures, to_unit
 from pipeline.avatar.model.avatar import Avatar
-from pipeline.avatar.model.checkpoint import Tensors, read_tensors, trained_tensors, write_tensors
+from pipeline.avatar.model.checkpoint import Tensors, describe, read_tensors, trained_tensors, write_tensors
 from pipeline.avatar.model.schedule import Predict, draw_timesteps, make_scheduler, snr_weights
 from pipeline.avatar.train.processes import make_accelerator, over_processes, sum_gradients
 from pipeline.cli import Progress
@@ -191,7 +191,7 @@ class Loop(ABC):
         for name, parameter in self.parameters.items():
             for key, tensor in self.optimizer.state[parameter].items():
                 tensors[f"{key}/{name}"] = tensor
-        write_tensors(path, tensors, {"step": self.step})
+        write_tensors(path, tensors, describe(self.avatar) | {"step": self.step})
 
     @torch.no_grad()
     def load(self, path: Path) -> None:

@@ -1,0 +1,60 @@
+"""Colours of a mesh's vertices, from the pictures of the cameras that see them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline.cameras.camera import Camera
+from pipeline.mesh.mesh import vertex_normals
+from pipeline.raster.fragments import Rasterizer
+
+NEAR = 4e-3  # metres behind the surface that a camera sees first at which a vertex still counts as seen
+UNSEEN = 200  # grey of vertices that no camera sees
+
+
+def vertex_colours(
+    rasterizer: Rasterizer, vertices: np.ndarray, faces: np.ndarray, cameras: Sequence[Camera], pictures: np.ndarray
+) -> np.ndarray:
+    """Colours (V, 3) uint8 sRGB of vertices (V, 3) world metres from the cameras' pictures (C, h, w, 3) uint8."""
+    normals = vertex_normals(vertices, faces)
+    return surface_colours(rasterizer, vertices, faces, vertices, normals, cameras, pictures)
+
+
+def surface_colours(
+    rasterizer: Rasterizer,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    points: np.ndarray,
+    normals: np.ndarray,
+    cameras: Sequence[Camera],
+    pictures: np.ndarray,
+) -> np.ndarray:
+    """Colours (P, 3) uint8 sRGB of points (P, 3) with normals (P, 3) on a mesh, from pictures (C, h, w, 3) uint8.
+
+    The mean over the cameras that see a point, weighted by how much they face it: the fourth power of the cosine, so
+    that sharp, frontal views count. Pictures may be smaller than the cameras say.
+    """
+    total, weight = np.zeros((len(points), 3)), np.zeros(len(points))
+    sized = [_sized(camera, *picture.shape[:2]) for camera, picture in zip(cameras, pictures, strict=True)]
+    for camera, picture, seen in zip(sized, pictures, rasterizer.rasterize(vertices, faces, sized), strict=True):
+        pixels, depth = camera.project(points)
+        column, row = np.floor(pixels).astype(int).T
+        inside = (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height) & (depth > 0)
+        column, row = column[inside], row[inside]
+        first = seen.depth[row, column]
+        away = camera.centre - points[inside]
+        cosine = np.einsum("vk,vk->v", away, normals[inside]) / np.linalg.norm(away, axis=1)
+        share = np.where((first > 0) & (depth[inside] < first + NEAR), cosine.clip(0) ** 4, 0)
+        total[inside] += share[:, None] * picture[row, column]
+        weight[inside] += share
+    known = weight > 1e-6
+    colours = np.full((len(points), 3), float(UNSEEN))
+    colours[known] = total[known] / weight[known, None]
+    return colours.round().astype(np.uint8)
+
+
+def _sized(camera: Camera, height: int, width: int) -> Camera:
+    """The camera of a picture that was made smaller or larger."""
+    scale = np.diag([width / camera.width, height / camera.height, 1.0])
+    return replace(camera, width=width, height=height, intrinsics=scale @ camera.intrinsics)

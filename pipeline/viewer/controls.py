@@ -1,0 +1,108 @@
+"""The page's controls: what is shown, when, and what the face does. What a stage has not made yet is greyed out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import viser
+
+from pipeline.capture.curves import ARKIT
+from pipeline.head.model.arkit import ArkitMap
+from pipeline.viewer.results import Results
+from pipeline.viewer.surface import WAYS
+
+DIRECTIONS = 6  # of the subject's own faces that get a slider
+WIDEST = 3.0  # standard deviations
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What sliders add to a code: ARKit's weights, None where the prior knows none, and the subject's own directions.
+
+    `directions` (D, E) are one standard deviation of the subject's codes long, the largest first.
+    """
+
+    arkit: ArkitMap | None
+    directions: np.ndarray
+
+    @staticmethod
+    def of(results: Results, arkit: ArkitMap | None, size: int) -> "Basis":
+        """From all of the subject's own tracks."""
+        tracks = [results.track(name) for name in results.sequences if "~" not in name]
+        codes = [track["z_exp"] for track in tracks if track]
+        if not codes or sum(map(len, codes)) < 2:
+            return Basis(arkit, np.zeros((0, size)))
+        every = np.concatenate(codes)
+        _, strength, direction = np.linalg.svd(every - every.mean(0), full_matrices=False)
+        deviation = strength / np.sqrt(len(every) - 1)
+        kept = [i for i in range(min(DIRECTIONS, len(deviation))) if deviation[i] > 1e-6]
+        return Basis(arkit, deviation[kept, None] * direction[kept])
+
+
+def limited(value: object, low: float, high: float) -> float:
+    """A number that came from a browser, within its bounds; what is no number is the lower bound."""
+    good = isinstance(value, int | float) and np.isfinite(value)
+    return float(min(max(value, low), high)) if good else low
+
+
+class Controls:
+    """The handles of everything that can be set; all clients share them."""
+
+    def __init__(self, server: viser.ViserServer, results: Results, basis: Basis, has_head: bool):
+        gui, sequences = server.gui, results.sequences
+        self._results, self._basis, self._gui = results, basis, gui
+        have = {kind: any(results.reel(kind, name) for name in sequences) for kind in ("frames", "clouds", "meshes")}
+
+        def check(label: str, there: bool, needs: str, initial: bool = True) -> viser.GuiCheckboxHandle:
+            hint = None if there else f"nothing to show yet: needs {needs}"
+            return gui.add_checkbox(label, initial and there, disabled=not there, hint=hint)
+
+        self.sequence = gui.add_dropdown("sequence", sequences or ["none"], disabled=not sequences)
+        self.step = gui.add_slider("time step", 0, 1, 1, 0, disabled=not sequences)
+        self.play = gui.add_checkbox("play", False, disabled=not sequences)
+        with gui.add_folder("Show"):
+            self.cameras = check("cameras", True, "cameras.json")
+            self.cloud = check("cloud", have["clouds"], "clouds/", initial=False)
+            self.mesh = check("mesh", have["meshes"] or has_head, "meshes/, or identity.safetensors and a head prior")
+            self.colour = gui.add_dropdown("mesh colour", WAYS, disabled=not have["meshes"])
+            self.avatar = check("avatar", bool(results.avatar) and has_head, "avatar.safetensors", initial=False)
+        self.status = gui.add_markdown("")
+        self.arkit = self._sliders("Face", ARKIT, (0.0, 1.0), has_head and basis.arkit is not None)
+        names = [f"direction {number + 1}" for number in range(len(basis.directions))]
+        self.directions = self._sliders("The subject's own directions", names, (-WIDEST, WIDEST), has_head)
+        self.reset = gui.add_button("face of the time step", disabled=not has_head)
+        self.change_sequence()
+
+    def _sliders(
+        self, title: str, names: Sequence[str], bounds: tuple[float, float], there: bool
+    ) -> list[viser.GuiSliderHandle]:
+        if not names:
+            return []
+        with self._gui.add_folder(title, expand_by_default=False):
+            return [self._gui.add_slider(name, *bounds, 0.01, 0.0, disabled=not there) for name in names]
+
+    @property
+    def sliders(self) -> list[viser.GuiSliderHandle]:
+        """All sliders of the face."""
+        return [*self.arkit, *self.directions]
+
+    def change_sequence(self) -> None:
+        """Make the time line as long as the sequence."""
+        last = max(self._results.steps(self.place()[0]) - 1, 0)
+        self.step.max, self.step.value = max(last, 1), min(self.step.value, last)
+
+    def place(self) -> tuple[str, int]:
+        """The sequence and the time step that are shown."""
+        known = self._results.sequences
+        name = self.sequence.value if self.sequence.value in known else (known[0] if known else "none")
+        steps = self._results.steps(name)
+        return name, int(limited(self.step.value, 0, max(steps - 1, 0)))
+
+    def added(self) -> np.ndarray | None:
+        """What the sliders add to z_exp (E,); None while all of them are at rest."""
+        weights = np.array([limited(slider.value, 0, 1) for slider in self.arkit])
+        along = np.array([limited(slider.value, -WIDEST, WIDEST) for slider in self.directions])
+        if not weights.any() and not along.any():
+            return None
+        moved = along @ self._basis.directions if len(along) else np.zeros(self._basis.directions.shape[1])
+        return moved + (self._basis.arkit.z_exp(weights) if self._basis.arkit else 0)

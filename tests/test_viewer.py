@@ -1,0 +1,285 @@
+"""The viewer: turns, missing stages, colours, the avatar in a view, hostile clients, and a page in a real browser."""
+
+import argparse
+import asyncio
+import json
+import logging
+import shutil
+import subprocess
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import viser
+import websockets
+
+from pipeline.avatar.data.pictures import to_bytes
+from pipeline.avatar.model.condition import Buffers
+from pipeline.avatar.model.schedule import shared_noise
+from pipeline.cameras.orbit import Picture, crop_round
+from pipeline.errors import DataError
+from pipeline.raster import buffers
+from pipeline.raster.colours import UNSEEN, vertex_colours
+from pipeline.raster.embree import EmbreeRasterizer
+from pipeline.viewer.__main__ import PRIOR, SHIPPED, serve
+from pipeline.viewer.avatars import Avatars
+from pipeline.viewer.controls import limited
+from pipeline.viewer.draw import from_view, placed, refined
+from pipeline.viewer.results import Results
+from pipeline.viewer.surface import LARGEST_MM, error_colours
+from pipeline.viewer.turns import Turns
+from tests.test_rig import HEAD, arc
+from tests.viewer_results import SEQUENCE, STEPS, tiny_avatar, write_results, write_training
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of all stages."""
+    return write_results(tmp_path_factory.mktemp("results") / "9")
+
+
+def start(folder: Path, training: Path | None = None):
+    """A viewer at a free port."""
+    return serve(
+        argparse.Namespace(
+            results=folder, prior=PRIOR, map=SHIPPED, training=training, rig="{}", host="127.0.0.1", port=0
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def viewer(finished):
+    """A viewer of the finished results: its page and port."""
+    server, page = start(finished)
+    yield page, server.get_port()
+    page.stop()
+    server.stop()
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_nobody_waits_behind_one_who_asks_for_much():
+    turns, done, gate = Turns(), [], threading.Event()
+    turns.ask("gate", gate.wait)
+
+    def work(name: str, left: int):
+        done.append(name)
+        return (lambda: work(name, left - 1)) if left else None
+
+    turns.ask("greedy", lambda: work("greedy", 50))
+    for number in range(9):
+        turns.ask(number, lambda number=number: work(str(number), 0))
+        turns.ask(number, lambda number=number: work(f"new {number}", 0))  # in place of the first
+    gate.set()
+    wait_for(lambda: done.count("greedy") == 51)
+    turns.stop()
+    assert done[:10] == ["greedy", *(f"new {number}" for number in range(9))]
+
+
+def test_a_fault_of_one_asker_ends_nothing(caplog):
+    turns, done = Turns(), []
+    turns.ask("bad", lambda: 1 / 0)
+    turns.ask("good", lambda: done.append(1))
+    wait_for(lambda: done)
+    turns.stop()
+    assert "could not serve bad" in caplog.text
+
+
+def test_a_forgotten_asker_is_not_served():
+    turns, done, gate = Turns(), [], threading.Event()
+    turns.ask("gate", gate.wait)
+    turns.ask("gone", lambda: done.append(1))
+    turns.forget("gone")
+    turns.ask("last", lambda: done.append(2))
+    gate.set()
+    wait_for(lambda: done)
+    turns.stop()
+    assert done == [2]
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0.5, 0.5), (7, 1), (-7, 0), ("x", 0), (None, 0), (float("nan"), 0)])
+def test_numbers_of_a_browser_stay_within_bounds(value, expected):
+    assert limited(value, 0, 1) == expected
+
+
+def test_results_are_what_is_there(finished, tmp_path):
+    results = Results(finished)
+    assert results.sequences == [SEQUENCE]
+    assert results.steps(SEQUENCE) == STEPS
+    assert len(results.mesh(SEQUENCE, 1).faces) > 100
+    np.testing.assert_array_equal(results.cloud(SEQUENCE, 1)[0], results.mesh(SEQUENCE, 1).vertices)
+    assert results.pictures(SEQUENCE, 1).shape == (5, 96, 64, 3)
+    with pytest.raises(DataError, match=r"no cameras.json; expected the results of a subject"):
+        Results(tmp_path)
+
+
+@pytest.mark.parametrize("stages", [(), ("clouds",), ("frames", "clouds", "fit")])
+def test_missing_stages_are_greyed_out(tmp_path, stages):
+    server, page = start(write_results(tmp_path / "9", stages))
+    controls = page.controls
+    assert controls.cloud.disabled == ("clouds" not in stages)
+    assert controls.mesh.disabled == ("fit" not in stages)
+    assert controls.avatar.disabled
+    assert all(slider.disabled == ("fit" not in stages) for slider in controls.arkit)
+    served = threading.Event()
+    page.turns.ask("test", served.set)
+    assert served.wait(60)
+    page.stop()
+    server.stop()
+
+
+def test_vertices_have_the_colours_of_the_cameras_that_see_them(finished):
+    mesh = Results(finished).mesh(SEQUENCE, 0)
+    cameras = arc()
+    pictures = np.zeros((5, 96, 64, 3), np.uint8)
+    pictures[:, :, :, 0] = 50 * np.arange(5)[:, None, None]
+    colour = vertex_colours(EmbreeRasterizer(), mesh.vertices, mesh.faces, cameras, pictures)
+    across = (mesh.vertices - HEAD.centre) @ np.cross(HEAD.front, HEAD.up)
+    behind = (mesh.vertices - HEAD.centre) @ HEAD.front < -0.09
+    seen = ~(colour == UNSEEN).all(1)
+    assert not seen[behind].any()
+    left, right = (np.median(colour[seen & side, 0]) for side in (across < -0.05, across > 0.05))
+    assert left < 70 < 130 < right
+
+
+def test_errors_go_from_blue_to_red():
+    shown = error_colours(np.array([0, LARGEST_MM, 99])).astype(int)
+    assert shown[0, 2] > shown[0, 0] + 50
+    assert shown[1, 0] > shown[1, 2] + 50
+    np.testing.assert_array_equal(shown[1], shown[2])
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_the_avatar_of_a_view_is_what_it_renders_of_its_crop(finished, steps):
+    results, avatar, picture = Results(finished), tiny_avatar(57).eval(), Picture(48, 64, 0.36)
+    mesh, code = results.mesh(SEQUENCE, 0), results.track(SEQUENCE)["z_exp"][0]
+    avatar.sampling = avatar.sampling._replace(steps=4, eta=1.0)
+    view = arc()[2]
+    *waits, shown = refined(avatar, EmbreeRasterizer(), mesh, code, view, HEAD.centre, picture, steps)
+    assert len(waits) == steps - 1
+    (camera,) = crop_round([view], HEAD.centre, picture).cameras
+    drawn = {name: torch.from_numpy(part) for name, part in buffers.draw(EmbreeRasterizer(), mesh, [camera]).items()}
+    given = Buffers(
+        drawn["depth"], drawn["normals"].float(), drawn["x_can"], drawn["mask"] > 0, torch.from_numpy(code)[None]
+    )
+    noise = shared_noise(avatar.latent_shape(64, 48), steps, 0)
+    expected = to_bytes(avatar.render(given, noise, steps, 1.0 if steps == 4 else 0.0))[0].numpy()
+    np.testing.assert_array_equal(shown, placed(expected, camera, view))
+
+
+def test_a_crop_lies_where_it_was_cut_out():
+    y, x = np.mgrid[:96, :128]
+    whole = np.stack([x, y, 100 + 0 * x], -1).astype(np.uint8)
+    view = from_view(np.array([1.0, 0, 0, 0]), np.zeros(3), 0.5, 128, 96)
+    camera = view.crop(30, 20, 2.0, 24, 16)
+    crop = whole[20:52, 30:78].reshape(16, 2, 24, 2, 3).mean((1, 3)).astype(np.uint8)
+    again = placed(crop, camera, view).astype(int)
+    assert np.abs(again[24:48, 34:74, :2] - whole[24:48, 34:74, :2]).max() <= 1
+    assert (again[:15] == 255).all()
+
+
+def test_a_running_training_is_shown_and_read_again(finished, tmp_path):
+    training = write_training(tmp_path / "runs", 57)
+    avatars = Avatars(Results(finished), training)
+    first = avatars.newest()
+    assert first is not None
+    assert avatars.newest() is first
+    time.sleep(0.01)
+    write_training(tmp_path / "runs", 57)
+    assert avatars.newest() is not first
+    (training / "abc/state.safetensors").write_bytes(b"half a file")
+    assert avatars.newest() is not None  # the last one that could be read
+    shutil.rmtree(training)
+    assert avatars.newest() is not None  # the finished one
+
+
+def messages(port: int, *raw: bytes | str) -> None:
+    """Send raw messages to a viewer, each over a connection of its own, as one who means harm would."""
+
+    async def send(message: bytes | str) -> None:
+        address = f"ws://127.0.0.1:{port}"
+        async with websockets.connect(address, subprotocols=[f"viser-v{viser.__version__}"], max_size=None) as socket:
+            await socket.send(message)
+            await asyncio.sleep(0.2)
+
+    for message in raw:
+        try:
+            asyncio.run(send(message))
+        except websockets.exceptions.WebSocketException as error:
+            logging.getLogger(__name__).info("the viewer hung up: %s", error)
+
+
+def test_hostile_and_oversized_messages_do_not_stop_it(viewer):
+    page, port = viewer
+    messages(port, b"\xff" * 100, b"", "text", json.dumps({"type": "GuiUpdateMessage"}), b"\x00" * (60 << 20))
+    served = threading.Event()
+    page.turns.ask("after", served.set)
+    assert served.wait(60)
+    assert urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60).status == 200
+
+
+def test_it_listens_to_this_machine_alone_unless_told(viewer):
+    assert viewer[0].server.get_host() == "127.0.0.1"
+
+
+@pytest.fixture(scope="module")
+def browser(viewer, tmp_path_factory):
+    """A headless Chromium that has the page open."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: the page is not tried in a browser (apt-get install chromium)")
+    folder = tmp_path_factory.mktemp("browser")
+    command = [CHROMIUM, "--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+    command += [
+        "--ignore-gpu-blocklist",
+        f"--user-data-dir={folder}",
+        "--window-size=900,600",
+        "--disable-dev-shm-usage",
+    ]
+    process = subprocess.Popen(
+        [*command, f"http://127.0.0.1:{viewer[1]}/"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    yield viewer[0]
+    process.terminate()
+    process.wait(20)
+
+
+def test_in_a_browser(browser):
+    """It loads, the time line moves, a slider changes the mesh, and an avatar frame appears."""
+    page = browser
+    wait_for(lambda: page.server.get_clients(), 120)
+    client = next(iter(page.server.get_clients().values()))
+    wait_for(lambda: page.shown is not None)
+    rendered = client.get_render(height=120, width=160)
+    assert rendered[..., :3].std() > 5  # the scene is not empty
+
+    before = page.shown[0]
+    page.controls.step.value = 2
+    page.change()
+    wait_for(lambda: page.shown[0] is not before)
+    np.testing.assert_array_equal(page.shown[0].vertices, page.results.mesh(SEQUENCE, 2).vertices)
+
+    jaw = next(slider for slider in page.controls.arkit if slider.label == "jawOpen")
+    fitted = page.shown[0]
+    jaw.value = 1.0
+    page.change()
+    wait_for(lambda: page.shown[0] is not fitted)
+    chin = [(mesh.vertices - HEAD.centre) @ HEAD.up for mesh in (fitted, page.shown[0])]
+    assert len(page.shown[0].vertices) != len(fitted.vertices) or np.abs(chin[0] - chin[1]).max() > 1e-3
+
+    page.controls.avatar.value = True
+    page.change()
+    wait_for(lambda: page.frames > 1, 120)
+    behind = client.get_render(height=120, width=160)
+    assert np.abs(behind.astype(int) - rendered).mean() > 1
