@@ -11,7 +11,7 @@ from pipeline.cameras.rig import Rig, write_rig
 from pipeline.head.model import pose
 from pipeline.head.model.identity import Identity, file_digest, write_identity
 from pipeline.head.model.prior import load_prior
-from pipeline.mesh.mesh import pack
+from pipeline.mesh.mesh import write_meshes
 from pipeline.settings.architecture import Architecture
 from pipeline.settings.mesh import MeshSettings
 from pipeline.store.chunk import Array, write_chunk
@@ -65,7 +65,7 @@ def write_results(folder: Path, stages: tuple[str, ...] = ("frames", "clouds", "
         write_chunk(folder / f"tracks/{SEQUENCE}.zarr.zip", track, about)
     if "meshes" in stages:
         settings = {"settings": head.settings.model_dump(mode="json")}
-        write_chunk(folder / "meshes" / span, pack(meshes), about | settings)
+        write_meshes(folder / "meshes" / span, meshes, about | settings)
     if "avatar" in stages:
         avatar = tiny_avatar(prior.config.exp)
         write_avatar(folder / "avatar.safetensors", avatar, trained_tensors(avatar), 1)

@@ -53,14 +53,14 @@ def more(track: Path, own: list[Path], relative: bool) -> dict[str, Array]:
     """What else the driver's track holds, relative to each one's rest where the subject's tracks hold it too."""
     found = {}
     for name in MORE:
-        with open_chunk(track) as group:
-            if name not in group:
+        with open_chunk(track) as chunk:
+            if name not in chunk.arrays:
                 continue
-            values, about = group[name][...], group[name].attrs.asdict()
+            values, about = chunk[name][...], chunk[name].attributes
         ours = []
         for path in own:
-            with open_chunk(path) as group:
-                ours += [group[name][...]] if name in group else []
+            with open_chunk(path) as chunk:
+                ours += [chunk[name][...]] if name in chunk.arrays else []
         values = retarget_more(values, np.concatenate(ours) if ours else None) if relative else values
         found[name] = Array(values, tuple(about["axes"]), about["unit"], about["about"])
     return found

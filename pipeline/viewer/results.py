@@ -4,7 +4,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
-import zarr
 
 from pipeline.cameras.rig import Rig, read_rig
 from pipeline.cli import log
@@ -76,8 +75,8 @@ class Results:
         path = self.folder / "tracks" / f"{sequence}.zarr.zip"
         if not path.is_file():
             return None
-        with open_chunk(path) as group:
-            return {name: array[...] for name, array in group.arrays() if isinstance(array, zarr.Array)}
+        with open_chunk(path) as chunk:
+            return {name: array[...] for name, array in chunk.arrays.items()}
 
     def steps(self, sequence: str) -> int:
         """Time steps of a sequence that every kind of file has that is there."""

@@ -3,16 +3,16 @@
 
 rule export_cameras:
     input:
-        cameras="<results>/{subject}/cameras.json",
+        cameras=CAMERAS,
     output:
-        "<results>/{subject}/export/{kind}.{ending}",
+        f"{SUBJECT}/export/{{kind}}.{{ending}}",
     log:
-        "<results>/{subject}/logs/export/{kind}.{ending}.log",
+        f"{SUBJECT}/logs/export/{{kind}}.{{ending}}.log",
     wildcard_constraints:
         kind="colmap|transforms",
         ending="zip|json",
     conda:
-        "../../envs/cpu.yaml"
+        environment("export")
     resources:
         mem_mb=1000,
         runtime=5,
@@ -24,13 +24,13 @@ rule export_cameras:
 
 rule export_clouds:
     input:
-        clouds=of_sequence("clouds/{sequence}/{span}.zarr.zip"),
+        clouds=of_sequence(CLOUDS),
     output:
-        "<results>/{subject}/export/{sequence}.ply.zip",
+        f"{SUBJECT}/export/{{sequence}}.ply.zip",
     log:
-        "<results>/{subject}/logs/export/{sequence}.ply.log",
+        f"{SUBJECT}/logs/export/{{sequence}}.ply.log",
     conda:
-        "../../envs/cpu.yaml"
+        environment("export")
     resources:
         mem_mb=1000,
         runtime=30,
@@ -43,15 +43,15 @@ rule export_clouds:
 rule export_meshes:
     input:
         prior=HEAD_PRIOR,
-        identity="<results>/{subject}/identity.safetensors",
-        track="<results>/{subject}/tracks/{sequence}.zarr.zip",
-        own=own_tracks,
+        identity=IDENTITY,
+        track=TRACK,
+        own=of_training(TRACK),
     output:
-        "<results>/{subject}/export/{sequence}.obj.zip",
+        f"{SUBJECT}/export/{{sequence}}.obj.zip",
     log:
-        "<results>/{subject}/logs/export/{sequence}.obj.log",
+        f"{SUBJECT}/logs/export/{{sequence}}.obj.log",
     conda:
-        "../../envs/cpu.yaml"
+        environment("export")
     resources:
         mem_mb=2000,
         runtime=120,
@@ -66,20 +66,18 @@ rule export_head:
     input:
         prior=HEAD_PRIOR,
         map=shipped("pipeline/head/weights/arkit.safetensors"),
-        identity="<results>/{subject}/identity.safetensors",
-        track="<results>/{subject}/tracks/{sequence}.zarr.zip",
-        own=own_tracks,
-        cameras="<results>/{subject}/cameras.json",
-        frames=lambda wildcards: chunks(
-            "frames/{sequence}/{span}.zarr.zip", wildcards.subject, PLAN.training(wildcards.subject)[:1]
-        ),
-        seen=lambda wildcards: tracks(wildcards.subject, PLAN.training(wildcards.subject)[:1]),
+        identity=IDENTITY,
+        track=TRACK,
+        own=of_training(TRACK),
+        cameras=CAMERAS,
+        frames=lambda wildcards: files_of(FRAMES, wildcards.subject, PLAN.training(wildcards.subject)[:1]),
+        seen=lambda wildcards: files_of(TRACK, wildcards.subject, PLAN.training(wildcards.subject)[:1]),
     output:
-        "<results>/{subject}/export/{sequence}.glb",
+        f"{SUBJECT}/export/{{sequence}}.glb",
     log:
-        "<results>/{subject}/logs/export/{sequence}.glb.log",
+        f"{SUBJECT}/logs/export/{{sequence}}.glb.log",
     conda:
-        "../../envs/cpu.yaml"
+        environment("export")
     resources:
         mem_mb=2000,
         runtime=120,
