@@ -64,7 +64,7 @@ class Controls:
             self.cameras = check("cameras", True, "cameras.json")
             self.cloud = check("cloud", have["clouds"], "clouds/", initial=False)
             self.mesh = check("mesh", have["meshes"] or has_head, "meshes/, or identity.safetensors and a head prior")
-            self.colour = gui.add_dropdown("mesh colour", WAYS, disabled=not have["meshes"])
+            self.colour = gui.add_dropdown("mesh colour", WAYS, disabled=not (have["meshes"] or has_head))
             self.avatar = check("avatar", bool(results.avatar) and has_head, "avatar.safetensors", initial=False)
         self.status = gui.add_markdown("")
         self.arkit = self._sliders("Face", ARKIT, (0.0, 1.0), has_head and basis.arkit is not None)

@@ -28,6 +28,7 @@ FRUSTUM = 0.08  # metres
 THUMBNAIL = 128  # pixels of a frustum's picture along its longer side
 PLAY_SECONDS = 1 / 8
 SCENE = "scene"
+LIVE_MM = 4.0  # edge of a marching cubes cell of meshes made on the way: 0.2 s
 
 
 class Page:
@@ -176,7 +177,7 @@ class Page:
         self.server.scene.add_mesh_trimesh("/mesh", coloured(mesh, colour))
 
     def _mesh(self, sequence: str, step: int) -> tuple[Mesh | None, np.ndarray | None, bool]:
-        """The mesh and the code of the moment and the sliders, and whether it is the one that was fitted."""
+        """The mesh and the code of the moment and the sliders, and whether it is the face that was fitted."""
         track, added = self.results.track(sequence), self.controls.added()
         code = track["z_exp"][step] if track else (self.head.prior.neutral.numpy() if self.head else None)
         fitted = self.results.mesh(sequence, step) if added is None else None
@@ -184,7 +185,8 @@ class Page:
             return fitted, code, True
         pose = track["head_from_world"][step] if track else home(self.head.identity)
         code = code if added is None else code + added
-        return self.head.mesh(code, pose, voxel_mm=max(self.head.settings.voxel_mm, 4.0)), code, False
+        mesh = self.head.mesh(code, pose, voxel_mm=max(self.head.settings.voxel_mm, LIVE_MM))
+        return mesh, code, added is None and track is not None
 
     def _draws_avatar(self) -> bool:
         return bool(self.controls.avatar.value) and self.avatars.newest() is not None

@@ -5,19 +5,18 @@ rule export_cameras:
     input:
         cameras=CAMERAS,
     output:
-        f"{SUBJECT}/export/{{kind}}.{{ending}}",
+        f"{SUBJECT}/export/{{file}}",
     log:
-        f"{SUBJECT}/logs/export/{{kind}}.{{ending}}.log",
+        f"{SUBJECT}/logs/export/{{file}}.log",
     wildcard_constraints:
-        kind="colmap|transforms",
-        ending="zip|json",
+        file=r"colmap\.zip|transforms\.json",
     conda:
         environment("export")
     resources:
         mem_mb=1000,
         runtime=5,
     params:
-        job=job("export", kind=lambda wildcards: wildcards.kind),
+        job=job("export", kind=lambda wildcards: wildcards.file.partition(".")[0]),
     shell:
         "python -m pipeline.stages.export {params.job} --cameras {input.cameras:q} --output {output:q} > {log:q} 2>&1"
 
