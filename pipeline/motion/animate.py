@@ -30,6 +30,8 @@ def turned(home: np.ndarray, yaw_pitch_roll: np.ndarray, move: np.ndarray) -> np
 def of_curves(curves: Curves, arkit: ArkitMap, neutral: np.ndarray, home: np.ndarray, radians: float) -> Motion:
     """Motion of curves at the film's moments; `radians` is what one unit of their angles is.
 
+    Eyes turn as the head does, to the left and down.
+
     `neutral` (E,) is the subject's code at rest, `home` (4, 4) its pose. The head turns from where it is at first.
     """
     codes = neutral + arkit.z_exp(curves.weights)
@@ -37,7 +39,8 @@ def of_curves(curves: Curves, arkit: ArkitMap, neutral: np.ndarray, home: np.nda
     poses = turned(home, still if curves.head is None else radians * curves.head, still)
     if curves.head is not None:
         poses = poses @ np.linalg.inv(poses[0]) @ home
-    return codes.astype(np.float32), poses, None if curves.eyes is None else (radians * curves.eyes).astype(np.float32)
+    gaze = None if curves.eyes is None else (radians * curves.eyes * [1, -1]).astype(np.float32)  # a track's goes up
+    return codes.astype(np.float32), poses, gaze
 
 
 def of_keyframes(

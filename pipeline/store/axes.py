@@ -23,8 +23,6 @@ class Axis(StrEnum):
     BOX = "box"  # x, y of its middle, edge
     ANGLE = "angle"  # yaw, pitch
     CODE = "code"
-    EYE = "eye"  # the subject's left one first
-    ANGLE = "angle"
     STEP = "step"  # of the offsets that say which rows belong to a time step
     PICTURE = "picture"  # a list of pictures that share neither time nor camera
 
