@@ -65,7 +65,7 @@ def main() -> None:
         if pictures.shape("rgb")[:3] != buffers.shape("depth") or pictures.steps != buffers.steps:
             raise DataError(
                 f"{pictures.paths[0]}: {pictures.steps} steps of {pictures.shape('rgb')}; expected {buffers.steps} of "
-                f"{buffers.shape('mask')} as {buffers.paths[0]}"
+                f"{buffers.shape('depth')} as {buffers.paths[0]}"
             )
         if targets and (targets.steps != pictures.steps or targets.shape("rgb")[1] != pictures.shape("rgb")[1]):
             raise DataError(
