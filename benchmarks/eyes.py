@@ -35,7 +35,7 @@ def measured(prior: HeadPrior, results: Path, truth: Path, sequence: str) -> dic
     identity = read_identity(results / "identity.safetensors")
     with open_chunk(results / f"tracks/{sequence}.zarr.zip") as track:
         z_exp, head_from_world = track["z_exp"][...], track["head_from_world"][...]
-        gaze = track["gaze"][...] if "gaze" in track else None
+        gaze = track["gaze"][...] if "gaze" in track.arrays else None
     with np.load(truth / f"{sequence}_eyes.npz") as eyes:
         true_aperture, true_gaze = eyes["aperture_mm"], eyes["gaze_world"]
     places = canonical_landmarks(prior, identity.w_id)[0]

@@ -15,7 +15,9 @@ from pipeline.cameras.triangulation import triangulate
 from pipeline.capture.calibration import read_rig_of
 from pipeline.capture.formats import open_capture
 from pipeline.detect import models
+from pipeline.detect.look import Seen, Watcher
 from pipeline.detect.points import IBUG, LIDS, Detections, triangulate_face
+from pipeline.head.fit.alignment import pose_from_landmarks
 from pipeline.head.fit.clouds import Frame
 from pipeline.head.fit.eyes import LOW, PITCH_SLOPE, YAW_SLOPE, gaze_directions, gaze_of
 from pipeline.head.fit.landmarks import as_seen, believed, bias_of, lid_bias_of
@@ -145,8 +147,50 @@ def test_landmarks_come_back_from_what_cameras_see(rig):
     fixed = [index for index in range(len(IBUG)) if index not in {i for p in LIDS for q in p for i in q}]
     np.testing.assert_allclose(found.points[:, fixed], points[:, fixed], atol=1e-6)
     assert np.isnan(found.irises).all()  # no eye was seen wide: a contour without width
-    seen.lids[..., 0, 0] = 20
+    seen.lids[..., 0, 0] = 20  # pixels from corner to corner
     np.testing.assert_allclose(triangulate_face(rig, seen, 0.008).irises, irises, atol=1e-6)
+
+
+@pytest.mark.skipif(not models.present(), reason=models.BRING)
+def test_cameras_on_their_side_find_the_same_head(rig, prior):
+    """Today's first pose without points took the head for lying down: 87 degrees off."""
+    names = ("220700191", "222200037", "222200047", "222200049")
+    cameras = [rig.cameras[rig.index(name)] for name in names]
+    pictures = [
+        decode_all(CAPTURE / f"sequences/EXP-5-mouth/images/cam_{n}.mp4")[0].to_ndarray(format="rgb24") for n in names
+    ]
+    # numpy.rot90 takes pixel (x, y) to (y, width - x)
+    rolled = [
+        replace(
+            camera,
+            width=camera.height,
+            height=camera.width,
+            intrinsics=np.array([[0, 1, 0], [-1, 0, camera.width], [0, 0, 1]])
+            @ camera.intrinsics
+            @ np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]),
+            camera_from_world=np.array([[0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+            @ camera.camera_from_world,
+        )
+        for camera in cameras
+    ]
+    turned = [np.ascontiguousarray(np.rot90(picture)) for picture in pictures]
+    poses = []
+    for some, shown in ((cameras, pictures), (rolled, turned)):
+        aim = aim_of(Rig(tuple(some)))
+        seen = [Watcher(c.project(aim)[0]).look(picture) for c, picture in zip(some, shown, strict=True)]
+        found = triangulate_face(Rig(tuple(some)), as_detections(seen), 0.008)
+        poses.append(pose_from_landmarks(prior, np.zeros(prior.config.identity_modes), found.points[0]))
+    apart = pose.motion_between(*poses)
+    assert np.degrees(np.linalg.norm(apart[:3])) < 3
+    assert np.linalg.norm(apart[3:]) / 4 < 0.005
+
+
+def as_detections(seen: list[Seen]) -> Detections:
+    score, points, lids, irises = (
+        np.nan_to_num(np.stack([getattr(one, name) for one in seen]))[None]
+        for name in ("score", "points", "lids", "irises")
+    )
+    return Detections(score, points, (irises != 0).any((-1, -2)), lids, irises)
 
 
 @dataclass(frozen=True)

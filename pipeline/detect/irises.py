@@ -9,8 +9,8 @@ from pipeline.detect.network import Network, cut, onto, square
 
 SIZE = 64
 ROOM = 2.3  # edge of the square that is looked at, in distances of the eye's corners
-LID = 16  # points of the contour: outer corner, seven of the lower lid, inner corner (8), seven of the upper lid
-OUTER, INNER, LOWER, UPPER = 0, 8, slice(1, 8), slice(9, 16)  # point 8 + i is above point i
+LID = 16  # points of the contour: inner corner, seven of the lower lid, outer corner (8), seven of the upper lid
+INNER, OUTER, LOWER, UPPER = 0, 8, slice(1, 8), slice(9, 16)  # point 8 + i is above point i
 IRIS = 5  # points: the centre, then four of the rim
 EYES = (LEFT_EYE, RIGHT_EYE)  # the subject's left eye first, everywhere
 FORESHORTENED = 0.1  # an eye whose corners are nearer than this share of the face's height is seen from the side

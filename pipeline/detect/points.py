@@ -18,7 +18,7 @@ IBUG = (
 )
 # Pairs of upper and lower lid above each other, right eye and left eye: among the above, and in the eye's own contour
 LIDS = (((20, 24), (21, 23)), ((26, 30), (27, 29)))
-CONTOUR_LIDS = (((11, 3), (13, 5)), ((13, 5), (11, 3)))
+CONTOUR_LIDS = (((13, 5), (11, 3)), ((11, 3), (13, 5)))
 LID_LANDMARKS = tuple(sorted(index for pairs in LIDS for pair in pairs for index in pair))  # not the corners
 # The networks see lids move less than they do. How much less does not depend on the head: over the 102 frames of
 # captures 901, 904 and 905 the mean of both gaps, so enlarged, is 0.42 to 0.65 mm off (rms) once a subject's own

@@ -38,6 +38,8 @@ def main() -> None:
     landmarks = detected or read_landmarks(arguments.landmarks, prior)
     fitter = Fitter.of(prior, read_rig(arguments.cameras), settings, landmarks=not detected)
     sequences = by_sequence(arguments.clouds, arguments.frames, landmarks)
+    for clouds in sequences:
+        clouds.require_plausible()
     sequences = [believed(clouds, fitter.rig) for clouds in sequences]
     heads, distances, names = fit_identity(fitter, sequences, settings.key_frames, settings.free_scale)
     medians = np.median(distances, axis=1)

@@ -71,6 +71,7 @@ def main() -> None:
     if clouds.sequence != arguments.sequence:
         raise DataError(f"{arguments.clouds[0]}: clouds of {clouds.sequence}; expected {arguments.sequence}")
     rig, bias = read_rig(arguments.cameras), identity.landmark_bias
+    clouds.require_plausible()
     clouds = believed(clouds, rig)
     measured = bool(detected) and len(bias) > 0
     fitter = Fitter.of(

@@ -12,6 +12,8 @@ from pipeline.head.model.prior import HeadPrior
 from pipeline.store.chunk import read_arrays, read_attributes
 from pipeline.store.reel import Reel
 
+LEAST_POINTS = 150  # of a cloud; those of the captures here have 10,000 and more
+MOST_THIN = 0.5  # share of a sequence's clouds
 Landmarks = dict[str, np.ndarray]  # (T, L, 3) float64, world metres, NaN where unknown, of sequences by name
 
 
@@ -55,6 +57,17 @@ class Clouds:
 
     def __len__(self) -> int:
         return self.clouds.steps
+
+    def require_plausible(self) -> None:
+        """Raise DataError naming the sequence and the share where most clouds hold too few points for a head."""
+        sizes = np.concatenate([np.diff(read_arrays(path, "offsets")[0]) for path in self.clouds.paths])
+        thin = sizes < LEAST_POINTS
+        if thin.mean() > MOST_THIN:
+            raise DataError(
+                f"{self.clouds.paths[0]}: {thin.sum()} of {len(sizes)} clouds of {self.sequence} hold less than"
+                f" {LEAST_POINTS} points ({np.median(sizes):.0f} in the median); expected a head in more than half;"
+                " are the calibration and the sizes of the pictures right?"
+            )
 
     def with_landmarks(self, landmarks: np.ndarray) -> "Clouds":
         """The same steps with other landmarks (T, L, 3), world metres, NaN where unknown."""
