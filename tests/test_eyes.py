@@ -123,7 +123,9 @@ def test_gaze_comes_back_from_irises(prior):
     apertures = np.full((len(gaze), 2), 9.0)
     apertures[3] = 2.0  # a blink
     irises[8, 0] = np.nan  # an eye that is not seen
-    found = gaze_of(prior, identity, poses, irises, apertures)
+    skull = pose.apply(np.linalg.inv(poses), canonical_landmarks(prior, identity)[0])
+    wobbly = pose.moved(poses, np.array([0, 0, 0, 1, 0, 0]) * rng.normal(0, 0.004, (len(gaze), 1)))
+    found = gaze_of(prior, identity, wobbly, irises, skull, apertures)
     np.testing.assert_allclose(found, gaze, atol=np.radians(0.5))
 
 

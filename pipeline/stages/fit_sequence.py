@@ -34,9 +34,10 @@ def _eyes(
         about = "between the lids of the left and the right eye"
         found["lids"] = Array(lids.astype(np.float32), ("time", "eye"), "mm", about)
         if points and prior.config.eyes:
-            irises, views = read_arrays(points, "irises", "iris_views")
-            irises = np.where(views[..., None] > 0, irises, np.nan)
-            gaze = gaze_of(prior, identity, heads.head_from_world, irises, lids)
+            irises, seen, landmarks, known = read_arrays(points, "irises", "iris_views", "points", "views")
+            irises = np.where(seen[..., None] > 0, irises, np.nan)
+            landmarks = np.where(known[..., None] > 0, landmarks, np.nan)
+            gaze = gaze_of(prior, identity, heads.head_from_world, irises, landmarks, lids)
             about = "yaw to the subject's left and pitch upwards of the left and the right eye, head space"
             found["gaze"] = Array(gaze.astype(np.float32), ("time", "eye", "angle"), "radian", about)
     return found

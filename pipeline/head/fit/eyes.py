@@ -10,8 +10,9 @@ OPEN_MM = 4.0  # between the lids: less shows too little of an iris
 # The iris network turns eyes less than they turn, and sees irises low. On the one capture whose eyes turn (904, 42
 # steps, true eyeballs) its yaw has a slope of 0.79 and its pitch of 0.72; on 901, 904 and 905 its pitch is 1 to 5
 # degrees too low. Slopes nearer to one than measured lose little there, and exaggerate less elsewhere.
-YAW_SLOPE, PITCH_SLOPE, LOW = 0.85, 0.8, 0.06  # LOW: radians
+YAW_SLOPE, PITCH_SLOPE, LOW = 0.85, 0.8, 0.05  # LOW: radians
 TOGETHER = 0.5  # how much of each eye's gaze is that of both: eyes turn together, and errors are each one's own
+STILL = (10, 11, 12, 19, 22, 25, 28)  # iBUG's landmarks that no expression moves: bridge of the nose, corners of eyes
 NEAR_STEPS, NEAR_RADIANS = 2, np.radians(2)  # steps are smoothed over so many each way that look so nearly alike
 
 
@@ -22,18 +23,27 @@ def gaze_directions(gaze: np.ndarray) -> np.ndarray:
 
 
 def gaze_of(
-    prior: HeadPrior, identity: np.ndarray, head_from_world: np.ndarray, irises: np.ndarray, apertures_mm: np.ndarray
+    prior: HeadPrior,
+    identity: np.ndarray,
+    head_from_world: np.ndarray,
+    irises: np.ndarray,
+    landmarks: np.ndarray,
+    apertures_mm: np.ndarray,
 ) -> np.ndarray:
     """Gaze (T, 2, 2) of the left and the right eye: yaw to the subject's left and pitch upwards, radians, head space.
 
-    `identity` (I,) weights, `head_from_world` (T, 4, 4), `irises` (T, 2, 3) centres, world metres, NaN where unknown,
-    `apertures_mm` (T, 2). What both eyes have constantly apart is the places' error, not the eyes': over a sequence
-    their gazes are parallel in the median. A shut or unseen eye looks where the other one does, else where it looked
-    in the nearest step in which it was seen; straight ahead where it never was.
+    `identity` (I,) weights, `head_from_world` (T, 4, 4), `irises` (T, 2, 3) centres, `landmarks` (T, L, 3), both world
+    metres, NaN where unknown, `apertures_mm` (T, 2). A millimetre is five degrees here, and fitted poses are no better:
+    so the eyeballs go with what the same cameras see of the skull round them. What both eyes have constantly apart is
+    the places' error, not the eyes': over a sequence their gazes are parallel in the median. A shut or unseen eye looks
+    where the other one does, else where it looked in the nearest step in which it was seen; straight ahead where it
+    never was.
     """
     like = prior.identity.mean
     centres = prior.eyes_from(torch.as_tensor(identity, dtype=like.dtype)).double().numpy()
-    sight = pose.apply(head_from_world, irises) - centres
+    still = pose.apply(head_from_world, landmarks[:, list(STILL)])
+    moved = still - np.nanmedian(still, axis=0)
+    sight = pose.apply(head_from_world, irises) - centres - np.nanmedian(moved, axis=1)[:, None]
     angles = np.stack(
         [np.arctan2(sight[..., 0], sight[..., 2]), np.arctan2(sight[..., 1], np.hypot(sight[..., 0], sight[..., 2]))],
         -1,

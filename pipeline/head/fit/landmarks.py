@@ -8,9 +8,8 @@ from scipy.spatial import cKDTree
 
 from pipeline.cameras.rig import Rig
 from pipeline.cli import log
-from pipeline.detect.points import LIDS
 from pipeline.head.fit.clouds import Clouds, Frame
-from pipeline.head.fit.lids import find_gaps, seen_gaps
+from pipeline.head.fit.lids import USED, find_gaps, seen_gaps
 from pipeline.head.fit.residuals import Heads, canonical_landmarks, in_box
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior
@@ -67,10 +66,10 @@ def bias_of(prior: HeadPrior, heads: Heads, landmarks: np.ndarray) -> np.ndarray
     """How far (L, 3), head units at rest, a detector sees each landmark off the prior's place, constantly.
 
     `heads` of F frames, fitted without landmarks; `landmarks` (F, L, 3), world metres, NaN where unknown. The median
-    over the frames, for lids over those with open eyes; zero for a landmark that is never known.
+    over the frames; zero for a landmark that is never known, and for lids, which count by their gaps.
     """
     like = prior.identity.mean
-    x = pose.apply(heads.head_from_world, _open(landmarks))
+    x = pose.apply(heads.head_from_world, landmarks)
     known = in_box(prior, x)
     with torch.no_grad():
         z_id = prior.z_id_from(torch.as_tensor(heads.identity, dtype=like.dtype))
@@ -81,6 +80,7 @@ def bias_of(prior: HeadPrior, heads: Heads, landmarks: np.ndarray) -> np.ndarray
     seen = known.any(0)
     result = np.zeros(off.shape[1:])
     result[seen] = np.nanmedian(off[:, seen], axis=0)
+    result[USED] = 0
     return result
 
 
@@ -98,15 +98,6 @@ def lid_bias_of(prior: HeadPrior, heads: Heads, landmarks: np.ndarray) -> np.nda
     seen = np.isfinite(off).any(0)
     result = np.zeros(off.shape[1])
     result[seen] = np.nanmedian(off[:, seen], axis=0)
-    return result
-
-
-def _open(landmarks: np.ndarray) -> np.ndarray:
-    """Landmarks (F, L, 3) with the lids of shut eyes unknown."""
-    result = landmarks.copy()
-    for upper, lower in (pair for pairs in LIDS for pair in pairs):
-        shut = ~(np.linalg.norm(landmarks[:, upper] - landmarks[:, lower], axis=-1) > OPEN)
-        result[np.ix_(shut, [upper, lower])] = np.nan
     return result
 
 
