@@ -89,7 +89,7 @@ def test_lids_that_are_seen_shut_shut_the_head(prior):
     places = canonical_landmarks(prior, fitted.identity)[0]
     found = find_gaps(prior, fitted.identity, codes(prior, fitted), places).length / 4
     assert find_gaps(prior, open_eyes.identity, codes(prior, open_eyes), places).length.min() / 4 > 0.007
-    np.testing.assert_allclose(found, shut, atol=6e-4)
+    np.testing.assert_allclose(found, shut, atol=1e-3)  # two deviations: one shape of the face moves two gaps
 
 
 def test_a_detectors_constant_bias_is_found(prior):
