@@ -24,3 +24,11 @@ rule all:
     default_target: True
     input:
         expand(REPORT, subject=AVATARS),
+
+
+onstart:
+    # not when planning only (-n): whoever looks on may do so
+    try:
+        lock_folder(Path(SETTINGS.results))
+    except PipelineError as error:
+        raise WorkflowError(str(error)) from None

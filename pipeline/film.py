@@ -8,6 +8,7 @@ from zipfile import ZipFile, ZipInfo
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
 
 from pipeline.errors import DataError
 from pipeline.store.chunk import publish
@@ -23,6 +24,7 @@ FORMATS = {
     ".mov": ("prores_ks", "mov", {"profile": "4444", "threads": "1"}, {3: "yuv444p10le", 4: "yuva444p10le"}),
     ".webm": ("libvpx-vp9", "webm", {"crf": "18", "b": "0", "threads": "1"}, {3: "yuv420p", 4: "yuva420p"}),
 }
+BT709, SRGB_CURVE = 1, 13  # H.273's numbers of primaries and transfer curve
 COLOURS = {3: "rgb24", 4: "rgba"}
 WIDTH_OF_TITLES = 250  # pixels of picture at which titles have OpenCV's own size
 
@@ -69,8 +71,23 @@ def write_frames(
                     stream = container.add_stream(codec, rate=frames_per_second, options=options)
                     stream.height, stream.width = large.shape[:2]
                     stream.pix_fmt = pixels[large.shape[2]]
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(large, format=COLOURS[large.shape[2]])))
+                    _tag(stream.codec_context)
+                container.mux(stream.encode(_coded(large, stream.pix_fmt)))
         container.mux(stream.encode())
+
+
+def _tag(codec: av.VideoCodecContext) -> None:
+    """Say which colours these are: players guess by the picture's size otherwise, and guess otherwise."""
+    codec.colorspace, codec.color_range = Colorspace.ITU709, ColorRange.MPEG
+    codec.color_primaries, codec.color_trc = BT709, SRGB_CURVE
+
+
+def _coded(picture: np.ndarray, pixels: str) -> av.VideoFrame:
+    """A picture (h, w, 3 or 4) uint8 sRGB as the colours that `_tag` names."""
+    frame = av.VideoFrame.from_ndarray(picture, format=COLOURS[picture.shape[2]])
+    frame = frame.reformat(format=pixels, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+    frame.color_primaries, frame.color_trc = BT709, SRGB_CURVE
+    return frame
 
 
 def write_pictures(path: Path, frames: Iterator[np.ndarray]) -> None:

@@ -240,6 +240,8 @@ def test_configs_that_do_not_fit_are_named(tmp_path: Path, key: str, value: Any,
         ("ex_decoder", "module.defDeepSDF.lin3.weight", torch.zeros(16, 16), r"expected \(16, 29\).*found \(16, 16\)"),
         ("latent_codes", "codebook.geo.embedding.weight", None, r"expected \(any, 62\)"),
         ("latent_codes", "codebook.exp.embedding.weight", torch.ones(5, 7), "'exp' holds 5 codes that do not vary"),
+        ("latent_codes", "codebook.exp.embedding.weight", torch.full((5, 7), torch.nan), "holds 35 non-finite values"),
+        ("id_decoder", "mlp_pos.2.bias", torch.full((10,), torch.inf), r"'mlp_pos\.2\.bias' holds 10 non-finite"),
     ],
 )
 def test_missing_and_misshapen_tensors_are_named(
@@ -255,6 +257,29 @@ def test_missing_and_misshapen_tensors_are_named(
         stored[part][name] = value
     with pytest.raises(DataError, match=message):
         converted(tmp_path, config, stored)
+
+
+@pytest.mark.parametrize("more", [1, 2])
+def test_more_pairs_than_the_ensemble_has_are_refused(tmp_path: Path, more: int) -> None:
+    """Every tensor that is asked for is there then, but the last members would never be looked at."""
+    stored = checkpoint(configs(nsymm_pairs=4))
+    with pytest.raises(DataError, match=rf"has 10 types of members; expected {10 - more} by the config"):
+        converted(tmp_path, configs(nsymm_pairs=4 + more), stored)
+
+
+def test_anchors_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    files = write(tmp_path, configs(), checkpoint(configs()))
+    np.save(files[2], np.full((13, 3), np.nan))
+    with pytest.raises(DataError, match=r"anchors\.npy: anchors: 39 non-finite values"):
+        convert(*files, 4, 4)
+
+
+def test_an_empty_file_is_one_line(tmp_path: Path) -> None:
+    files = write(tmp_path, configs(), checkpoint(configs()))
+    files[0].write_bytes(b"")
+    with pytest.raises(DataError, match=r"checkpoint\.tar: not a checkpoint of PyTorch") as caught:
+        convert(*files, 4, 4)
+    assert "\n" not in str(caught.value)
 
 
 class Trap:
@@ -275,6 +300,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "checkpoint.tar: refused" in done.stderr.splitlines()[-1]
     assert "could run code" in done.stderr
+    assert "weights_only" not in done.stderr
     assert not sprung.exists()
     files[0].write_text("not a checkpoint")
     with pytest.raises(DataError, match="refused: it is no checkpoint"):

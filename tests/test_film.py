@@ -103,3 +103,16 @@ def test_another_background() -> None:
     expected = alpha[..., None] * np.array([120, 80, 60]) + (1 - alpha[..., None]) * np.array([0, 255, 0])
     assert np.abs(green - expected).max() < 14
     assert (green[0, 0] == (0, 255, 0)).all()
+
+
+def test_films_say_which_colours_they_are(tmp_path: Path) -> None:
+    """And hold them: a red that is coded by one matrix and shown by another is off by more than ten levels."""
+    frame = np.full((64, 64, 3), (200, 40, 30), np.uint8)
+    write_film(tmp_path / "film.mp4", np.stack([frame] * 3), frames_per_second=24, seconds=0.1, scale=1)
+    with av.open(str(tmp_path / "film.mp4")) as film:
+        stream = film.streams.video[0]
+        shown = next(film.decode(stream))
+        codec = stream.codec_context
+        assert (int(codec.colorspace), int(codec.color_primaries), int(codec.color_trc)) == (1, 1, 13)
+        assert int(codec.color_range) == 1
+        assert np.abs(shown.to_ndarray(format="rgb24").astype(int) - frame).max() <= 4

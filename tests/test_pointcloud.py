@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -360,3 +361,22 @@ def test_silhouettes_without_common_volume_are_refused(scene):
     alpha[1::2, -20:, -20:] = 255
     with pytest.raises(DataError, match="no common volume"):
         depth_maps(rgb, alpha, cameras, 4, 7, 0.1)
+
+
+def test_cameras_side_by_side_have_a_target_or_are_refused():
+    """Parallel optical axes meet nowhere: no traceback of a singular matrix."""
+    cameras = [replace(ring()[0], name=str(x), camera_from_world=shifted(x)) for x in (-0.1, 0.0, 0.1)]
+    target, radius = hull.rig_target(cameras)
+    assert np.isfinite(target).all()
+    assert radius > 0
+    turned = np.diag([-1.0, 1, -1, 1])
+    turned[2, 3] = -1
+    with pytest.raises(DataError, match=r"camera away has the point .* behind it"):
+        hull.rig_target([*cameras, replace(cameras[0], name="away", camera_from_world=turned)])
+
+
+def shifted(x: float) -> np.ndarray:
+    """camera_from_world (4, 4) of a camera at (x, 0, -1) that looks along z."""
+    pose = np.eye(4)
+    pose[:3, 3] = [-x, 0, 1]
+    return pose

@@ -13,8 +13,9 @@ from pipeline.planning import config as configuration
 from pipeline.planning.films import view
 from pipeline import provenance
 from pipeline.detect import models
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, PipelineError
 from pipeline.planning.text import check_yaml
+from pipeline.store.lock import lock_folder
 
 try:
     check_yaml(Path("config.yaml"))

@@ -66,14 +66,14 @@ class Checkpoint:
         """Tensors and plain values only. Raises DataError where the file is something else."""
         try:
             stored = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            reason = str(error).splitlines()[0]
+        except pickle.UnpicklingError as error:  # its own text advises to switch the protection off
             raise DataError(
-                f"{path}: refused: it is no checkpoint, or reading it could run code hidden in it ({reason}); expected "
-                "a file of tensors and plain values, as MonoNPHM's training writes it"
+                f"{path}: refused: it is no checkpoint, or reading it could run code hidden in it; expected a file of "
+                "tensors and plain values, as MonoNPHM's training writes it"
             ) from error
-        except (RuntimeError, EOFError) as error:
-            raise DataError(f"{path}: not a checkpoint of PyTorch ({str(error).splitlines()[0]})") from error
+        except (RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(f"{path}: not a checkpoint of PyTorch ({reason}); expected a whole one") from error
         parts = {}
         for part in ("id_decoder", "ex_decoder", "latent_codes"):
             if not isinstance(stored, dict) or not isinstance(stored.get(part), dict):
@@ -87,6 +87,8 @@ class Checkpoint:
         expected = f"expected ({', '.join('any' if n is None else str(n) for n in shape)})"
         if not isinstance(value, Tensor):
             raise DataError(f"{self.path}: {part} has no tensor '{name}'; {expected}")
+        if not value.isfinite().all():
+            raise DataError(f"{self.path}: {part} '{name}' holds {int((~value.isfinite()).sum())} non-finite values")
         if len(shape) != value.ndim or any(n not in (None, m) for n, m in zip(shape, value.shape, strict=True)):
             raise DataError(f"{self.path}: {part} '{name}': {expected} by the config, found {tuple(value.shape)}")
         return value.float()
@@ -132,7 +134,24 @@ def read_anchors(path: Path | None, checkpoint: Checkpoint, count: int) -> Tenso
         )
     if tuple(anchors.shape[-2:]) != (count, 3) or anchors.numel() != 3 * count:
         raise DataError(f"{path}: anchors: expected ({count}, 3), found {tuple(anchors.shape)}")
+    if not anchors.isfinite().all():
+        raise DataError(f"{path}: anchors: {int((~anchors.isfinite()).sum())} non-finite values; expected none")
     return anchors.reshape(count, 3)
+
+
+def require_no_more_members(checkpoint: Checkpoint, expected: int) -> None:
+    """Raise DataError where the ensemble has other types of members than the config's pairs leave.
+
+    With too many pairs the surplus would never be read, and the distances would be wrong.
+    """
+    start = "deepSDFensemble.layers."
+    names = [name.removeprefix(start) for name in checkpoint.parts["id_decoder"] if name.startswith(start)]
+    found = len({name.split(".")[0] for name in names})
+    if found != expected:
+        raise DataError(
+            f"{checkpoint.path}: the ensemble has {found} types of members; expected {expected} by the config "
+            f"(decoder.id.nloc - decoder.id.nsymm_pairs + 1)"
+        )
 
 
 def code_statistics(codes: Tensor, modes: int) -> tuple[Tensor, Tensor]:
@@ -184,6 +203,7 @@ def convert(
         faults = [f"{IN_YAML.get(str(f['loc'][0]), '') if f['loc'] else ''}: {f['msg']}" for f in error.errors()]
         raise DataError(f"{config_path}: decoder.{'; '.join(faults)}") from error
 
+    require_no_more_members(checkpoint, config.types)
     statistics = {}
     for name, modality, length, modes in (
         ("identity", "geo", config.z_id, identity_modes),

@@ -15,7 +15,7 @@ WHERE_FROM = (
 
 
 class PriorConfig(Section):
-    """Sizes of MonoNPHM's two networks. The release is anchors 65, pairs 30, glob 64, loc 32, exp 100, K 8."""
+    """Sizes of MonoNPHM's two networks. The release is anchors 65, pairs 30, glob 64, loc 32, exp 100, K 12."""
 
     anchors: int = Field(ge=2, description="anchors A; the first 2 * pairs are left and right of a pair in turn")
     pairs: int = Field(ge=0, description="mirrored pairs of anchors; the members of a pair share weights")

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from pipeline.cameras.aim import aim_of
 from pipeline.cameras.camera import Camera
+from pipeline.cameras.rig import Rig
 from pipeline.errors import DataError
 from pipeline.stereo.views import View
 
@@ -13,16 +15,16 @@ from pipeline.stereo.views import View
 def rig_target(cameras: Sequence[Camera]) -> tuple[np.ndarray, float]:
     """The point all optical axes pass closest to, (3,) world metres, and the radius in metres of what is seen there.
 
-    The radius is half the diagonal of the widest picture at the point's depth.
+    The radius is half the diagonal of the widest picture at the point's depth. Raises DataError for a camera that looks
+    elsewhere.
     """
-    normal = np.zeros((3, 3))
-    right = np.zeros(3)
+    target = aim_of(Rig(tuple(cameras)))
     for camera in cameras:
-        axis = camera.camera_from_world[2, :3]
-        off_axis = np.eye(3) - np.outer(axis, axis)
-        normal += off_axis
-        right += off_axis @ camera.centre
-    target = np.linalg.solve(normal, right)
+        if camera.project(target)[1] <= 0:
+            raise DataError(
+                f"camera {camera.name} has the point that the optical axes pass closest to behind it; expected cameras "
+                "that look at one person"
+            )
     radii = [
         camera.project(target)[1] * np.hypot(camera.width, camera.height) / (camera.intrinsics[0, 0] * 2)
         for camera in cameras

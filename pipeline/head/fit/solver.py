@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.linalg import solveh_banded
 
+from pipeline.errors import DataError
 from pipeline.head.fit.residuals import Heads, Linearised, Samples, linearise
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior
@@ -50,6 +51,9 @@ def kernel_weight(residual: np.ndarray, width: np.ndarray) -> np.ndarray:
 def kernel(residual: np.ndarray, width: np.ndarray) -> np.ndarray:
     """Geman-McClure: what a residual costs, r^2 for small ones and at most width^2."""
     return residual**2 / (1 + (residual / width) ** 2)
+
+
+EXPECTED = "; expected clouds of a head with finite points, and a prior with finite weights"
 
 
 @dataclass(frozen=True)
@@ -134,15 +138,22 @@ def _damped(matrix: np.ndarray, damping: np.ndarray) -> np.ndarray:
     return result
 
 
+def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    try:
+        return np.linalg.solve(matrix, right)
+    except np.linalg.LinAlgError as error:
+        raise DataError(f"the equations of a pose have no solution ({error}){EXPECTED}") from error
+
+
 def solve_step(blocks: tuple, damping: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Steps (F, n) of the frames and (m,) of what they share: the shared block by Schur's complement."""
     matrix, right, coupling, shared, shared_right = blocks
     matrix = _damped(matrix, damping)
     if coupling is None:
-        return np.linalg.solve(matrix, right[..., None])[..., 0], None
-    inverse = np.linalg.solve(matrix, np.concatenate([coupling, right[..., None]], -1))
+        return _solved(matrix, right[..., None])[..., 0], None
+    inverse = _solved(matrix, np.concatenate([coupling, right[..., None]], -1))
     reduced = _damped(shared, damping[0]) - np.einsum("fnm,fnk->mk", coupling, inverse[..., :-1], optimize=True)
-    shared_step = np.linalg.solve(reduced, shared_right - np.einsum("fnm,fn->m", coupling, inverse[..., -1]))
+    shared_step = _solved(reduced, shared_right - np.einsum("fnm,fn->m", coupling, inverse[..., -1]))
     return inverse[..., -1] - inverse[..., :-1] @ shared_step, shared_step
 
 
@@ -220,4 +231,7 @@ def smooth_step(matrix: np.ndarray, right: np.ndarray, heads: Heads, stiffness: 
     for offset in range(min(3, frames)):
         values = np.diagonal(gram, -offset)[:, None] * stiffness
         banded[offset * n, : values.size] += values.reshape(-1)
-    return solveh_banded(banded, right.reshape(-1), lower=True).reshape(frames, n)
+    try:
+        return solveh_banded(banded, right.reshape(-1), lower=True).reshape(frames, n)
+    except (np.linalg.LinAlgError, ValueError) as error:
+        raise DataError(f"the equations of the whole sequence have no solution ({error}){EXPECTED}") from error
