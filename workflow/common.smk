@@ -10,6 +10,7 @@ from snakemake.logging import logger
 
 sys.path.insert(0, workflow.basedir)
 from pipeline.planning import config as configuration
+from pipeline.planning import made
 from pipeline.planning.films import view
 from pipeline import provenance
 from pipeline.detect import models
@@ -69,6 +70,20 @@ wildcard_constraints:
     rig=r"[^/]+",
     ablation="|".join(configuration.ABLATIONS),
     span=r"\d{6}-\d{6}",
+
+
+def settings_today(stage, ablation):
+    """A stage's settings as JSON; None for a stage or a variant that there is no more."""
+    if ablation and ablation not in configuration.ABLATIONS:
+        return None
+    settings = SETTINGS.ablated(ablation) if ablation else SETTINGS
+    return settings.stage(stage) if hasattr(settings, stage) else None
+
+
+if workflow.is_main_process:
+    for outdated in made.of_other_settings(SETTINGS.results, Path(".snakemake/metadata"), settings_today):
+        logger.warning(f"{outdated}: made with other settings, which .snakemake knows nothing of: made anew")
+        os.utime(outdated, (0, 0))  # older than what it is made from
 
 
 def job(stage, reads=None, **options):
