@@ -83,7 +83,7 @@ def settings_today(stage, ablation):
 if workflow.is_main_process:
     for outdated in made.of_other_settings(SETTINGS.results, Path(".snakemake/metadata"), settings_today):
         logger.warning(f"{outdated}: made with other settings, which .snakemake knows nothing of: made anew")
-        os.utime(outdated, (0, 0))  # older than what it is made from
+        os.utime(outdated, (1, 1))  # older than what it is made from
 
 
 def job(stage, reads=None, **options):
