@@ -4,14 +4,20 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SLURM := /tmp/diffusion-avatars-slurm
 READY := .venv/ready
 
-.PHONY: demo test test-slurm lint
+.PHONY: demo test test-slurm test-gpu lint
 
 demo: $(READY) ## the demo capture to films, figures and a report
 	snakemake --cores all
 	@echo; echo "Made:"; ls results/*/renders/*/*.mp4 results/*/speed/*.mp4 results/*/metrics.json results/*/report.html
 
 test: $(READY) ## all tests but those that need Slurm
-	python -m pytest -m "not slurm"
+	python -m pytest -m "not slurm and not gpu"
+
+test-gpu: ## on a machine with a GPU and a PyTorch of its own: tests, speeds, memory; installs nothing, takes 8 minutes
+	@PATH=$${PATH#$(CURDIR)/.venv/bin:}; \
+	for python in $(PYTHON) .venv/bin/python python3 python; do \
+	    $$python -c "import torch; assert torch.cuda.is_available()" 2> /dev/null && exec $$python -m benchmarks.gpu; \
+	done; echo "test-gpu: no Python here has a PyTorch that sees a GPU; PYTHON=/path/to/python names one" >&2; exit 1
 
 test-slurm: $(READY) ## the tiny workflow on a single-node Slurm of this machine, compared with a local run
 	tests/slurm/slurm.sh start $(SLURM)

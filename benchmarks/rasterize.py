@@ -24,14 +24,24 @@ from pipeline.raster.embree import EmbreeRasterizer
 from pipeline.raster.reference import ReferenceRasterizer
 from pipeline.settings.rig import RigSettings
 
+DEFAULT = RigSettings()
 
-def bumpy_head() -> Mesh:
-    """A closed bumpy surface of 80,000 triangles, as many as the mesh stage makes of a head, 0.24 m across."""
-    ball = trimesh.creation.icosphere(6)
+
+def bumpy_head(subdivisions: int = 6) -> Mesh:
+    """A closed bumpy surface, 0.24 m across; of 80,000 triangles by default, as many as the mesh stage makes."""
+    ball = trimesh.creation.icosphere(subdivisions)
     waves = np.sin(ball.vertices @ np.random.default_rng(0).normal(0, 6, (3, 4))).mean(1)
     vertices = (ball.vertices * (0.12 + 0.02 * waves[:, None])).astype(np.float32)
     x_can = np.concatenate([4 * vertices, np.zeros((len(vertices), 2), np.float32)], -1)
     return Mesh(vertices, x_can, ball.faces.astype(np.int32))
+
+
+def ring(count: int, width: int = DEFAULT.width, height: int = DEFAULT.height) -> list[Camera]:
+    """Cameras round the head, 1 m away."""
+    up, front = np.array([0.0, 1, 0]), np.array([0.0, 0, 1])
+    before = Camera("", 1, 1, np.eye(3), look_at(front, np.zeros(3), up), np.eye(3))
+    picture = Picture(width, height, DEFAULT.metres)
+    return orbit([before], Frame(np.zeros(3), up, front), picture, count, 60, 20).cameras
 
 
 def main() -> None:
@@ -41,12 +51,7 @@ def main() -> None:
     parser.add_argument("--nvdiffrast", action="store_true", help="measure it too; needs an NVIDIA GPU")
     given = parser.parse_args()
     count = given.cameras
-    up, front = np.array([0.0, 1, 0]), np.array([0.0, 0, 1])
-    settings = RigSettings()
-    picture = Picture(settings.width, settings.height, settings.metres)
-    before = Camera("", 1, 1, np.eye(3), look_at(front, np.zeros(3), up), np.eye(3))
-    cameras = orbit([before], Frame(np.zeros(3), up, front), picture, count, 60, 20).cameras
-    mesh = bumpy_head()
+    cameras, mesh = ring(count), bumpy_head()
     rasterizers = {"reference": ReferenceRasterizer(), "embree": EmbreeRasterizer()}
     if given.nvdiffrast:
         rasterizers["nvdiffrast"] = make_rasterizer("nvdiffrast")

@@ -85,6 +85,31 @@ def rounded(figures: dict[str, Any]) -> dict[str, Any]:
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}
 
 
+def shares(avatar: Avatar) -> Stopwatch:
+    """A stopwatch on the avatar's ControlNet, U-Net and decoder."""
+    watch = Stopwatch()
+    watch.time(avatar.controlnet, "guide", "controlnet")
+    watch.time(avatar.unet, "forward", "unet")
+    watch.time(avatar.autoencoder, "decode", "decoder")
+    return watch
+
+
+def measure_random(device: str, size: str, compile_mode: str, frames: int) -> dict[str, Any]:
+    """fps_1 and fps_20 of random pictures with random weights, and shares of the time of one step; of compiled
+    networks fps_1 alone."""
+    avatar = random_avatar(size, device).to(device).eval().requires_grad_(False)
+    avatar.compile_networks(compile_mode)
+    pictures = RandomPictures(frames + 1, SIDES[size], SIDES[size])
+    figures = {"fps_1": draw_timed(avatar, pictures, 1, 0.0, seed=0)[1]}
+    if compile_mode != "none":
+        return figures
+    figures["fps_20"] = draw_timed(avatar, pictures, 20, 0.0, seed=0, most=min(frames, 4) + 1)[1]
+    watch, started = shares(avatar), now()
+    draw_timed(avatar, pictures, 1, 0.0, seed=0)
+    spent = now() - started
+    return figures | {f"share_{name}": seconds / spent for name, seconds in watch.seconds.items()}
+
+
 def measure(given: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
     """All figures."""
     if given.avatar:
@@ -107,11 +132,7 @@ def measure(given: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
     for steps, drawn in sorted(few.items()):
         film, per_second = draw_timed(drawn, pictures, steps, given.eta, seed=0)
         rows[steps] = {"fps": per_second} | (quality(film, pictures) if given.avatar else {})
-    watch = Stopwatch()
-    if given.compile == "none":
-        watch.time(avatar.controlnet, "guide", "controlnet")
-        watch.time(avatar.unet, "forward", "unet")
-        watch.time(avatar.autoencoder, "decode", "decoder")
+    watch = shares(avatar) if given.compile == "none" else Stopwatch()
     started = now()
     film, per_second = draw_timed(avatar, pictures, given.steps, given.eta, seed=0)
     spent = now() - started

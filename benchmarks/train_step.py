@@ -1,6 +1,6 @@
 """Time a training step of the paper's model: the release's recipe against ours; one JSON line last.
 
-    python -m benchmarks.train_step --device cpu|cuda --size tiny|sd21 [--batch 8] [--steps 10] [--compile]
+    python -m benchmarks.train_step --device cpu|cuda --size tiny|sd21 [--batch 8] [--steps 10] [--compile MODE]
 
 Weights and pictures are random. Both sides do the same step on the same networks. The release's recipe: float32, the
 prompt through the text encoder and the pictures through the autoencoder in every step. Ours: the prompt's embedding
@@ -41,9 +41,8 @@ def measure(ours: bool, given: argparse.Namespace) -> dict[str, float]:
     device = trainer.accelerator.device
     if not ours:
         avatar.to(memory_format=torch.contiguous_format)
-    if ours and given.compile:
-        avatar.unet.compile()
-        avatar.controlnet.compile()
+    if ours:
+        avatar.compile_networks(given.compile)
     encoder.to(device)
     prompt = torch.zeros(1, encoder.config.max_position_embeddings, dtype=torch.long, device=device)
 
@@ -69,7 +68,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="tiny")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=10, help="measured steps of each side")
-    parser.add_argument("--compile", action="store_true", help="compile our networks")
+    parser.add_argument("--compile", default="none", help="torch.compile's mode for our networks")
     parser.add_argument("--random-crops", action="store_true", help="random crops on our side too: no latents are kept")
     given = parser.parse_args()
     if (given.device == "cuda") != torch.cuda.is_available():

@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,22 @@ DEMO = Path(__file__).parents[1] / "data" / "demo" / "901"
 TINY_CAMERAS = ("220700191", "222200037", "222200044", "222200048", "222200049")
 TINY_SEQUENCES = ("EXP-5-mouth", "EXP-2-eyes")
 TINY_FRAMES = 3
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the GPU, before torch is imported, from all tests but those that `-m gpu` asks for: they compare CPU results
+    bit for bit, and start stages that would all take it."""
+    if config.getoption("markexpr") != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests marked `gpu` where there is none, or where it is hidden."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device, or hidden: run with -m gpu")
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ from importlib import import_module
 
 import pytest
 
+from benchmarks import gpu
 from tests.tiny_workflow import ROOT
 
 pytestmark = pytest.mark.slow
@@ -52,6 +53,16 @@ def test_benchmarks_that_need_no_capture(bench, name):
     figures = numbers(bench(name, *ALONE[name]))
     assert len(figures) > 3
     assert all(map(math.isfinite, figures))
+
+
+def test_what_a_gpu_is_tried_with_runs_to_its_last_line_on_a_cpu(bench):
+    """All parts but those that compile, which takes minutes; no test marked `gpu` can run."""
+    figures = bench("gpu", "--cpu", "--parts", "tests", "raster")
+    assert figures["tests_skipped"] > 0
+    assert figures["tests_failed"] == figures["tests_passed"] == 0
+    assert figures["raster_other_mask"] < 0.05
+    for name in ("mesh", "train_ours", "train_release", "draw"):
+        assert min(numbers(gpu.PARTS[name](cpu=True))) > 0, name
 
 
 @pytest.mark.parametrize("name", ON_RESULTS)

@@ -120,7 +120,7 @@ def test_clip_space_is_nvdiffrasts():
     np.testing.assert_allclose(clip[:, 3], depth, rtol=1e-6)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.gpu
 def test_nvdiffrast_is_there_for_the_gpu():
     assert find_spec("nvdiffrast"), "a GPU but no nvdiffrast: run envs/nvdiffrast.sh"
 
@@ -133,11 +133,9 @@ def test_the_recipe_of_nvdiffrast_says_what_it_misses():
     assert "a torch without CUDA; expected one with it" in said.stderr
 
 
-@pytest.mark.skipif(
-    not (torch.cuda.is_available() and find_spec("nvdiffrast")),
-    reason="needs a CUDA device and nvdiffrast, which envs/nvdiffrast.sh builds",
-)
+@pytest.mark.gpu
 def test_cuda_sees_what_embree_sees():
+    pytest.importorskip("nvdiffrast", reason="envs/nvdiffrast.sh builds it")
     from pipeline.raster.cuda import CudaRasterizer
 
     vertices, faces = bumpy()

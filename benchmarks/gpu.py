@@ -1,0 +1,244 @@
+"""What a GPU makes of the project, in at most eight minutes: `make test-gpu`. One table and one JSON line last.
+
+    python -m benchmarks.gpu [--seconds 480] [--parts tests raster ...] [--json FILE]
+    python -m benchmarks.gpu --cpu         the same way through everything at a tiny size, without a GPU
+
+Needs a PyTorch (2.6 or later) that sees the GPU and installs nothing: a part whose libraries are missing says so in
+one line and is skipped. Every part runs in a process of its own with what is left of the time, the most telling first:
+
+tests           pytest -m gpu
+raster          a head's buffers from 16 cameras at 512x512: ms by nvdiffrast and by Embree, share of other pixels
+mesh            one head of the official prior's size (benchmarks.headlike), 256^3 voxels in its box: ms
+train_ours      a step of the sizes of Stable Diffusion 2.1 with random weights, batch 8, 512x512: images/s, peak GB
+train_release   the same by the release's recipe: float32, text encoder and autoencoder in every step
+draw            pictures of 512x512 in 1 and in 20 steps of diffusion, full decoder: frames/s, shares of the time
+draw_compiled   the same in 1 step with `compile: reduce-overhead`
+train_compiled  train_ours with `compile: default`
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+Figures = dict[str, Any]
+RESERVE = 10  # seconds kept for the table
+TRAIN = {"batch": 8, "steps": 10, "random_crops": False, "compile": "none"}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a figure should be on an H100 or H200."""
+
+    bound: float
+    at_least: bool = True
+
+    def met(self, value: float) -> bool:
+        """Whether a figure is good enough."""
+        return value >= self.bound if self.at_least else value <= self.bound
+
+    def __str__(self) -> str:
+        return f"{'>=' if self.at_least else '<='} {self.bound:g}"
+
+
+GOALS = {
+    "train_ratio": Goal(3),
+    "draw_fps_1": Goal(30),
+    "mesh_ms": Goal(100, at_least=False),
+    "train_ours_gpu_busy": Goal(0.95),
+}
+
+
+def tests(cpu: bool) -> Figures:
+    """How many tests marked `gpu` passed, failed and were skipped; on a CPU all are skipped."""
+    import av  # noqa: F401
+    import hypothesis  # noqa: F401
+    import pytest
+
+    class Outcomes:
+        """Counts by outcome, and the names of what failed."""
+
+        counts = {"passed": 0, "failed": 0, "skipped": 0}  # noqa: RUF012
+        failed: list[str] = []  # noqa: RUF012
+
+        def pytest_runtest_logreport(self, report: Any) -> None:
+            if report.when == "call" or report.outcome != "passed":
+                self.counts[report.outcome] += 1
+                self.failed += [report.nodeid] * (report.outcome == "failed")
+
+    outcomes = Outcomes()
+    files = {str(path) for path in ROOT.glob("tests/test_*.py") if "mark.gpu" in path.read_text()}
+    status = pytest.main(["-m", "gpu", "-p", "no:cacheprovider", "--tb=short", *sorted(files)], plugins=[outcomes])
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        sys.exit(f"pytest ended with {status!r}: see python -m pytest -m gpu")
+    return outcomes.counts | ({"which": outcomes.failed} if outcomes.failed else {})
+
+
+def raster(cpu: bool) -> Figures:
+    """ms of a mesh by both rasterisers, and the share of the head's pixels where they differ."""
+    import numpy as np
+
+    from benchmarks.rasterize import bumpy_head, ring
+    from pipeline.raster.buffers import draw
+    from pipeline.raster.embree import EmbreeRasterizer
+    from pipeline.raster.reference import ReferenceRasterizer
+
+    if cpu:
+        fast, cameras = ReferenceRasterizer(), ring(1, 32, 32)
+    else:
+        from pipeline.raster.cuda import CudaRasterizer
+
+        fast, cameras = CudaRasterizer(), ring(16, 512, 512)
+    mesh = bumpy_head(2 if cpu else 6)
+    found = draw(fast, mesh, cameras)  # takes memory, builds kernels
+    spent = [timed(lambda: draw(fast, mesh, cameras))[0] for _ in range(1 if cpu else 10)]
+    embree_s, expected = timed(lambda: draw(EmbreeRasterizer(), mesh, cameras))
+    head = (found["mask"] > 0) | (expected["mask"] > 0)
+    both = (found["mask"] > 0) & (expected["mask"] > 0)
+    return {
+        "ms": 1e3 * float(np.median(spent)),
+        "embree_ms": 1e3 * embree_s,
+        "other_mask": float(((found["mask"] > 0) != (expected["mask"] > 0)).sum() / head.sum()),
+        "other_depth": float((np.abs(found["depth"] - expected["depth"])[both] > 1e-4).mean()),
+        "pictures": len(cameras),
+    }
+
+
+def mesh(cpu: bool) -> Figures:
+    """ms of a mesh of the official prior's size."""
+    import numpy as np
+    import torch
+
+    from benchmarks.meshing import sparse, subject
+    from benchmarks.meshing import timed as timed_on
+
+    device = "cpu" if cpu else "cuda"
+    with torch.inference_mode():
+        head = subject("shipped" if cpu else "official", device)
+        resolution = 32 if cpu else 256
+        _, faces, _ = sparse(head, resolution)
+        spent = [timed_on(device, lambda: sparse(head, resolution))[0] for _ in range(1 if cpu else 5)]
+    return {"ms": 1e3 * float(np.median(spent)), "triangles": len(faces)}
+
+
+def train(cpu: bool, ours: bool, **changes: Any) -> Figures:
+    """images/s, peak GB and the GPU's busy share of one recipe."""
+    from benchmarks.train_step import measure
+
+    device, size = ("cpu", "tiny") if cpu else ("cuda", "sd21")
+    small = {"batch": 2, "steps": 1} if cpu else {}
+    given = argparse.Namespace(device=device, size=size, **TRAIN | small | changes)
+    return measure(ours, given)
+
+
+def draw(cpu: bool, compile_mode: str = "none") -> Figures:
+    """Frames/s in 1 and in 20 steps and the networks' shares of the time, or in 1 step of compiled networks."""
+    from benchmarks.sample import measure_random
+
+    device, size = ("cpu", "tiny") if cpu else ("cuda", "sd21")
+    return measure_random(device, size, compile_mode, frames=2 if cpu else 16)
+
+
+PARTS: dict[str, Callable[[bool], Figures]] = {
+    "tests": tests,
+    "raster": raster,
+    "mesh": mesh,
+    "train_ours": lambda cpu: train(cpu, ours=True),
+    "train_release": lambda cpu: train(cpu, ours=False),
+    "draw": draw,
+    "draw_compiled": lambda cpu: draw(cpu, "reduce-overhead"),
+    "train_compiled": lambda cpu: train(cpu, ours=True, compile="default"),
+}
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds of work that ends on the host, and its result."""
+    started = time.perf_counter()
+    result = work()
+    return time.perf_counter() - started, result
+
+
+def run_part(name: str, cpu: bool, seconds: float) -> Figures:
+    """Figures of one part from a process of its own, or `skipped` or `failed` with the reason in one line."""
+    command = [sys.executable, "-m", "benchmarks.gpu", "--part", name, *(["--cpu"] if cpu else [])]
+    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if cpu else {})
+    try:
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return {"skipped": f"not done after the {seconds:.0f} s that were left"}
+    lines = done.stdout.splitlines()
+    if done.returncode == 0 and lines:
+        return json.loads(lines[-1])
+    return {"failed": next(reversed(done.stderr.strip().splitlines()), f"status {done.returncode}")}
+
+
+def alone(name: str, cpu: bool) -> None:
+    """Run one part here and print its figures; a missing library is a reason to skip it."""
+    try:
+        figures = PARTS[name](cpu)
+    except ModuleNotFoundError as error:
+        figures = {"skipped": f"no Python package {error.name}"}
+    print(json.dumps(figures))
+
+
+def about(cpu: bool) -> Figures:
+    """The device and the versions; exits with one line where there is no GPU to test."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        sys.exit(f"{sys.executable}: no PyTorch; expected one (>= 2.6) that sees the GPU")
+    if not cpu and not torch.cuda.is_available():
+        sys.exit(f"{sys.executable}: PyTorch {torch.__version__} sees no GPU; --cpu tries the way through without one")
+    device = "cpu" if cpu else torch.cuda.get_device_name()
+    return {"device": device, "torch": torch.__version__, "python": sys.version.split()[0]}
+
+
+def lines(figures: Figures) -> list[str]:
+    """The table: figure, value, what it should be on an H100 or H200."""
+    result = [f"{'figure':34} {'value':>12}  goal"]
+    for name, value in figures.items():
+        goal = GOALS.get(name)
+        verdict = f"{goal}  {'met' if goal.met(value) else 'missed'}" if goal else ""
+        result.append(f"{name:34} {f'{value:.4g}' if isinstance(value, float) else value!s:>12}  {verdict}".rstrip())
+    return result
+
+
+def main() -> None:
+    """Run the parts one after another, print the table and the JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cpu", action="store_true", help="tiny sizes, no GPU: what is measured means nothing")
+    parser.add_argument("--seconds", type=float, default=480, help="of everything together")
+    parser.add_argument("--parts", choices=PARTS, nargs="+", default=list(PARTS))
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path, help="file for the last line, too")
+    given = parser.parse_args()
+    if given.part:
+        return alone(given.part, given.cpu)
+    started = time.monotonic()
+    figures = about(given.cpu)
+    print(", ".join(figures.values()), flush=True)
+    for name in given.parts:
+        left = given.seconds - RESERVE - (time.monotonic() - started)
+        found = run_part(name, given.cpu, left) if left > 0 else {"skipped": "no time left"}
+        print(f"{name}: {json.dumps(found)}", flush=True)
+        figures |= {f"{name}_{key}": value for key, value in found.items()}
+    sides = [figures.get(f"train_{side}_images_per_s") for side in ("ours", "release")]
+    if all(sides):
+        figures["train_ratio"] = sides[0] / sides[1]
+    figures["seconds"] = time.monotonic() - started
+    print("\n".join(lines(figures)))
+    last = json.dumps(figures)
+    if given.json:
+        given.json.write_text(last + "\n")
+    print(last)
+
+
+if __name__ == "__main__":
+    main()
