@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,8 +23,9 @@ from pipeline.raster.buffers import draw
 from pipeline.raster.clip import clip_positions
 from pipeline.raster.coding import DEPTH_STEP, decode, encode
 from pipeline.raster.embree import EmbreeRasterizer
-from pipeline.raster.fragments import interpolate
+from pipeline.raster.fragments import interpolate, resolve
 from pipeline.raster.reference import ReferenceRasterizer
+from pipeline.raster.shade import shade
 from pipeline.store.chunk import read_arrays, read_attributes
 
 
@@ -118,6 +121,38 @@ def test_clip_space_is_nvdiffrasts():
     assert (np.abs(device) < 1).all(where=[False, False, True])
     assert (np.argsort(device[:, 2]) == np.argsort(depth)).mean() > 0.98  # nearer is smaller
     np.testing.assert_allclose(clip[:, 3], depth, rtol=1e-6)
+
+
+def test_pictures_shaded_on_a_gpu_are_those_of_the_cpu():
+    """`shade`, of what nvdiffrast would have seen of an open mesh, against `resolve` and `interpolate` in numpy."""
+    vertices, faces = bumpy()
+    faces = faces[len(faces) // 3 :]  # open: some rays first meet its inside
+    cameras = [camera_at([0.1, -0.2, 0.5]), camera_at([-0.4, 0.2, 0.3])]
+    attributes = np.concatenate([vertices, vertices**2], -1).astype(np.float32)
+    closest = [nearest(vertices, faces, camera) for camera in cameras]  # inside or outside, as nvdiffrast
+    raw = np.stack([np.dstack([weights[..., :2], 0 * triangle, triangle + 1]) for triangle, weights in closest])
+    in_camera = [vertices @ c.camera_from_world[:3, :3].T + c.camera_from_world[:3, 3] for c in cameras]
+    given = (np.asarray(raw, np.float32), np.asarray(in_camera, np.float32), faces, attributes)
+    triangle, barycentric, depth, values = (part.numpy() for part in shade(*map(torch.from_numpy, given)))
+    assert any((triangle[k] != closest[k][0]).any() for k in range(2))
+    for place, camera in enumerate(cameras):
+        expected = resolve(*closest[place], vertices, faces, camera)
+        np.testing.assert_array_equal(triangle[place], expected.triangle)
+        np.testing.assert_allclose(barycentric[place], expected.barycentric, atol=1e-6)
+        np.testing.assert_allclose(depth[place], expected.depth, atol=1e-6)
+        np.testing.assert_allclose(values[place], interpolate(expected, faces, attributes), atol=1e-6)
+
+
+def nearest(vertices: np.ndarray, faces: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles (h, w), -1 for none, and weights (h, w, 3) of what each ray meets first from either side, by Embree."""
+    scene = EmbreeScene(robust=True)
+    TriangleMesh(scene, vertices.astype(np.float32), np.ascontiguousarray(faces, np.int32))
+    directions = camera.rays().reshape(-1, 3).astype(np.float32)
+    origins = np.broadcast_to(camera.centre.astype(np.float32), directions.shape).copy()
+    hits = scene.run(origins, directions, query="INTERSECT", output=1)
+    size = (camera.height, camera.width)
+    second, third = hits["u"].reshape(size), hits["v"].reshape(size)
+    return hits["primID"].reshape(size), np.stack([1 - second - third, second, third], -1)
 
 
 @pytest.mark.gpu

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.cameras.camera import Camera
 from pipeline.mesh.mesh import Mesh, vertex_normals
 from pipeline.raster.coding import CODED, encode
-from pipeline.raster.fragments import Rasterizer, interpolate
+from pipeline.raster.fragments import Rasterizer
 from pipeline.store.chunk import Layout, chunk_writer
 
 
@@ -20,16 +20,11 @@ def draw(rasterizer: Rasterizer, mesh: Mesh, cameras: Sequence[Camera]) -> dict[
     (C, h, w, 5) float32 head units and hyper coordinates; mask (C, h, w) bool.
     """
     attributes = np.concatenate([vertex_normals(mesh.vertices, mesh.faces), mesh.x_can], -1)  # (V, 3 + 5)
-    fragments = rasterizer.rasterize(mesh.vertices, mesh.faces, cameras)
-    shape = (len(fragments), *fragments[0].depth.shape)
-    normals, x_can = np.zeros((*shape, 3), np.float32), np.zeros((*shape, 5), np.float32)
-    for camera, fragment in enumerate(fragments):
-        drawn = interpolate(fragment, mesh.faces, attributes)  # (h, w, 3 + 5)
-        length = np.linalg.norm(drawn[..., :3], axis=-1, keepdims=True)
-        normals[camera] = drawn[..., :3] / np.maximum(length, 1e-12)
-        x_can[camera] = drawn[..., 3:]  # copied: a view would keep all eight channels
-    depth, mask = (np.stack([getattr(fragment, name) for fragment in fragments]) for name in ("depth", "hit"))
-    return {"depth": depth, "normals": normals, "x_can": x_can, "mask": mask}
+    hit, depth, values = rasterizer.pixels(mesh.vertices, mesh.faces, attributes, cameras)
+    length = np.linalg.norm(values[..., :3], axis=-1, keepdims=True)
+    normals = values[..., :3] / np.maximum(length, 1e-12)
+    x_can = values[..., 3:].copy()  # a view would keep all eight channels
+    return {"depth": depth, "normals": normals, "x_can": x_can, "mask": hit}
 
 
 def write_buffers(

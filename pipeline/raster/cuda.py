@@ -8,26 +8,54 @@ import torch
 
 from pipeline.cameras.camera import Camera
 from pipeline.raster.clip import clip_positions
-from pipeline.raster.fragments import Fragments, resolve
+from pipeline.raster.fragments import Fragments, Pixels, Rasterizer
+from pipeline.raster.shade import shade
 
 TILE = 8  # nvdiffrast's CUDA rasteriser wants sizes divisible by 8
 
 
-class CudaRasterizer:
-    """The GPU back-end of `pipeline.raster.fragments.Rasterizer`."""
+class CudaRasterizer(Rasterizer):
+    """The GPU back-end: all cameras of a mesh in one call, their pictures to the host in one copy."""
 
     def __init__(self) -> None:
         self.context = dr.RasterizeCudaContext()
 
     def rasterize(self, vertices: np.ndarray, faces: np.ndarray, cameras: Sequence[Camera]) -> list[Fragments]:
         """See `pipeline.raster.fragments.Rasterizer.rasterize`."""
-        triangles = torch.as_tensor(np.ascontiguousarray(faces, np.int32), device="cuda")
-        return [self._draw(vertices, faces, triangles, camera) for camera in cameras]
+        nothing = np.zeros((len(vertices), 0), np.float32)
+        triangle, barycentric, depth, _ = self._draw(vertices, faces, nothing, cameras)
+        pictures = [part.cpu().numpy() for part in (triangle, barycentric, depth)]
+        return [
+            Fragments(*(part[place, : camera.height, : camera.width] for part in pictures))
+            for place, camera in enumerate(cameras)
+        ]
 
-    def _draw(self, vertices: np.ndarray, faces: np.ndarray, triangles: torch.Tensor, camera: Camera) -> Fragments:
-        height, width = (-(-size // TILE) * TILE for size in (camera.height, camera.width))
-        clip = torch.as_tensor(clip_positions(vertices, camera, height, width), device="cuda")
-        raster, _ = dr.rasterize(self.context, clip[None], triangles, resolution=(height, width))
-        first, second, _, triangle = raster[0, : camera.height, : camera.width].cpu().numpy().transpose(2, 0, 1)
-        barycentric = np.stack([first, second, 1 - first - second], -1)
-        return resolve(triangle.astype(np.int32) - 1, barycentric, vertices, faces, camera)
+    def pixels(
+        self, vertices: np.ndarray, faces: np.ndarray, attributes: np.ndarray, cameras: Sequence[Camera]
+    ) -> Pixels:
+        """See `pipeline.raster.fragments.Rasterizer.pixels`."""
+        triangle, _, depth, values = self._draw(vertices, faces, attributes, cameras)
+        height, width = cameras[0].height, cameras[0].width
+        together = torch.cat([(triangle >= 0)[..., None], depth[..., None], values], -1)[:, :height, :width]
+        found = together.cpu().numpy()  # the one download
+        return Pixels(found[..., 0] > 0, found[..., 1], found[..., 2:])
+
+    def _draw(
+        self, vertices: np.ndarray, faces: np.ndarray, attributes: np.ndarray, cameras: Sequence[Camera]
+    ) -> tuple[torch.Tensor, ...]:
+        """`shade`'s pictures, all of the largest camera's size or a little more."""
+        sides = (max(camera.height for camera in cameras), max(camera.width for camera in cameras))
+        height, width = (-(-side // TILE) * TILE for side in sides)
+        clip = np.stack([clip_positions(vertices, camera, height, width) for camera in cameras])  # (C, V, 4)
+        in_camera = np.stack([_in_camera(vertices, camera) for camera in cameras]).astype(np.float32)
+        positions, points, corners, known = (
+            torch.as_tensor(np.ascontiguousarray(array), device="cuda")
+            for array in (clip, in_camera, np.asarray(faces, np.int32), np.asarray(attributes, np.float32))
+        )
+        raster, _ = dr.rasterize(self.context, positions, corners, resolution=(height, width))
+        return shade(raster, points, corners, known)
+
+
+def _in_camera(vertices: np.ndarray, camera: Camera) -> np.ndarray:
+    """World points (V, 3) in the camera's axes, metres."""
+    return vertices @ camera.camera_from_world[:3, :3].T + camera.camera_from_world[:3, 3]

@@ -7,10 +7,10 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
 from pipeline.cameras.camera import Camera
-from pipeline.raster.fragments import Fragments, resolve
+from pipeline.raster.fragments import Fragments, Rasterizer, resolve
 
 
-class EmbreeRasterizer:
+class EmbreeRasterizer(Rasterizer):
     """The CPU back-end of `pipeline.raster.fragments.Rasterizer`; one acceleration structure serves all cameras."""
 
     def rasterize(self, vertices: np.ndarray, faces: np.ndarray, cameras: Sequence[Camera]) -> list[Fragments]:

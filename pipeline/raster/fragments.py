@@ -1,8 +1,9 @@
 """The rasteriser's one interface: what each pixel's ray meets first on a mesh, and attributes interpolated there."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,16 +31,39 @@ class Fragments:
         return self.triangle != BACKGROUND
 
 
-class Rasterizer(Protocol):
+class Pixels(NamedTuple):
+    """Pictures of C cameras of one size: `hit` (C, h, w) bool, `depth` (C, h, w) and attributes `values` (C, h, w, K),
+    float32, background 0."""
+
+    hit: np.ndarray
+    depth: np.ndarray
+    values: np.ndarray
+
+
+class Rasterizer(ABC):
     """A back-end. Both give the same pixels but for a band along silhouettes and triangle edges."""
 
+    @abstractmethod
     def rasterize(self, vertices: np.ndarray, faces: np.ndarray, cameras: Sequence[Camera]) -> list[Fragments]:
         """Fragments of one mesh for each camera.
 
         `vertices` (V, 3) float world metres; `faces` (F, 3) int32, counter-clockwise seen from outside. A ray that
         first meets the inside of a surface (through the open neck) sees background, as a closed neck would hide it.
         """
-        ...
+
+    def pixels(
+        self, vertices: np.ndarray, faces: np.ndarray, attributes: np.ndarray, cameras: Sequence[Camera]
+    ) -> Pixels:
+        """Pictures of one mesh with vertex `attributes` (V, K), for cameras of one size; see `rasterize`."""
+        fragments = self.rasterize(vertices, faces, cameras)
+        shape = (len(fragments), *fragments[0].depth.shape)
+        found = Pixels(
+            np.zeros(shape, bool), np.zeros(shape, np.float32), np.zeros((*shape, attributes.shape[1]), np.float32)
+        )
+        for place, seen in enumerate(fragments):
+            found.hit[place], found.depth[place] = seen.hit, seen.depth
+            found.values[place] = interpolate(seen, faces, attributes)
+        return found
 
 
 def resolve(

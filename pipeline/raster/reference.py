@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.cameras.camera import Camera
-from pipeline.raster.fragments import BACKGROUND, Fragments, resolve
+from pipeline.raster.fragments import BACKGROUND, Fragments, Rasterizer, resolve
 
 
-class ReferenceRasterizer:
+class ReferenceRasterizer(Rasterizer):
     """A slow back-end of `pipeline.raster.fragments.Rasterizer`, in float64. All vertices must be before the camera."""
 
     def rasterize(self, vertices: np.ndarray, faces: np.ndarray, cameras: Sequence[Camera]) -> list[Fragments]:
