@@ -9,12 +9,12 @@ at half the demo's size. The first lines are the teacher's own, drawn in 1, 2, 4
 avatar for 1, 2 and 4 steps of it. Figures are means over the held-out camera's film of the held-out sequence: PSNR and
 FLIP in the head's pixels against the real pictures, sharpness as in benchmarks.prediction.
 
-pictures     real pictures with noise at the timesteps that drawing visits; wanted is the real picture
-own_walk     what the avatar itself makes of noise up to such a timestep; wanted is the real picture
-teacher      the same; wanted is what the teacher makes of the same noise in 20 steps
+pictures     real pictures with noise at the timesteps that drawing visits; the target is the real picture
+own_walk     what the avatar itself makes of noise up to such a timestep; the target is the real picture
+teacher      the same; the target is what the teacher makes of the same noise in 20 steps
 fixed_noise  the same, but always from the one noise that the render stage starts from
-consistency  real pictures with noise at the teacher's 20 timesteps; wanted is what the avatar's running average says
-             one step of the teacher later (Luo et al. 2023, without guidance)
+consistency  real pictures with noise at the teacher's 20 timesteps; the target is what the avatar's running average
+             predicts one step of the teacher later (Luo et al. 2023, without guidance)
 critic       own_walk, and a critic of patches of latents, trained beside it, is to take what is drawn for real,
              with a weight of 0.05
 """
@@ -62,7 +62,7 @@ PIXELS_PER_DEGREE = 67
 class FromPictures(Distiller):
     """Real pictures with noise, as in training."""
 
-    exercise = Trainer.exercise
+    noisy_and_target = Trainer.noisy_and_target
 
 
 class FromTeacher(Distiller):
@@ -78,40 +78,46 @@ class FromTeacher(Distiller):
         own = self.avatar.base(self.avatar.conditions(part.buffers)[2], part.buffers.mask)
         return lambda latents, at: avatar(latents, at, base, picture, tokens), (base - own) / avatar.latent_unit
 
-    def exercise(self, part: Part, latents: torch.Tensor, predict_v: Predict) -> tuple[torch.Tensor, torch.Tensor]:
+    def noisy_and_target(
+        self, part: Part, latents: torch.Tensor, predict_v: Predict
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         teacher_v, offset = self.other(self.teacher, part)
         *_, drawn = walk(teacher_v, part.noise, MANY)
-        return super().exercise(part, drawn + offset, predict_v)
+        return super().noisy_and_target(part, drawn + offset, predict_v)
 
 
 class FromFixedNoise(FromTeacher):
     """The same from the one noise that drawing starts from."""
 
-    def exercise(self, part: Part, latents: torch.Tensor, predict_v: Predict) -> tuple[torch.Tensor, torch.Tensor]:
-        noise = shared_noise(part.noise.shape[1:], 1, 0).expand_as(part.noise)
-        return super().exercise(replace(part, noise=noise), latents, predict_v)
+    def noisy_and_target(
+        self, part: Part, latents: torch.Tensor, predict_v: Predict
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        noise = shared_noise(part.noise.shape[1:], 1, 0).to(part.noise.device).expand_as(part.noise)
+        return super().noisy_and_target(replace(part, noise=noise), latents, predict_v)
 
 
 class FromLaterSelf(FromTeacher):
-    """Consistency: noisy real pictures, towards what the running average says one of the teacher's steps later."""
+    """Consistency: noisy real pictures, towards what the running average predicts one of the teacher's steps later."""
 
-    def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
+    def sample_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """One of the teacher's."""
         return trailing(MANY)[torch.randint(MANY, (count,), generator=generator)]
 
     @torch.no_grad()
-    def exercise(self, part: Part, latents: torch.Tensor, predict_v: Predict) -> tuple[torch.Tensor, torch.Tensor]:
+    def noisy_and_target(
+        self, part: Part, latents: torch.Tensor, predict_v: Predict
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         teacher_v, offset = self.other(self.teacher, part)
         slow_v, slow_offset = self.other(load(copy.deepcopy(self.teacher), self.average), part)
         now, later = part.timesteps, (part.timesteps - TRAINING_TIMESTEPS // MANY).clamp_min(0)
-        share, after = (signal_shares()[at][:, None, None, None] for at in (now, later))
+        share, after = (signal_shares(now.device)[at][:, None, None, None] for at in (now, later))
         noisy = self.scheduler.add_noise(latents, part.noise, now)
         v = teacher_v(noisy, now)
         drawn, noise = picture_of_v(noisy, v, now), (1 - share).sqrt() * noisy + share.sqrt() * v
         moved = after.sqrt() * drawn + (1 - after).sqrt() * noise
-        said = picture_of_v(moved, slow_v(moved, later), later)
+        predicted = picture_of_v(moved, slow_v(moved, later), later)
         is_last = (now < TRAINING_TIMESTEPS // MANY)[:, None, None, None]
-        return noisy, v_of_picture(noisy, torch.where(is_last, drawn + offset, said + slow_offset), now)
+        return noisy, v_of_picture(noisy, torch.where(is_last, drawn + offset, predicted + slow_offset), now)
 
 
 WAYS = {
@@ -155,7 +161,7 @@ def distilled(way: str, few: int, given: argparse.Namespace, pictures: Pictures)
     budget |= {"critic_weight": CRITIC_WEIGHT} if way == "critic" else {}
     settings = DistillSettings(**whole(pictures, given.batch), **budget)
     loop = WAYS[way](load_avatar(given.teacher), pictures, settings)
-    loop.teacher = read_avatar(given.teacher)
+    loop.teacher = read_avatar(given.teacher).to(loop.device)
     while loop.step < loop.total:
         loop.train_step()
     return load(loop.avatar, loop.average).eval().requires_grad_(False)

@@ -143,7 +143,7 @@ def draw(cpu: bool, compile_mode: str = "none") -> Figures:
     from benchmarks.sample import measure_random
 
     device, size = ("cpu", "tiny") if cpu else ("cuda", "sd21")
-    return measure_random(device, size, compile_mode, frames=2 if cpu else 16)
+    return measure_random(device, size, compile_mode, frames=2 if cpu else 32, batch=1 if cpu else 8)
 
 
 PARTS: dict[str, Callable[[bool], Figures]] = {

@@ -45,14 +45,14 @@ VARIANTS: dict[str, Values] = {
     "snr_5": PLAIN | {"snr_limit": 5.0},
     "snr_1e6": PLAIN | {"snr_limit": 1e6},
     "no_expression": PLAIN | {"architecture": {"expression": "none"}},
-    "bfloat16": PLAIN | {"architecture": {"precision": "bfloat16"}},
+    "bfloat16": PLAIN | {"precision": "bfloat16"},
     "demo": {},
 }
 PAPER_VARIANTS: dict[str, Values] = {
     "paper": {},
     "wide": {"architecture": {"condition_widths": (64, 64)}},
     "mask_channel": {"architecture": {"mask_channel": True}},
-    "bfloat16": {"architecture": {"precision": "bfloat16"}},
+    "bfloat16": {"precision": "bfloat16"},
     "separate": {"architecture": {"expression": "separate"}},
     "no_expression": {"architecture": {"expression": "none"}},
     "no_features": {"architecture": {"features": "none"}},

@@ -1,6 +1,6 @@
 """The preset `paper` at full size with random weights: build, one training step, one picture; one JSON line last.
 
-    python -m benchmarks.paper_model [--side 512] [--batch 1] [--steps 20] [--folder /tmp]
+    python -m benchmarks.paper_model [--side 512] [--batch 1] [--steps 20] [--device cpu] [--folder /tmp]
 
 Writes a model folder with Stable Diffusion 2.1's sizes (5 GB, deleted at the end), builds the avatar round it, does a
 training step on random pictures, renders one and reads the avatar back from its file. Times and memory are those of
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.random_model import CODE_SIZE, RandomPictures
+from pipeline.avatar.data.pictures import moved
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.checkpoint import read_avatar, trained_tensors, write_avatar
 from pipeline.avatar.model.schedule import shared_noise
@@ -46,10 +47,10 @@ def sums(avatar: Avatar, names: Iterable[str]) -> dict[str, float]:
     return {name: tensors[name].double().sum().item() for name in names}
 
 
-def train_and_render(folder: Path, side: int, batch: int, steps: int) -> dict[str, float]:
+def train_and_render(folder: Path, side: int, batch: int, steps: int, device: str) -> dict[str, float]:
     """Everything but reading back, into `figures`; returns the sums of the avatar's tensors."""
     timed("write_model", lambda: write_latent_model(folder / "model", STABLE_DIFFUSION_2_1))
-    changes = {"batch": batch, "crop_height": side, "crop_width": side}
+    changes = {"batch": batch, "crop_height": side, "crop_width": side, "device": device}
     changes["architecture"] = {"pretrained": str(folder / "model")}
     settings = TrainSettings(**laid_over(PRESETS["paper"]["train"], changes))
     avatar = timed("build", lambda: Avatar(settings.architecture, CODE_SIZE))
@@ -58,9 +59,10 @@ def train_and_render(folder: Path, side: int, batch: int, steps: int) -> dict[st
     for name, p in avatar.named_parameters():
         part = f"{'trained' if p.requires_grad else 'frozen'}_{name.split('.')[0]}"
         figures[part] = figures.get(part, 0) + p.numel()
-    figures["trained"], figures["loss"] = trainer.size, timed("train_step", trainer.train_step)
-    noise = shared_noise(avatar.latent_shape(side, side), steps, seed=0)
-    picture = timed("render", lambda: avatar.render(pictures[0][0], noise, steps, eta=1.0))
+    figures["trained"], figures["loss"] = trainer.size, timed("train_step", lambda: float(trainer.train_step()))
+    noise = shared_noise(avatar.latent_shape(side, side), steps, seed=0).to(trainer.device)
+    (buffers,) = moved(pictures[0][:1], trainer.device)
+    picture = timed("render", lambda: avatar.render(buffers, noise, steps, eta=1.0).cpu())
     figures["picture_is_finite"] = bool(torch.isfinite(picture).all())
     path = folder / "avatar.safetensors"
     timed("write_avatar", lambda: write_avatar(path, avatar, trainer.average, trainer.step))
@@ -74,10 +76,11 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=512, help="pixels of the crop and the picture")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--steps", type=int, default=20, help="steps of the diffusion")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        before = train_and_render(Path(folder), given.side, given.batch, given.steps)
+        before = train_and_render(Path(folder), given.side, given.batch, given.steps, given.device)
         again = timed("read_avatar", lambda: read_avatar(Path(folder) / "avatar.safetensors"))
         figures["file_is_whole"] = sums(again, before) == before
     print(json.dumps(vars(given) | figures, default=str))

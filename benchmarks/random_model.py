@@ -50,17 +50,19 @@ class RandomPictures(Pictures):
         return Buffers(depth, normals, x_can, mask, codes), Target(rgb, mask, torch.ones_like(mask))
 
 
-def random_model(size: str) -> tuple[Pretrained, CLIPTextModel]:
-    """A latent diffusion model of random weights and its text encoder."""
+def random_model(size: str, device: str = "cpu") -> tuple[Pretrained, CLIPTextModel]:
+    """A latent diffusion model of random weights and its text encoder, on the device that also draws them."""
     sizes = SIZES[size]
-    encoder = CLIPTextModel(CLIPTextConfig(**sizes["text_encoder"], bos_token_id=1, eos_token_id=2, pad_token_id=0))
-    text = torch.randn(1, encoder.config.max_position_embeddings, encoder.config.hidden_size)
-    return Pretrained(UNet2DConditionModel(**sizes["unet"]), AutoencoderKL(**sizes["vae"]), text), encoder.eval()
+    with torch.device(device):
+        encoder = CLIPTextModel(CLIPTextConfig(**sizes["text_encoder"], bos_token_id=1, eos_token_id=2, pad_token_id=0))
+        text = torch.randn(1, encoder.config.max_position_embeddings, encoder.config.hidden_size)
+        unet, vae = UNet2DConditionModel(**sizes["unet"]), AutoencoderKL(**sizes["vae"])
+    return Pretrained(unet, vae, text), encoder.eval()
 
 
-def paper_settings(size: str, precision: str, **recipe: Any) -> TrainSettings:
+def paper_settings(size: str, **recipe: Any) -> TrainSettings:
     """The preset `paper`, or its counterpart for the tiny model, with whole pictures as crops unless said otherwise."""
-    architecture = {"precision": precision} | (TINY_ARCHITECTURE if size == "tiny" else {})
+    architecture = TINY_ARCHITECTURE if size == "tiny" else {}
     side = SIDES[size]
     changes = {"crop_height": side, "crop_width": side, "crop_share": 1.0, "architecture": architecture} | recipe
     return TrainSettings(**laid_over(PRESETS["paper"]["train"], changes))

@@ -76,8 +76,18 @@ def quality(film: np.ndarray, pictures: Pictures) -> dict[str, float]:
 
 def random_avatar(size: str, device: str) -> Avatar:
     """The paper's model, or its tiny counterpart, of random weights."""
-    settings = paper_settings(size, "bfloat16" if device == "cuda" else "float32")
-    return Avatar(settings.architecture, CODE_SIZE, random_model(size)[0])
+    avatar = Avatar(paper_settings(size).architecture, CODE_SIZE, random_model(size, device)[0])
+    return avatar.eval().requires_grad_(False)
+
+
+def prepared(avatar: Avatar, device: str, compile_mode: str) -> Avatar:
+    """The avatar as the render stage has it, on CUDA in bfloat16."""
+    avatar.to(device)
+    if device == "cuda":
+        avatar.to(memory_format=torch.channels_last)
+        avatar.compute_in("bfloat16")
+    avatar.compile_networks(compile_mode)
+    return avatar
 
 
 def rounded(figures: dict[str, Any]) -> dict[str, Any]:
@@ -94,18 +104,17 @@ def shares(avatar: Avatar) -> Stopwatch:
     return watch
 
 
-def measure_random(device: str, size: str, compile_mode: str, frames: int) -> dict[str, Any]:
+def measure_random(device: str, size: str, compile_mode: str, frames: int, batch: int) -> dict[str, Any]:
     """fps_1 and fps_20 of random pictures with random weights, and shares of the time of one step; of compiled
     networks fps_1 alone."""
-    avatar = random_avatar(size, device).to(device).eval().requires_grad_(False)
-    avatar.compile_networks(compile_mode)
-    pictures = RandomPictures(frames + 1, SIDES[size], SIDES[size])
-    figures = {"fps_1": draw_timed(avatar, pictures, 1, 0.0, seed=0)[1]}
+    avatar = prepared(random_avatar(size, device), device, compile_mode)
+    pictures = RandomPictures(frames + batch, SIDES[size], SIDES[size])
+    figures = {"fps_1": draw_timed(avatar, pictures, 1, 0.0, seed=0, batch=batch)[1], "batch": batch}
     if compile_mode != "none":
         return figures
-    figures["fps_20"] = draw_timed(avatar, pictures, 20, 0.0, seed=0, most=min(frames, 4) + 1)[1]
+    figures["fps_20"] = draw_timed(avatar, pictures, 20, 0.0, seed=0, most=2 * batch, batch=batch)[1]
     watch, started = shares(avatar), now()
-    draw_timed(avatar, pictures, 1, 0.0, seed=0)
+    draw_timed(avatar, pictures, 1, 0.0, seed=0, batch=batch)
     spent = now() - started
     return figures | {f"share_{name}": seconds / spent for name, seconds in watch.seconds.items()}
 
@@ -121,13 +130,12 @@ def measure(given: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
     if given.decoder:
         tiny = AutoencoderTiny() if given.decoder == "random" else load_tiny_decoder(given.decoder)
         avatar.autoencoder.decode_with(tiny, given.decoder)
-    avatar.to(given.device).eval().requires_grad_(False)
     few = {steps: avatar for steps in given.few}
     if given.distilled:
-        made = [read_avatar(path).to(given.device) for path in given.distilled]
+        made = [read_avatar(path) for path in given.distilled]
         few = {other.sampling.steps: other for other in made}
     for drawn in {avatar, *few.values()}:
-        drawn.compile_networks(given.compile)
+        prepared(drawn, given.device, given.compile)
     rows = {}
     for steps, drawn in sorted(few.items()):
         film, per_second = draw_timed(drawn, pictures, steps, given.eta, seed=0)

@@ -6,20 +6,25 @@ digest among its params. Library versions are left out on purpose: they are reco
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "pipeline"
 DIGITS = 16
+MESSAGES = ("description", "help")  # keyword arguments that only people read
 
 
-def digest(*modules: str, root: Path = ROOT) -> str:
-    """Hex digest of the import closures of modules such as "pipeline.stages.mesh" (read from source, not imported)."""
+def digest(*modules: str, root: Path = ROOT, without: Iterable[str] = (), messages: bool = True) -> str:
+    """Hex digest of the import closures of modules such as "pipeline.stages.mesh" (read from source, not imported).
+
+    Modules in `without` do not count, nor, without `messages`, what errors, log lines and descriptions say.
+    """
     result = hashlib.sha256()
-    for name in sorted(set().union(*(closure(module, root) for module in modules))):
-        result.update(f"{name}\n{_parse(_source(name, root))[0]}\n".encode())
+    for name in sorted(set().union(*(closure(module, root) for module in modules)) - set(without)):
+        text = _parse(_source(name, root))[0]
+        result.update(f"{name}\n{text if messages else _without_messages(text)}\n".encode())
     return result.hexdigest()[:DIGITS]
 
 
@@ -81,6 +86,20 @@ def _parse_text(text: str) -> tuple[str, tuple[tuple[int, str], ...]]:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [part for part in node.body if not _is_bare_string(part)] or [ast.Pass()]
     return ast.unparse(tree), imports
+
+
+@cache
+def _without_messages(text: str) -> str:
+    """A file's text without the arguments of errors and of calls of `log`, and without descriptions of settings."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        if called.endswith(("Error", "Exception", "progress.update")) or ".log." in f".{called}":
+            node.args, node.keywords = [], []
+        node.keywords = [keyword for keyword in node.keywords if keyword.arg not in MESSAGES]
+    return ast.unparse(tree)
 
 
 def _is_bare_string(node: ast.stmt) -> bool:

@@ -25,7 +25,7 @@ from pipeline.avatar.model.autoencoder import LatentAutoencoder, SpaceToDepth
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.backbone import make_backbone
 from pipeline.avatar.model.checkpoint import read_avatar, trained_tensors, write_avatar
-from pipeline.avatar.model.condition import Buffers, Units, as_picture, condition
+from pipeline.avatar.model.condition import Buffers, Units, condition
 from pipeline.avatar.model.planes import PAIRS, FeaturePlanes
 from pipeline.avatar.model.schedule import shared_noise
 from pipeline.avatar.render import draw
@@ -96,7 +96,7 @@ def test_condition_has_its_channels_in_order_and_a_zero_background(pictures):
     torch.testing.assert_close(inside[:, 3], points[:, 2] + 0.5)  # z spans [-1.5, 0.5]
     torch.testing.assert_close(inside[:, 4:7], buffers.normals[buffers.mask])
     torch.testing.assert_close(inside[:, 7:9], (points[:, 3:] - x_can[:, 3:].mean(0)) / (2 * x_can[:, 3:].std(0)))
-    torch.testing.assert_close(inside[:, 9:], features)
+    torch.testing.assert_close(inside[:, 9:], features[buffers.mask])
 
 
 def test_a_crop_of_the_condition_is_the_condition_of_the_crop(pictures):
@@ -272,12 +272,12 @@ def test_sides_that_cannot_be_folded_are_refused():
         tiny_avatar().latent_shape(16, 15)
 
 
-def test_background_of_as_picture_is_zero():
-    mask = torch.rand(2, 5, 4, generator=torch.Generator().manual_seed(0)) > 0.5
-    values = torch.randn(int(mask.sum()), 3)
-    picture = as_picture(values, mask)
-    assert torch.equal(picture.permute(0, 2, 3, 1)[mask], values)
-    assert picture.count_nonzero() == values.numel()
+def test_a_gpu_looks_up_what_a_cpu_does(pictures):
+    """Everywhere and then masked, or masked at once: `everywhere` takes the first way on a GPU."""
+    buffers, planes, units = pictures[4][0], FeaturePlanes(8, 2), Units()
+    points = units.points(buffers.x_can)
+    whole = planes(points.flatten(0, 2)).unflatten(0, buffers.mask.shape)
+    assert torch.equal(planes.everywhere(points, buffers.mask)[buffers.mask], whole[buffers.mask])
 
 
 def test_pixels_beyond_the_end_of_the_cameras_picture_are_not_trusted():

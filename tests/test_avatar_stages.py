@@ -17,7 +17,7 @@ from avatar_scene import CAMERAS, TINY, write_scene
 from pipeline.avatar.data.pictures import Pictures, sequence_views
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.train.loop import Trainer
-from pipeline.avatar.train.session import parser, state_folder, training_views
+from pipeline.avatar.train.session import parser, state_of, training_views
 from pipeline.errors import DataError, PipelineError
 from pipeline.settings.architecture import Architecture
 from pipeline.settings.recipe import Recipe
@@ -109,10 +109,10 @@ KILLED = """
 import os, runpy, signal, sys
 from pipeline.avatar.train.loop import Trainer
 step, number, at = Trainer.train_step, int(sys.argv.pop(1)), int(sys.argv.pop(1))
-def deadly(self):
+def deadly(self, **more):
     if self.step == at:
         os.kill(os.getpid(), number)
-    return step(self)
+    return step(self, **more)
 Trainer.train_step = deadly
 runpy.run_module("pipeline.stages.train", run_name="__main__")
 """
@@ -149,7 +149,7 @@ def test_other_settings_have_another_state(tmp_path, scene, monkeypatch):
     for seed in (0, 1):
         arguments = train_arguments(tmp_path, scene, SHORT | {"seed": seed}, "a.safetensors")
         monkeypatch.setattr(sys, "argv", ["train", *arguments])
-        folders.add(state_folder(parser("", TrainSettings).parse_args()))
+        folders.add(state_of(parser("", TrainSettings).parse_args(), "pipeline.stages.train").folder)
     assert len(folders) == 2
 
 

@@ -14,13 +14,14 @@ from avatar_scene import TINY, open_pictures, write_scene
 from pipeline.avatar.data.batches import Batches
 from pipeline.avatar.data.pictures import Pictures, to_unit
 from pipeline.avatar.model.avatar import Avatar
-from pipeline.avatar.model.checkpoint import read_tensors
-from pipeline.avatar.train.loop import FIGURES, Trainer
+from pipeline.avatar.train.figures import Figures
+from pipeline.avatar.train.loop import Trainer
 from pipeline.errors import PipelineError
 from pipeline.planning.presets import PRESETS
 from pipeline.settings.architecture import Architecture
 from pipeline.settings.recipe import Recipe
 from pipeline.settings.train import TrainSettings
+from pipeline.store.tensors import read_tensors
 from tests.latent_model import TINY as LATENT
 from tests.latent_model import write_latent_model
 
@@ -141,7 +142,7 @@ def test_crops_are_cut_out_of_kept_latents(latent_architecture, pictures, monkey
     autoencoder, encoded, places = trainer.avatar.autoencoder, count_encoded(trainer, monkeypatch), set()
     for step in range(6):
         (part,) = trainer.batches.parts(step)
-        ours = trainer._latents(part, torch.zeros(()))
+        ours = trainer.latents(part, torch.zeros(()))
         top, left, height, width = part.window
         places.add((top, left))
         for index, latents, rgb in zip(part.indices, ours, part.target.rgb, strict=True):
@@ -179,7 +180,7 @@ def test_two_processes_train_what_one_does(tmp_path, scene):
     assert one[1] == two[1]
     assert_same_weights(two[0], one[0])
     (events,) = (tmp_path / "state2").glob("*/events.*")  # one process alone writes
-    assert all(name.encode() in events.read_bytes() for name in FIGURES)
+    assert all(name.encode() in events.read_bytes() for name in Figures._fields)
 
 
 def test_what_a_broken_loss_names(pictures):

@@ -1,4 +1,4 @@
-"""Few-step avatars: what the distiller practises, what its stage writes, and the film that shows few steps and many."""
+"""Few-step avatars: what the distiller trains on, what its stage writes, and the film that shows few steps and many."""
 
 import csv
 import json
@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from pipeline.avatar.data.pictures import Pictures, to_unit
 from pipeline.avatar.model.avatar import Avatar
-from pipeline.avatar.model.checkpoint import read_avatar, read_tensors, trained_tensors, write_avatar, write_tensors
+from pipeline.avatar.model.checkpoint import read_avatar, trained_tensors, write_avatar
 from pipeline.avatar.model.schedule import Sampling, make_scheduler, picture_of_v, v_of_picture
 from pipeline.avatar.render import draw_timed
 from pipeline.avatar.train.critic import Critic
 from pipeline.avatar.train.distillation import Distiller
 from pipeline.avatar.train.loop import Trainer
-from pipeline.avatar.train.session import state_folder
+from pipeline.avatar.train.session import state_of
 from pipeline.errors import DataError
 from pipeline.evaluate.image import psnr
 from pipeline.settings.architecture import Architecture
@@ -29,6 +29,8 @@ from pipeline.settings.distill import DistillSettings
 from pipeline.settings.recipe import Recipe
 from pipeline.stages import distill, render, speed
 from pipeline.store.chunk import Array, read_arrays, write_chunk
+from pipeline.store.state import TrainingState
+from pipeline.store.tensors import read_tensors, write_tensors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -37,7 +39,7 @@ WHOLE = {"batch": 4, "crop_height": 16, "crop_width": 16}
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory, scene) -> Path:
-    """An avatar that says v, trained shortly at all timesteps alike, as the paper's is."""
+    """An avatar that predicts v, trained shortly at all timesteps alike, as the paper's is."""
     with open_pictures(scene) as pictures:
         torch.manual_seed(0)
         avatar = Avatar(Architecture(**TINY, predicts="v"), code_size=4)
@@ -56,17 +58,17 @@ def student(teacher: Path, pictures: Pictures, into: int, **settings) -> Distill
     )
 
 
-def test_only_timesteps_that_drawing_visits_are_practised(teacher, pictures):
+def test_only_timesteps_that_drawing_visits_are_trained(teacher, pictures):
     for into, expected in ((1, {999}), (2, {999, 499}), (4, {999, 749, 499, 249})):
         (part,) = student(teacher, pictures, into, steps=1).batches.parts(0)
         assert set(part.timesteps.tolist()) <= expected
-        drawn = student(teacher, pictures, into).draw_timesteps(1000, torch.Generator().manual_seed(0))
+        drawn = student(teacher, pictures, into).sample_timesteps(1000, torch.Generator().manual_seed(0))
         assert {value: 1000 // into for value in expected} == pytest.approx(
             {int(value): int((drawn == value).sum()) for value in drawn.unique()}, rel=0.2
         )
 
 
-def test_the_avatar_practises_on_what_it_made_itself(teacher, pictures):
+def test_the_avatar_trains_on_what_it_made_itself(teacher, pictures):
     """Against DDIM written out for one picture: the state at a timestep, and the v that leads to the real picture."""
     distiller = student(teacher, pictures, 4, batch=8)
     shares = make_scheduler().alphas_cumprod
@@ -75,7 +77,7 @@ def test_the_avatar_practises_on_what_it_made_itself(teacher, pictures):
     picture, tokens, colours = avatar.conditions(part.buffers)
     base = avatar.base(colours, part.buffers.mask)
     truth = avatar.encode(to_unit(part.target.rgb), base)
-    noisy, wanted = distiller.exercise(part, truth, lambda x, t: avatar(x, t, base, picture, tokens))
+    noisy, wanted = distiller.noisy_and_target(part, truth, lambda x, t: avatar(x, t, base, picture, tokens))
     assert len(part.timesteps.unique()) > 1
     for index, timestep in enumerate(part.timesteps.tolist()):
         one = slice(index, index + 1)
@@ -146,9 +148,10 @@ def trained_on(distiller: Distiller, step: int) -> Distiller:
 
 def test_a_critic_goes_on_where_its_state_ended(teacher, pictures, tmp_path):
     whole = trained_on(student(teacher, pictures, 2, **CRITIC), 4)
-    trained_on(student(teacher, pictures, 2, **CRITIC), 2).save(tmp_path / "state.safetensors")
+    state = TrainingState(tmp_path, "pipeline.stages.distill", DistillSettings(), [])
+    trained_on(student(teacher, pictures, 2, **CRITIC), 2).save(state)
     resumed = student(teacher, pictures, 2, **CRITIC)
-    resumed.load(tmp_path / "state.safetensors")
+    resumed.load(state)
     trained_on(resumed, 4)
     fresh = student(teacher, pictures, 2, **CRITIC).beside.state_dict()
     for name, tensor in whole.beside.state_dict().items():
@@ -178,14 +181,14 @@ def test_a_critic_changes_the_avatar_but_not_where_pixels_do_not_count(teacher, 
     said = torch.zeros_like(part.noise, requires_grad=True)
     weights = torch.zeros(len(said), *said.shape[2:])
     weights[:, :4] = 1
-    distiller.judgement(part, part.noise, said, torch.zeros_like(said), weights).backward()
+    distiller.further_loss(part, part.noise, said, torch.zeros_like(said), weights).backward()
     assert said.grad[:, :, :4].abs().max() > 0
     assert not said.grad[:, :, 4:].any()
 
 
 @settings(max_examples=30)
 @given(timestep=st.integers(0, 999), seed=st.integers(0, 2**31 - 1))
-def test_the_picture_that_v_says_is_the_one_that_v_was_made_of(timestep, seed):
+def test_the_picture_that_v_predicts_is_the_one_that_v_was_made_of(timestep, seed):
     noisy, picture = torch.randn(2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(seed)).double()
     timesteps = torch.tensor([timestep, 999])
     v = v_of_picture(noisy, picture, timesteps)
@@ -237,8 +240,9 @@ def test_another_avatar_has_another_state(tmp_path, scene, teacher, distilled, m
     arguments = distill_arguments(tmp_path, scene, teacher)
     monkeypatch.setattr(sys, "argv", ["distill", *map(str, arguments)])
     given = distill.arguments()
-    assert state_folder(given, teacher) != state_folder(given, distilled)
-    assert state_folder(given, teacher).is_dir()  # of the run that made `distilled`
+    own, other = (state_of(given, "pipeline.stages.distill", avatar).folder for avatar in (teacher, distilled))
+    assert own != other
+    assert own.is_dir()  # of the run that made `distilled`
 
 
 def test_what_the_stage_refuses(tmp_path, teacher, monkeypatch):

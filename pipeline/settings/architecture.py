@@ -43,8 +43,8 @@ class Architecture(Section):
     )
     predicts: Literal["picture", "v"] = Field(
         "picture",
-        description="what the networks say at every noise level, from which the other follows; v is what a pretrained "
-        "model knows",
+        description="what the networks predict at every noise level, from which the other follows; v is what a "
+        "pretrained model knows",
     )
     process: Literal["diffusion", "regression"] = Field(
         "diffusion",
@@ -63,9 +63,6 @@ class Architecture(Section):
     plane_features: int = Field(8, ge=3, le=64, description="channels of each feature plane; three are colours")
     plane_spread: float = Field(0.1, gt=0, le=10, description="standard deviation of the planes at the start")
     mask_channel: bool = Field(False, description="the condition also says where the head is")
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the U-Net and the ControlNet at work; weights, losses and latents stay float32"
-    )
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> "Architecture":

@@ -1,10 +1,11 @@
 """Settings of the stage that trains the head prior."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from pipeline.settings.base import Section, StageSettings
+from pipeline.settings.precision import AffectsNoResult
 from pipeline.settings.prior_config import PriorConfig
 
 
@@ -54,5 +55,7 @@ class PriorSettings(StageSettings):
     learning_rate: float = Field(default=2e-3, gt=0, le=1, description="Adam's rate at the start; it falls as a cosine")
     correspondence: float = Field(default=0.5, ge=0, description="weight of the distance to the known canonical point")
     hyper: float = Field(default=0.02, ge=0, description="weight of the size of the hyper coordinates")
-    checkpoint_steps: int = Field(default=500, ge=1, description="steps between saved states")
+    checkpoint_steps: Annotated[int, AffectsNoResult()] = Field(
+        default=500, ge=1, description="steps between saved states"
+    )
     seed: int = Field(default=0, ge=0, description="seed of heads, samples, weights and order")

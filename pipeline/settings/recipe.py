@@ -1,13 +1,13 @@
 """How an avatar is trained: steps, rates and weights."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.settings.base import OnDevice
+from pipeline.settings.precision import AffectsNoResult, Computing
 
 
-class LoopSettings(OnDevice):
+class LoopSettings(Computing):
     """What any run of the training loop needs. A budget is a number of steps, never a time, so that results repeat."""
 
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the weights, the data order and the noise")
@@ -17,7 +17,9 @@ class LoopSettings(OnDevice):
     steps: int = Field(1600, ge=0, le=10_000_000, description="steps of the whole model after the texture steps")
     batch: int = Field(2, ge=1, le=256, description="pictures per step, of all processes together")
     accumulation: int = Field(1, ge=1, le=256, description="parts that each process works through its pictures in")
-    checkpointing: bool = Field(False, description="compute activations twice rather than keep them: less memory")
+    checkpointing: Annotated[bool, AffectsNoResult()] = Field(
+        False, description="compute activations twice rather than keep them: less memory"
+    )
     crop_height: int = Field(160, ge=8, le=1024, description="height of the random crops in pixels")
     crop_width: int = Field(112, ge=8, le=1024, description="width of the random crops in pixels")
     crop_share: float = Field(
@@ -38,7 +40,11 @@ class LoopSettings(OnDevice):
     beta2: float = Field(0.99, ge=0, lt=1, description="AdamW's memory of squared gradients")
     weight_decay: float = Field(1e-2, ge=0, le=1, description="AdamW's weight decay")
     gradient_limit: float = Field(1.0, gt=0, le=1e3, description="largest norm of the gradient")
-    limited: Literal["all", "controlnet"] = Field("all", description="the weights whose gradient is limited")
+    limited: Literal["all", "controlnet"] = Field(
+        "all",
+        description="the weights whose gradient is limited; controlnet means the U-Net where that reads the condition "
+        "itself (backbone plain)",
+    )
     snr_limit: float = Field(
         1.0, ge=1, le=1e6, description="min-SNR weighting: 1 weighs errors of the picture alike, 1e6 those of v"
     )
@@ -59,8 +65,23 @@ class LoopSettings(OnDevice):
         description="share of the pictures that are drawn by how rare their expressions are; the others come in epochs",
     )
     average_decay: float = Field(0.99, ge=0, lt=1, description="decay of the running average of the weights")
-    save_every: int = Field(200, ge=1, le=1_000_000, description="steps between saved states")
-    preview_every: int = Field(200, ge=1, le=1_000_000, description="steps between sample pictures")
+    save_every: Annotated[int, AffectsNoResult()] = Field(
+        200, ge=1, le=1_000_000, description="steps between saved states"
+    )
+    preview_every: Annotated[int, AffectsNoResult()] = Field(
+        200, ge=1, le=1_000_000, description="steps between sample pictures"
+    )
+    fetch_every: Annotated[int | None, AffectsNoResult()] = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="steps between looks at the losses, for which a GPU has to be waited for; one that is not finite "
+        "stops the training there; none: 1 on a CPU, 50 on a GPU",
+    )
+    read_ahead: Annotated[int, AffectsNoResult()] = Field(
+        4, ge=0, le=64, description="steps whose pictures are read before they are needed; 0: none"
+    )
+    readers: Annotated[int, AffectsNoResult()] = Field(2, ge=1, le=64, description="threads that read ahead")
 
     @model_validator(mode="after")
     def _kept_latents_are_cut_not_enlarged(self) -> "LoopSettings":

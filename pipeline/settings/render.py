@@ -4,10 +4,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.settings.base import OnDevice, StageSettings
+from pipeline.settings.base import StageSettings
+from pipeline.settings.precision import Computing
 
 
-class RenderSettings(OnDevice, StageSettings):
+class RenderSettings(Computing, StageSettings):
     """How pictures are drawn from an avatar."""
 
     steps: Literal[1, 2, 4, 5, 8, 10, 20, 25, 40, 50] | None = Field(
@@ -22,10 +23,12 @@ class RenderSettings(OnDevice, StageSettings):
         description="hub id or folder of an AutoencoderTiny that decodes in place of the pretrained model's own "
         "autoencoder (madebyollin/taesd goes with Stable Diffusion 2.1)",
     )
-    compile: Literal["none", "default", "reduce-overhead"] = Field(
-        "none",
-        description="torch.compile's mode for the networks, which takes minutes before the first picture and a C++ "
-        "compiler; reduce-overhead uses CUDA graphs on a GPU",
+    batch: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="pictures drawn at once; the last batch is filled up, so that all are of one size and no picture "
+        "depends on its neighbours",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the noise that all pictures share")
     frames_per_second: int = Field(24, ge=1, le=240, description="of the film")

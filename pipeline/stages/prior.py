@@ -6,11 +6,14 @@ import torch
 
 from pipeline import cli
 from pipeline.head.model.prior import save_prior
-from pipeline.head.train.bank import make_bank
+from pipeline.head.train.bank import bank_key, make_bank
 from pipeline.head.train.ict import load_face_model
 from pipeline.head.train.trainer import Trainer, new_prior
 from pipeline.settings.prior import PriorSettings
 from pipeline.store.chunk import publish
+from pipeline.store.state import TrainingState
+
+STAGE = "pipeline.stages.prior"
 
 
 def main() -> None:
@@ -22,11 +25,14 @@ def main() -> None:
     given = arguments.parse_args()
     torch.set_flush_denormal(True)  # Softplus with beta 100 makes denormal numbers, which are slow
     model = load_face_model(given.ict)
+    state = TrainingState(given.state, STAGE, given.settings, [given.ict])
     prior, anchors = new_prior(model, given.settings.model, given.settings.seed)
-    trainer = Trainer(prior, make_bank(model, anchors, given.settings, given.state), given.settings, given.state)
+    bank = make_bank(model, anchors, given.settings, given.state / bank_key(given.ict))
+    trainer = Trainer(prior, bank, given.settings, state)
     trainer.run()
     with publish(given.output) as partial:
         save_prior(trainer.averaged(), partial)
+    state.delete()
     cli.log.info("%s: %d steps", given.output, trainer.step)
 
 

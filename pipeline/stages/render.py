@@ -48,18 +48,18 @@ def main() -> None:
     given = arguments()
     settings = given.settings
     torch.set_flush_denormal(True)
-    avatar = read_to_draw(given.avatar, settings.decoder, settings.compile, claim(settings.device))
+    avatar = read_to_draw(given.avatar, settings.decoder, settings, claim(settings.device))
     with open_reels(given.buffers, given.part) as buffer_reels, open_reels(given.targets) as target_reels:
         buffers = single(buffer_reels)
         targets = single(target_reels) if given.targets else None
         cameras = chosen_cameras(buffers, given.cameras)
-        pictures = Pictures(sequence_views(buffers, None, given.track, list(cameras.values())))
+        pictures = Pictures(sequence_views(buffers, None, given.track, list(cameras.values())), keep=False)
         require_codes(given.avatar, avatar, given.track, len(pictures.views[0].z_exp))
         progress, drawn = cli.Progress(len(pictures), "pictures"), []
         steps = settings.steps or avatar.sampling.steps
         eta = avatar.sampling.eta if settings.eta is None else settings.eta
         cli.log.info("%d steps of diffusion, eta %g", steps, eta)
-        for picture in draw(avatar, pictures, steps, eta, settings.seed):
+        for picture in draw(avatar, pictures, steps, eta, settings.seed, settings.batch):
             drawn.append(picture.numpy())
             progress.update(len(drawn))
         first, stop = buffers.start, buffers.steps

@@ -15,6 +15,7 @@ from pipeline.device import claim
 from pipeline.errors import DataError
 from pipeline.evaluate.image import figures
 from pipeline.film import titled, write_film
+from pipeline.settings.precision import Computing
 from pipeline.settings.speed import SpeedSettings
 from pipeline.store.chunk import publish
 from pipeline.store.reel import open_reels
@@ -33,6 +34,7 @@ def arguments() -> argparse.Namespace:
     result.add_argument("--track", type=cli.existing_file, required=True, help="the sequence's track")
     result.add_argument("--decoder", help="render.decoder, which decodes both; the avatar's own when absent")
     result.add_argument("--compile", default="none", help="render.compile, for both")
+    result.add_argument("--precision", default="float32", help="render.precision, for both")
     result.add_argument("--camera", required=True, help="name of the camera that sees the film")
     result.add_argument("--pixels-per-degree", type=float, default=67.0, help="FLIP's viewing condition")
     result.add_argument("--output", type=Path, required=True, help="speed.tsv, a row for few steps and one for many")
@@ -57,7 +59,9 @@ def main() -> None:
         raise DataError("speed.steps is none; expected how many steps are many")
     torch.set_flush_denormal(True)
     device = claim(settings.device)
-    avatars = {path: read_to_draw(path, given.decoder, given.compile, device) for path in {given.drawn, given.trained}}
+    computing = Computing(device=device, precision=given.precision, compile=given.compile)
+    files = {given.drawn, given.trained}
+    avatars = {path: read_to_draw(path, given.decoder, computing, device) for path in files}
     drawn, trained = avatars[given.drawn], avatars[given.trained]
     many = trained.sampling._replace(steps=settings.steps)
     few = drawn.sampling if drawn.sampling.steps < many.steps else Sampling(1, eta=0.0)

@@ -184,6 +184,7 @@ rule speed:
             pixels_per_degree=SETTINGS.evaluate.pixels_per_degree,
             decoder=SETTINGS.render.decoder or [],
             compile=SETTINGS.render.compile,
+            precision=SETTINGS.render.precision,
         ),
     shell:
         "python -m pipeline.stages.speed {params.job} --trained {input.trained:q} --drawn {input.drawn:q}"

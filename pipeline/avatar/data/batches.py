@@ -1,30 +1,50 @@
 """The pictures of a training step, cut into this process's parts; all that is random in a step is drawn here."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import torch
-from accelerate import Accelerator
 
 from pipeline.avatar.data.enlarge import enlarge
-from pipeline.avatar.data.pictures import Pictures, Rectangle, Target, moved
+from pipeline.avatar.data.latents import KeptLatents
+from pipeline.avatar.data.pictures import Pictures, Rectangle, Target, moved, pinned
 from pipeline.avatar.data.rarity import rarity
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.condition import Buffers
+from pipeline.avatar.processes import Processes
 from pipeline.head.model.regions import region_weights
 from pipeline.settings.recipe import LoopSettings
 
-DrawTimesteps = Callable[[int, torch.Generator], torch.Tensor]  # how many; (count,) int64
+SampleTimesteps = Callable[[int, torch.Generator], torch.Tensor]  # how many; (count,) int64
+
+
+@dataclass(frozen=True)
+class HostPart:
+    """B pictures of a step as they were read, in the host's memory: `sides` is what `window` is enlarged to.
+
+    `noise` (B, C, h', w') and `timesteps` (B,) are what the pictures get; `latents` (B, C, h', w') those of the window,
+    where they are kept. In the texture steps, when only the planes learn, the pictures are whole and get none of them.
+    """
+
+    indices: list[int]
+    buffers: Buffers
+    target: Target
+    noise: torch.Tensor | None = None
+    timesteps: torch.Tensor | None = None
+    latents: torch.Tensor | None = None
+    window: Rectangle | None = None
+    sides: tuple[int, int] | None = None
+
+    def pinned(self) -> "HostPart":
+        """The same in memory that a GPU can read by itself."""
+        tensors = {name: tensor.pin_memory() for name, tensor in vars(self).items() if isinstance(tensor, torch.Tensor)}
+        return replace(self, buffers=pinned(self.buffers), target=pinned(self.target), **tensors)
 
 
 @dataclass(frozen=True)
 class Part:
-    """B pictures of a step, on the device: which they are, and the noise (B, C, h', w') and timesteps (B,) they get.
-
-    `weights` (B, h, w) float32 say how much each pixel counts. In the texture steps, when only the planes learn, there
-    are neither noise nor timesteps, nor a `window` that was cut out.
-    """
+    """B pictures of a step on the device; `weights` (B, h, w) float32 say how much each pixel counts."""
 
     indices: list[int]
     buffers: Buffers
@@ -32,6 +52,7 @@ class Part:
     weights: torch.Tensor
     noise: torch.Tensor | None = None
     timesteps: torch.Tensor | None = None
+    latents: torch.Tensor | None = None
     window: Rectangle | None = None
 
     def counts(self) -> torch.Tensor:
@@ -40,13 +61,19 @@ class Part:
 
 
 class Batches:
-    """The batches of a training. Everything random is a function of the recipe's seed and the step."""
+    """The batches of a training. Everything random is a function of the recipe's seed and the step.
+
+    `read` runs in threads, some steps ahead; `on_device` in the loop.
+    """
 
     def __init__(
-        self, pictures: Pictures, avatar: Avatar, recipe: LoopSettings, accelerator: Accelerator, draw: DrawTimesteps
+        self, pictures: Pictures, avatar: Avatar, recipe: LoopSettings, processes: Processes, sample: SampleTimesteps
     ):
-        self.pictures, self.avatar, self.recipe, self.accelerator = pictures, avatar, recipe, accelerator
-        self.draw_timesteps = draw
+        self.pictures, self.recipe, self.processes = pictures, recipe, processes
+        self.sample_timesteps = sample
+        self._latent_shape, self._factor = avatar.latent_shape, avatar.autoencoder.factor
+        self.kept = KeptLatents(self._factor) if self.latents_can_be_kept and not avatar.starts_from_texture else None
+        self._order = lru_cache(2)(self._order_of)  # a step's pictures may be of two epochs
 
     @property
     def latents_can_be_kept(self) -> bool:
@@ -59,47 +86,70 @@ class Batches:
     def _generator(self, step: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
 
-    def _indices(self, step: int) -> list[int]:
-        """The step's pictures: every epoch is a new order of all pictures, seeded by its number."""
-        places = range(step * self.recipe.batch, (step + 1) * self.recipe.batch)
-        count = len(self.pictures)
-        orders = {
-            epoch: torch.randperm(count, generator=self._generator(-1 - epoch)).tolist()
-            for epoch in {place // count for place in places}
-        }
-        return [orders[place // count][place % count] for place in places]
+    def _order_of(self, epoch: int) -> torch.Tensor:
+        """Every epoch is a new order (N,) of all pictures, seeded by its number."""
+        return torch.randperm(len(self.pictures), generator=self._generator(-1 - epoch))
 
-    def parts(self, step: int) -> list[Part]:
+    def indices(self, step: int) -> list[int]:
+        """The pictures of a step, of all processes together."""
+        indices = self._in_epochs(step)
+        if step < self.recipe.texture_steps or not self.recipe.rare_share:
+            return indices
+        return self._some_rare(indices, self._generator(step))
+
+    def _in_epochs(self, step: int) -> list[int]:
+        places, count = range(step * self.recipe.batch, (step + 1) * self.recipe.batch), len(self.pictures)
+        return [int(self._order(place // count)[place % count]) for place in places]
+
+    def read(self, step: int) -> list[HostPart]:
         """This process's parts of a step's batch. Random numbers are drawn for the whole batch, then cut."""
-        recipe, device = self.recipe, self.accelerator.device
-        size = recipe.batch // (self.accelerator.num_processes * recipe.accumulation)
-        first = self.accelerator.process_index * recipe.accumulation
+        parts = self._read(step)
+        return [part.pinned() for part in parts] if self.processes.device.type == "cuda" else parts
+
+    def _read(self, step: int) -> list[HostPart]:
+        recipe = self.recipe
+        size = recipe.batch // (self.processes.count * recipe.accumulation)
+        first = self.processes.index * recipe.accumulation
         cuts = [slice(part * size, (part + 1) * size) for part in range(first, first + recipe.accumulation)]
-        indices = self._indices(step)
+        indices = self._in_epochs(step)
         if step < recipe.texture_steps:
-            return [self._part(indices[cut], *moved(self.pictures.batch(indices[cut]), device)) for cut in cuts]
+            return [HostPart(indices[cut], *self.pictures.batch(indices[cut])) for cut in cuts]
         generator = self._generator(step)
         if recipe.rare_share:
             indices = self._some_rare(indices, generator)
         window, sides = self._window(indices[0], generator)
-        shape = self.avatar.latent_shape(*sides)
-        noise = torch.randn(recipe.batch, *shape, generator=generator)
-        timesteps = self.draw_timesteps(recipe.batch, generator)
+        noise = torch.randn(recipe.batch, *self._latent_shape(*sides), generator=generator)
+        timesteps = self.sample_timesteps(recipe.batch, generator)
         return [
-            self._part(
+            HostPart(
                 indices[cut],
-                *(enlarge(part, *sides) for part in moved(self.pictures.batch(indices[cut], window), device)),
-                noise[cut].to(device),
-                timesteps[cut].to(device),
+                *self.pictures.batch(indices[cut], window),
+                noise[cut],
+                timesteps[cut],
+                self.kept.cut(indices[cut], window) if self.kept else None,
                 window,
+                sides,
             )
             for cut in cuts
         ]
 
-    def _part(self, indices: list[int], buffers: Buffers, target: Target, *drawn: torch.Tensor | Rectangle) -> Part:
-        """A part whose pixels count as the recipe says where they are trusted."""
-        weights = region_weights(buffers.x_can, self.recipe.eye_weight, self.recipe.mouth_weight)
-        return Part(indices, buffers, target, weights * target.trusted, *drawn)
+    def on_device(self, part: HostPart) -> Part:
+        """A part to learn from: enlarged, and with pixels that count as the recipe says where they are trusted.
+
+        Nothing here waits for the GPU.
+        """
+        device = self.processes.device
+        buffers, target = moved((part.buffers, part.target), device)
+        if part.sides:
+            buffers, target = enlarge(buffers, *part.sides), enlarge(target, *part.sides)
+        weights = region_weights(buffers.x_can, self.recipe.eye_weight, self.recipe.mouth_weight) * target.trusted
+        drawn = (part.noise, part.timesteps, part.latents)
+        drawn = (None if tensor is None else tensor.to(device, non_blocking=True) for tensor in drawn)
+        return Part(part.indices, buffers, target, weights, *drawn, part.window)
+
+    def parts(self, step: int) -> list[Part]:
+        """`read` and `on_device` in one."""
+        return [self.on_device(part) for part in self.read(step)]
 
     @cached_property
     def _rarity(self) -> torch.Tensor:
@@ -113,7 +163,7 @@ class Batches:
 
     def _window(self, index: int, generator: torch.Generator) -> tuple[Rectangle, tuple[int, int]]:
         """What is cut out of the step's pictures, and the height and width that it is enlarged to."""
-        recipe, factor, whole = self.recipe, self.avatar.autoencoder.factor, self.pictures.sides(index)
+        recipe, factor, whole = self.recipe, self._factor, self.pictures.sides(index)
         limits = (recipe.crop_height, recipe.crop_width)
         height, width = (min(limit, side) // factor * factor for limit, side in zip(limits, whole, strict=True))
         share = recipe.crop_share

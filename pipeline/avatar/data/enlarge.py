@@ -18,7 +18,7 @@ def enlarge(pictures: Part, height: int, width: int) -> Part:
             tensor = smooth.permute(0, 2, 3, 1).round().to(torch.uint8)
         elif name in size:
             row, column = (
-                ((torch.arange(new) + 0.5) * old / new).long()
+                ((torch.arange(new, device=tensor.device) + 0.5) * old / new).long()
                 for new, old in zip((height, width), size[name], strict=True)
             )
             tensor = tensor[:, row][:, :, column]

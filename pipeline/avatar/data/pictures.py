@@ -1,6 +1,8 @@
 """Training and rendering pictures, or crops of them, read straight from the chunks."""
 
+import copy
 import math
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -121,15 +123,26 @@ def stack(parts: list[Part]) -> Part:
 
 
 def moved(parts: tuple[Part, ...], device: torch.device) -> list[Part]:
-    """The same on another device."""
-    return [type(part)(**{name: tensor.to(device) for name, tensor in vars(part).items()}) for part in parts]
+    """The same on another device; from pinned memory without waiting for it."""
+    return [
+        type(part)(**{name: tensor.to(device, non_blocking=True) for name, tensor in vars(part).items()})
+        for part in parts
+    ]
+
+
+def pinned(part: Part) -> Part:
+    """The same in memory that a GPU can read by itself."""
+    return type(part)(**{name: tensor.pin_memory() for name, tensor in vars(part).items()})
 
 
 class Pictures:
-    """Reads views one by one. What is read stays in memory when all views fit there."""
+    """Reads views one by one, in any thread. What is read stays in memory when all views fit there, if `keep`."""
 
-    def __init__(self, views: list[View]):
-        self.views = views
+    def __init__(self, views: list[View], keep: bool = True):
+        self.views, self._keep = views, keep
+        self._reels = threading.local()  # a thread's own, since a reel closes the files that it has not used for long
+        self._opened: list[Reel] = []
+        self._owner = threading.get_ident()
         self._cache: dict[int, tuple[Buffers, Target | None]] = {}
 
     def __len__(self) -> int:
@@ -157,7 +170,7 @@ class Pictures:
     @cached_property
     def fit_in_memory(self) -> bool:
         """Whether all views together are small enough to be kept."""
-        return len(self) * math.prod(self.sides(0)) * BYTES_PER_PIXEL <= CACHE_BYTES
+        return self._keep and len(self) * math.prod(self.sides(0)) * BYTES_PER_PIXEL <= CACHE_BYTES
 
     def cropped(self, index: int, top: int, left: int, height: int, width: int) -> tuple[Buffers, Target]:
         """The same as a `crop` of a whole view; where views are not kept, only that part is read from the file."""
@@ -170,12 +183,26 @@ class Pictures:
         inner = (top - above, left - before, height, width)
         return crop(buffers, *inner), crop(target, *inner)
 
-    @staticmethod
-    def _read(view: View, window: Window) -> tuple[Buffers, Target | None]:
-        def read(reel: Reel, name: str) -> torch.Tensor:
-            return torch.from_numpy(reel.picture(name, view.step, view.camera, window))[None]
+    def _own(self, reel: Reel) -> Reel:
+        """The reel itself where these pictures were opened, in another thread one of the same files."""
+        if threading.get_ident() == self._owner:
+            return reel
+        copies: dict[int, Reel] = self._reels.__dict__
+        if id(reel) not in copies:
+            copies[id(reel)] = copy.copy(reel)
+            self._opened.append(copies[id(reel)])
+        return copies[id(reel)]
 
-        drawn = read_buffers(view.buffers, view.step, view.camera, window=window)
+    def close(self) -> None:
+        """Close the files that threads have opened, once they have ended."""
+        while self._opened:
+            self._opened.pop().close()
+
+    def _read(self, view: View, window: Window) -> tuple[Buffers, Target | None]:
+        def read(reel: Reel, name: str) -> torch.Tensor:
+            return torch.from_numpy(self._own(reel).picture(name, view.step, view.camera, window))[None]
+
+        drawn = read_buffers(self._own(view.buffers), view.step, view.camera, window=window)
         geometry = (torch.from_numpy(drawn[name])[None] for name in ("depth", "normals", "x_can", "mask"))
         buffers = Buffers(*geometry, torch.from_numpy(view.z_exp)[None])
         if view.targets is None:

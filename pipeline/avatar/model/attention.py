@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from diffusers.models.attention_processor import Attention
 from torch import nn
 
 
@@ -21,7 +21,6 @@ class ExpressionAttention(nn.Module):
     def __init__(self, attention: Attention, token_width: int):
         super().__init__()
         inner = attention.inner_dim
-        self.text = AttnProcessor2_0()
         self.to_k = nn.Linear(token_width, inner, bias=False)
         self.to_v = nn.Linear(token_width, inner, bias=False)
         self.to_out = nn.Linear(inner, attention.out_dim)
@@ -37,16 +36,29 @@ class ExpressionAttention(nn.Module):
         temb: torch.Tensor | None = None,
         ip_hidden_states: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Hidden states (B, N, D), text (B, L, W), expression tokens `ip_hidden_states` (B, 4, W) -> (B, N, D)."""
-        read = self.text(attention, hidden_states, encoder_hidden_states, attention_mask, temb)
-        query = self._heads(attention, self._query(attention, hidden_states))
-        key = self._heads(attention, self.to_k(ip_hidden_states))
-        value = self._heads(attention, self.to_v(ip_hidden_states))
-        expression = F.scaled_dot_product_attention(query, key, value)  # (B, heads, N, D / heads)
-        return read + self.to_out(expression.transpose(1, 2).flatten(2))
+        """Hidden states (B, N, D), text (B, L, W), expression tokens `ip_hidden_states` (B, 4, W) -> (B, N, D).
 
-    def _query(self, attention: Attention, hidden_states: torch.Tensor) -> torch.Tensor:
-        return attention.to_q(hidden_states)
+        The text's part is diffusers' AttnProcessor2_0 for the attentions of a transformer block, which have no mask, no
+        normalisation and no residual of their own; it is written out so that the query is computed once.
+        """
+        query = attention.to_q(hidden_states)
+        keys, values = attention.to_k(encoder_hidden_states), attention.to_v(encoder_hidden_states)
+        to_out, dropout = attention.to_out
+        read = dropout(to_out(self._attend(attention, query, keys, values)))
+        own = self._query(query, hidden_states)
+        keys, values = self.to_k(ip_hidden_states), self.to_v(ip_hidden_states)
+        return read + self.to_out(self._attend(attention, own, keys, values))
+
+    def _query(self, query: torch.Tensor, hidden_states: torch.Tensor) -> torch.Tensor:
+        """The expression's query (B, N, D), given the text's."""
+        return query
+
+    def _attend(
+        self, attention: Attention, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> torch.Tensor:
+        """What the query (B, N, D) reads of keys and values (B, L, D)."""
+        heads = (self._heads(attention, x) for x in (query, keys, values))
+        return F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
 
     @staticmethod
     def _heads(attention: Attention, x: torch.Tensor) -> torch.Tensor:
@@ -67,7 +79,7 @@ class SeparateExpressionAttention(ExpressionAttention):
             for projection in (attention.to_q, attention.to_k, attention.to_v)
         )
 
-    def _query(self, attention: Attention, hidden_states: torch.Tensor) -> torch.Tensor:
+    def _query(self, query: torch.Tensor, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.to_q(hidden_states)
 
 

@@ -1,16 +1,20 @@
 """The avatar: feature planes, expression tokens, ControlNet and U-Net in one module."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import nn
 
 from pipeline.avatar.model.attention import add_expression_attention
 from pipeline.avatar.model.backbone import make_backbone
-from pipeline.avatar.model.condition import Buffers, Units, as_picture, condition, condition_channels
+from pipeline.avatar.model.condition import Buffers, Units, condition, condition_channels
 from pipeline.avatar.model.planes import FeaturePlanes
 from pipeline.avatar.model.pretrained import Pretrained
 from pipeline.avatar.model.schedule import Sampling, sample, v_of_picture
 from pipeline.errors import DataError
 from pipeline.settings.architecture import Architecture
+from pipeline.settings.precision import Precision
 
 RESIDUAL_UNIT = 0.25  # the difference to the base is about this large, so that latents are about 1
 
@@ -35,7 +39,9 @@ class Avatar(nn.Module):
         self.starts_from_texture = architecture.base == "texture"
         self.predicts_v = architecture.predicts == "v"
         self.is_regression = architecture.process == "regression"
-        # What training is made for; distillation changes it. Networks that say the picture say it in one step.
+        self._compiled: Callable[..., torch.Tensor] | None = None
+        self._half = False
+        # What training is made for; distillation changes it. Networks that predict the picture do so in one step.
         in_one = self.is_regression or not self.predicts_v
         self.sampling = Sampling(1, eta=0.0) if in_one else Sampling(20, eta=1.0)
         self.latent_unit = RESIDUAL_UNIT if self.starts_from_texture else 1.0
@@ -48,10 +54,30 @@ class Avatar(nn.Module):
         self.register_buffer("code_scale", torch.ones(()))
 
     def compile_networks(self, mode: str) -> None:
-        """Let torch.compile make both networks from now on; mode is its own, or "none". Needs a C++ compiler."""
-        if mode != "none":
-            self.unet.compile(mode=mode)
-            self.controlnet.compile(mode=mode)
+        """Let torch.compile make both networks from now on; mode is its own, or "none". Needs a C++ compiler.
+
+        They are one function: of two that are compiled apart with CUDA graphs, the first one's output is overwritten
+        before the second has read it, which PyTorch refuses.
+        """
+        self._compiled = torch.compile(self._networks, mode=mode) if mode != "none" else None
+
+    def compute_in(self, precision: Precision) -> None:
+        """Let networks and autoencoder compute in this precision from now on; call it once all weights are in place.
+
+        In bfloat16 autocast rounds the weights for every use; those that nothing trains are rounded once, here, which
+        gives the same numbers. float32 means float32, not TF32, on a GPU too.
+        """
+        self._half = precision == "bfloat16"
+        if self.text.is_cuda:
+            torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
+            torch.backends.cudnn.allow_tf32 = precision != "float32"
+        for module in self.modules() if self._half else ():
+            frozen = not any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+            if isinstance(module, nn.Conv2d | nn.Linear) and module is not self.to_tokens and frozen:
+                module.to(torch.bfloat16)
+
+    def _autocast(self) -> AbstractContextManager:
+        return torch.autocast(self.text.device.type, torch.bfloat16) if self._half else nullcontext()
 
     def describe_data(self, codes: torch.Tensor, depth: torch.Tensor, x_can: torch.Tensor) -> None:
         """Take the statistics of the training data: z_exp (N, E), depths (M,) metres and x_can (M, 5) of head pixels.
@@ -63,8 +89,8 @@ class Avatar(nn.Module):
         self.units.measure(depth, x_can)
 
     def texture_picture(self, buffers: Buffers) -> torch.Tensor:
-        """What the planes alone say: (P, 3) colours in [-1, 1] of the masked pixels."""
-        return self.planes.colours(self.planes(self.units.points(buffers.x_can[buffers.mask])))
+        """What the planes alone say: colours (B, h, w, 3) in [-1, 1] of all pixels, those of the mask with meaning."""
+        return self.planes.colours(self.planes.everywhere(self.units.points(buffers.x_can), buffers.mask))
 
     def expression(self, z_exp: torch.Tensor) -> torch.Tensor | None:
         """Codes (B, E) to tokens (B, expression_tokens, W), for networks that read them."""
@@ -87,15 +113,30 @@ class Avatar(nn.Module):
             latents = torch.zeros_like(latents)
         if self.starts_from_texture:  # as an inpainting network reads the picture it completes
             latents = torch.cat([latents, base], dim=1)
-        text = self.text.expand(len(latents), -1, -1)
+        inputs = latents, timesteps, self.text.expand(len(latents), -1, -1), picture, tokens
+        with self._autocast():
+            if self._compiled:
+                torch.compiler.cudagraph_mark_step_begin()
+                predicted = self._compiled(*inputs).clone()  # the next run of a CUDA graph overwrites its output
+            else:
+                predicted = self._networks(*inputs)
+        return predicted.float() if self.predicts_v else v_of_picture(noisy, predicted.float(), timesteps)
+
+    def _networks(
+        self,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor,
+        text: torch.Tensor,
+        picture: torch.Tensor,
+        tokens: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """What ControlNet and U-Net predict, v or the picture."""
+        latents, residuals = self.controlnet.guide(latents, timesteps, text, picture)
         attended = {"ip_hidden_states": tokens}
-        half = self.architecture.precision == "bfloat16"
-        with torch.autocast(latents.device.type, torch.bfloat16, enabled=half):
-            latents, residuals = self.controlnet.guide(latents, timesteps, text, picture)
-            (said,) = self.unet(
-                latents, timesteps, text, **residuals, cross_attention_kwargs=attended, return_dict=False
-            )
-        return said.float() if self.predicts_v else v_of_picture(noisy, said.float(), timesteps)
+        (predicted,) = self.unet(
+            latents, timesteps, text, **residuals, cross_attention_kwargs=attended, return_dict=False
+        )
+        return predicted
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Shape of the latents of a picture. Raises DataError when the autoencoder cannot divide its sides."""
@@ -105,27 +146,31 @@ class Avatar(nn.Module):
         return self.autoencoder.channels, height // factor, width // factor
 
     def conditions(self, buffers: Buffers) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Condition picture (B, K, h, w), expression tokens, and the texture's colours (P, 3) at the masked pixels."""
+        """Condition picture (B, K, h, w), expression tokens, and the texture's colours (B, h, w, 3), see above."""
         picture, features = condition(buffers, self.units, self.planes, self.architecture.mask_channel)
         return picture, self.expression(buffers.z_exp), self.planes.colours(features)
 
     def base(self, colours: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """What diffusion starts from: latents of the mesh in the texture's colours (P, 3) over white.
+        """What diffusion starts from: latents of the mesh (B, h, w) in the texture's colours (B, h, w, 3) over white.
 
         Folding squares into channels is linear, so the small network is left with the difference to a picture that
         is already near. A pretrained model's latents are not linear and it knows faces: it makes the whole picture.
         """
         if not self.starts_from_texture:
             return colours.new_zeros(())
-        return self.autoencoder.encode(1 + as_picture(colours - 1, mask))
+        return self.autoencoder.encode(1 + torch.where(mask[..., None], colours - 1, 0).permute(0, 3, 1, 2))
 
     def encode(self, pictures: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
-        """Pictures (B, 3, h, w) in [-1, 1] to the latents that are diffused."""
-        return (self.autoencoder.encode(pictures) - base) / self.latent_unit
+        """Pictures (B, 3, h, w) in [-1, 1] to the latents that are diffused, float32."""
+        with self._autocast():
+            latents = self.autoencoder.encode(pictures)
+        return (latents.float() - base) / self.latent_unit
 
     def decode(self, latents: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
-        """The inverse of `encode`, clipped to [-1, 1]."""
-        return self.autoencoder.decode(latents * self.latent_unit + base).clamp(-1, 1)
+        """The inverse of `encode`, clipped to [-1, 1], float32."""
+        with self._autocast():
+            pictures = self.autoencoder.decode(latents * self.latent_unit + base)
+        return pictures.float().clamp(-1, 1)
 
     @torch.no_grad()
     def render(self, buffers: Buffers, noise: torch.Tensor, steps: int, eta: float) -> torch.Tensor:

@@ -1,38 +1,18 @@
-"""Avatars and training states as safetensors files whose metadata says what they are."""
+"""Avatars as safetensors files whose metadata is enough to rebuild the networks."""
 
-import json
 from pathlib import Path
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.pretrained import load_pretrained
 from pipeline.avatar.model.schedule import Sampling
 from pipeline.errors import DataError
 from pipeline.settings.architecture import Architecture
-from pipeline.store.chunk import publish
+from pipeline.store.tensors import Tensors, read_tensors, write_tensors
 
-Tensors = dict[str, torch.Tensor]
 NETWORKS = ("unet.", "controlnet.", "autoencoder.")
-
-
-def write_tensors(path: Path, tensors: Tensors, metadata: dict[str, object]) -> None:
-    """Publish tensors and a JSON description in one safetensors file."""
-    with publish(path) as partial:
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        partial.write_bytes(save(contiguous, {"config": json.dumps(metadata, sort_keys=True)}))
-
-
-def read_tensors(path: Path) -> tuple[Tensors, dict[str, object]]:
-    """Tensors and description written by `write_tensors`. Raises DataError naming the file when it is not one."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["config"])  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not a readable safetensors file with a config ({error!r})") from error
 
 
 def trained_tensors(avatar: Avatar) -> Tensors:
@@ -75,12 +55,14 @@ def load_avatar(path: Path) -> Avatar:
 def read_training(path: Path) -> Avatar:
     """The running average in a training's saved state, ready to render. Raises DataError as `load_avatar` does."""
     tensors, config = read_tensors(path)
-    average = {name.partition("/")[2]: tensor for name, tensor in tensors.items() if name.startswith("average/")}
+    kind = "average/" if any(name.startswith("average/") for name in tensors) else "now/"  # as it may have none
+    average = {name.partition("/")[2]: tensor for name, tensor in tensors.items() if name.startswith(kind)}
     return _built(path, average, config).eval().requires_grad_(False)
 
 
 def _built(path: Path, tensors: Tensors, config: dict) -> Avatar:
     try:
+        config["architecture"].pop("precision", None)  # which avatars once recorded; it is the run's own
         if missing := Architecture.model_fields.keys() - config["architecture"].keys():
             raise ValueError(f"the architecture lacks {sorted(missing)}")
         architecture = Architecture.model_validate(config["architecture"])

@@ -51,21 +51,16 @@ class Units(nn.Module):
         self.hyper_scale.copy_((2 * x_can[:, 3:].std(0)).clamp_min(LEAST_HYPER_SPREAD))
 
     def points(self, x_can: torch.Tensor) -> torch.Tensor:
-        """Canonical coordinates (P, 5) in units."""
-        lower, upper = x_can.new_tensor(LOWER), x_can.new_tensor(UPPER)
-        xyz = (x_can[:, :3] - lower) * (2 / (upper - lower)) - 1
-        return torch.cat([xyz, (x_can[:, 3:] - self.hyper_middle) / self.hyper_scale], dim=1)
+        """Canonical coordinates (..., 5) in units."""
+        # Bounds as plain numbers: a tensor of them would be copied to the GPU in every step, which waits for it.
+        bounds = zip(x_can[..., :3].unbind(-1), LOWER, UPPER, strict=True)
+        xyz = [(x - low) * (2 / (high - low)) - 1 for x, low, high in bounds]
+        hyper = (x_can[..., 3:] - self.hyper_middle) / self.hyper_scale
+        return torch.cat([torch.stack(xyz, -1), hyper], -1)
 
     def depth(self, depth: torch.Tensor) -> torch.Tensor:
-        """Depths (P,) in units."""
+        """Depths (...) in units."""
         return (depth - self.depth_middle) / self.depth_scale
-
-
-def as_picture(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Spread per-pixel values (P, K) over a mask (B, h, w) with P true pixels: (B, K, h, w), background zero."""
-    picture = values.new_zeros(*mask.shape, values.shape[1])
-    picture[mask] = values
-    return picture.permute(0, 3, 1, 2)
 
 
 def condition_channels(planes: FeaturePlanes, mask_channel: bool = False) -> int:
@@ -76,14 +71,14 @@ def condition_channels(planes: FeaturePlanes, mask_channel: bool = False) -> int
 def condition(
     buffers: Buffers, units: Units, planes: FeaturePlanes, mask_channel: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ControlNet's condition (B, 9 + K F, h, w), background zero, and the masked pixels' features (P, K F).
+    """The ControlNet's condition (B, 9 + K F, h, w), background zero, and the pixels' features (B, h, w, K F).
 
     Channels: depth 1, canonical xyz 3, world normals 3, hyper 2, features, and the mask (0 or 1) if asked for.
     """
-    inside = buffers.mask
-    points = units.points(buffers.x_can[inside])
-    features = planes(points)
-    depth = units.depth(buffers.depth[inside])[:, None]
-    mask = torch.ones_like(depth)[:, : int(mask_channel)]
-    values = torch.cat([depth, points[:, :3], buffers.normals[inside], points[:, 3:], features, mask], dim=1)
-    return as_picture(values, inside), features
+    inside = buffers.mask[..., None]
+    points = units.points(buffers.x_can)
+    features = planes.everywhere(points, buffers.mask)
+    depth = units.depth(buffers.depth)[..., None]
+    mask = torch.ones_like(depth)[..., : int(mask_channel)]
+    values = torch.cat([depth, points[..., :3], buffers.normals, points[..., 3:], features, mask], dim=-1)
+    return torch.where(inside, values, 0).permute(0, 3, 1, 2), features

@@ -55,11 +55,23 @@ class FeaturePlanes(nn.Module):
         found = F.grid_sample(self.values, where, mode="bilinear", padding_mode="border", align_corners=False)
         return found[:, :, 0].flatten(0, 1).T  # (K F, P) -> (P, K F)
 
+    def everywhere(self, points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Features (B, h, w, K F) at points (B, h, w, 5), with a meaning where the mask (B, h, w) is true.
+
+        A GPU looks all pixels up: how many the mask has is known there alone, and asking for that waits for the GPU. A
+        CPU spares itself the others.
+        """
+        if points.device.type != "cpu":
+            return self(points.flatten(0, 2)).unflatten(0, mask.shape)
+        features = points.new_zeros(*mask.shape, self.channels)
+        features[mask] = self(points[mask])
+        return features
+
     def roughness(self) -> torch.Tensor:
         """Mean squared difference of neighbouring texels; zero where there is no plane."""
         differences = [self.values.diff(dim=axis) for axis in (-2, -1)]
         return sum(difference.square().sum() for difference in differences) / max(self.values.numel(), 1)
 
     def colours(self, features: torch.Tensor) -> torch.Tensor:
-        """Colours (P, 3) in about [-1, 1] in features (P, K F): each plane's first three channels, summed."""
-        return features.unflatten(1, self.values.shape[:2])[:, :, :3].sum(1)
+        """Colours (..., 3) in about [-1, 1] in features (..., K F): each plane's first three channels, summed."""
+        return features.unflatten(-1, self.values.shape[:2])[..., :3].sum(-2)

@@ -41,26 +41,26 @@ def draw_timesteps(count: int, terminal_share: float, generator: torch.Generator
 
 
 @cache
-def signal_shares() -> torch.Tensor:
+def signal_shares(device: torch.device) -> torch.Tensor:
     """(1000,) the share of the picture's variance in the noisy latents of every timestep, 0 at the last."""
-    return make_scheduler().alphas_cumprod
+    return make_scheduler().alphas_cumprod.to(device)
 
 
 def v_of_picture(noisy: torch.Tensor, picture: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
     """v for noisy latents and the latents of the picture in them, both (B, C, h, w), at timesteps (B,).
 
-    Networks that say the picture at every noise level err by what they do not know of it. Networks that say v must
-    pass the noise on exactly, or sampling adds up what they miss: trained alike for 100 steps on the demo at a third
-    of its size, 20 steps were 5.4 dB worse than one step for v, and 0.1 dB better for the picture
+    Networks that predict the picture at every noise level err by what they do not know of it. Those that predict v
+    must pass the noise on exactly, or sampling adds up what they miss: trained alike for 100 steps on the demo at a
+    third of its size, 20 steps were 5.4 dB worse than one step for v, and 0.1 dB better for the picture
     (benchmarks/prediction.py).
     """
-    share = signal_shares().to(noisy.device)[timesteps][:, None, None, None]
+    share = signal_shares(noisy.device)[timesteps][:, None, None, None]
     return (share.sqrt() * noisy - picture) / (1 - share).sqrt()
 
 
 def picture_of_v(noisy: torch.Tensor, v: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-    """The inverse of `v_of_picture`: latents of the picture that v says is in noisy latents, both (B, C, h, w)."""
-    share = signal_shares().to(noisy.device)[timesteps][:, None, None, None]
+    """The inverse of `v_of_picture`: latents of the clean picture that v predicts, both (B, C, h, w)."""
+    share = signal_shares(noisy.device)[timesteps][:, None, None, None]
     return share.sqrt() * noisy - (1 - share).sqrt() * v
 
 
@@ -71,7 +71,7 @@ def snr_weights(timesteps: torch.Tensor, limit: float) -> torch.Tensor:
     The squared error of v is SNR + 1 times that of the picture: a limit of 1 weighs all errors of the picture alike,
     an infinite one all errors of v.
     """
-    noise_share = 1 - signal_shares().to(timesteps.device)[timesteps]  # 1 / (SNR + 1)
+    noise_share = 1 - signal_shares(timesteps.device)[timesteps]  # 1 / (SNR + 1)
     return (limit * noise_share).clamp_max(1)
 
 
@@ -98,9 +98,9 @@ def walk(
     """
     scheduler = make_scheduler()
     scheduler.set_timesteps(steps)
-    for i, timestep in enumerate(scheduler.timesteps):
+    for i, timestep in enumerate(scheduler.timesteps.tolist()):
         yield latents
-        v = predict_v(latents, timestep.expand(len(latents)).to(latents.device))
+        v = predict_v(latents, torch.full((len(latents),), timestep, device=latents.device))
         adds = bool(eta) and i < steps - 1
         noise = fresh[i] if adds else None
         latents = scheduler.step(v, timestep, latents, eta=eta if adds else 0.0, variance_noise=noise).prev_sample

@@ -6,6 +6,7 @@ from pipeline.avatar.data.batches import Part
 from pipeline.avatar.data.pictures import Pictures
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.schedule import Predict, Sampling, picture_of_v, trailing, v_of_picture, walk
+from pipeline.avatar.processes import Processes
 from pipeline.avatar.train.critic import Critic
 from pipeline.avatar.train.loop import Loop
 from pipeline.settings.distill import DistillSettings
@@ -16,34 +17,40 @@ class Distiller(Loop):
 
     The latents at such a timestep are what the avatar as it is now makes of pure noise up to there, not a real picture
     with noise on it, so that every step learns to mend what the ones before it left (as DMD2 simulates drawing while
-    it trains, Yin et al. 2024); what it is to say of them is the real picture, and a critic is to take it for one.
+    it trains, Yin et al. 2024); the target is the real picture, and a critic is to take what is predicted for one.
     """
 
     recipe: DistillSettings
 
-    def __init__(self, avatar: Avatar, pictures: Pictures, settings: DistillSettings):
+    def __init__(
+        self, avatar: Avatar, pictures: Pictures, settings: DistillSettings, processes: Processes | None = None
+    ):
         avatar.sampling = Sampling(settings.into, eta=0.0)
         self.timesteps = trailing(settings.into)
         critic = Critic(avatar.autoencoder.channels, settings.seed) if settings.critic_weight else None
-        super().__init__(avatar, pictures, settings, critic)
+        super().__init__(avatar, pictures, settings, critic, processes)
 
-    def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
+    def sample_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """One of those that drawing visits, each as often."""
         return self.timesteps[torch.randint(len(self.timesteps), (count,), generator=generator)]
 
-    def exercise(self, part: Part, latents: torch.Tensor, predict_v: Predict) -> tuple[torch.Tensor, torch.Tensor]:
+    def noisy_and_target(
+        self, part: Part, latents: torch.Tensor, predict_v: Predict
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The avatar's own latents on the way from the part's noise, and the v of the real picture for them."""
         noisy = part.noise
-        for timestep, reached in zip(self.timesteps, walk(predict_v, part.noise, len(self.timesteps)), strict=False):
+        for timestep, reached in zip(
+            self.timesteps.tolist(), walk(predict_v, part.noise, len(self.timesteps)), strict=False
+        ):
             noisy = torch.where((part.timesteps == timestep)[:, None, None, None], reached, noisy)
         return noisy, v_of_picture(noisy, latents, part.timesteps)
 
-    def judgement(
-        self, part: Part, noisy: torch.Tensor, said: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor
+    def further_loss(
+        self, part: Part, noisy: torch.Tensor, predicted: torch.Tensor, target: torch.Tensor, weights: torch.Tensor
     ) -> torch.Tensor | float:
         """The critic's loss, and its loss of what was drawn; where pixels do not count, that is shown as real."""
         if not self.recipe.critic_weight:
             return 0.0
-        drawn, real = (picture_of_v(noisy, v, part.timesteps) for v in (said, wanted))
+        drawn, real = (picture_of_v(noisy, v, part.timesteps) for v in (predicted, target))
         drawn = torch.where(weights[:, None] > 0, drawn, real)
         return self.recipe.critic_weight * self.share(part) * self.beside.loss(real, drawn)

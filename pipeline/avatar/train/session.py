@@ -1,7 +1,6 @@
 """What every stage that trains an avatar does: arguments, data, a state of its own, stopping and publishing."""
 
 import argparse
-import hashlib
 import signal
 import sys
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from pipeline.device import claim
 from pipeline.errors import DataError
 from pipeline.store.chunk import read_attributes
 from pipeline.store.reel import Reel, open_reels
+from pipeline.store.state import TrainingState
 
 KINDS = ("buffers", "targets", "tracks")
 
@@ -35,13 +35,10 @@ def parser(about: str, settings: type[BaseModel]) -> argparse.ArgumentParser:
     return result
 
 
-def state_folder(given: argparse.Namespace, *more: Path) -> Path:
-    """A folder of its own for every combination of settings, code and data, so that no state is continued wrongly."""
-    key = hashlib.sha256(f"{given.settings.model_dump_json()} {given.code} {given.held_out_cameras}".encode())
-    for path in (*given.buffers, *given.targets, *given.tracks, *more):
-        with path.open("rb") as file:
-            key.update(hashlib.file_digest(file, "sha256").digest())
-    return given.state / key.hexdigest()[:16]
+def state_of(given: argparse.Namespace, stage: str, *more: Path) -> TrainingState:
+    """The state of the arguments' training by the module `stage`, whose result depends on the files `more` too."""
+    files = (*given.buffers, *given.targets, *given.tracks, *more)
+    return TrainingState(given.state, stage, given.settings, files, given.held_out_cameras)
 
 
 def training_views(given: argparse.Namespace, buffers: dict[str, Reel], targets: dict[str, Reel]) -> list[View]:
@@ -61,33 +58,31 @@ def training_views(given: argparse.Namespace, buffers: dict[str, Reel], targets:
     return views
 
 
-def train(given: argparse.Namespace, folder: Path, make: Callable[[Pictures], Loop]) -> None:
+def train(given: argparse.Namespace, state: TrainingState, make: Callable[[Pictures], Loop]) -> None:
     """Read the pictures, run the loop made for them, publish its running average.
 
-    SIGTERM saves the state in `folder` and ends with status 143; the next call carries on from it.
+    SIGTERM saves the state and ends with status 143; the next call carries on from it.
     """
     claim(given.settings.device)
     torch.set_flush_denormal(True)
     stop: list[int] = []
-    state = folder / "state.safetensors"
     signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
     with ExitStack() as stack:
         buffers, targets = (stack.enter_context(open_reels(paths)) for paths in (given.buffers, given.targets))
         pictures = Pictures(training_views(given, buffers, targets))
         torch.manual_seed(given.settings.seed)
         loop = make(pictures)
-        main_process = loop.accelerator.is_main_process
-        if main_process:
-            board = stack.enter_context(closing(Board(folder)))
-            cli.log.info("%d pictures, %d trained numbers, state in %s", len(pictures), loop.size, folder)
+        if loop.processes.is_main:
+            board = stack.enter_context(closing(Board(state.folder)))
+            cli.log.info("%d pictures, %d trained numbers, state in %s", len(pictures), loop.size, state.folder)
         loop.run(
             state,
             preview=lambda: board.picture(loop.step, preview(loop.avatar, pictures)),
             stopping=lambda: bool(stop),
-            record=lambda figures: board.figures(loop.step, figures),
+            record=lambda step, figures: board.figures(step, figures._asdict()),
         )
     if loop.step < loop.total:
         sys.exit(128 + signal.SIGTERM)
-    if main_process:
+    if loop.processes.is_main:
         write_avatar(given.output, loop.avatar, loop.average, loop.step)
-        state.unlink(missing_ok=True)
+        state.delete()

@@ -13,6 +13,7 @@ from pipeline.head.train.ict import FaceModel, Hair, head_from_ict
 from pipeline.head.train.samples import HeadSampler
 from pipeline.settings.prior import PriorSettings
 from pipeline.store.chunk import publish
+from pipeline.store.state import key
 
 SHARD_HEADS = 100  # heads in one file
 
@@ -31,10 +32,16 @@ class Bank:
     anchors: Tensor
 
 
+def bank_key(face_model: Path) -> str:
+    """Name of the folder for the shards of a face model's heads: another one after a change of it, or of this code."""
+    return f"bank-{key(__name__, {}, [face_model])}"
+
+
 def make_bank(model: FaceModel, anchors: np.ndarray, settings: PriorSettings, folder: Path) -> Bank:
     """Samples of the settings' random heads, with anchors at the model's vertices (A,).
 
-    Shards already in the folder are taken as they are; their names hold the seed and the sizes.
+    Shards already in the folder are taken as they are: `bank_key` names it, and the shards' names hold the seed and the
+    sizes.
     """
     heads, points, seed = settings.heads, settings.points, settings.seed
     sampler, expressions = HeadSampler(model), ExpressionSampler(model.expression_names)
@@ -45,10 +52,10 @@ def make_bank(model: FaceModel, anchors: np.ndarray, settings: PriorSettings, fo
         if not path.exists():
             rows = [_head(sampler, expressions, points, [seed, i]) for i in range(first, first + count)]
             with publish(path) as part:
-                np.savez(part, **{key: np.stack([row[key] for row in rows]) for key in rows[0]})
+                np.savez(part, **{name: np.stack([row[name] for row in rows]) for name in rows[0]})
         progress.update(first + count)
         shards.append(dict(np.load(path)))
-    bank = {key: torch.from_numpy(np.concatenate([shard[key] for shard in shards])) for key in shards[0]}
+    bank = {name: torch.from_numpy(np.concatenate([shard[name] for shard in shards])) for name in shards[0]}
     return Bank(**bank, anchors=torch.from_numpy(anchor_places(model, sampler.hair, anchors, bank["w"].numpy())))
 
 

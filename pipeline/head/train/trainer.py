@@ -1,12 +1,13 @@
 """Training of the head prior on exact samples of random heads."""
 
-import json
 import math
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pipeline.cli import Progress
 from pipeline.head.model.prior import HeadPrior
@@ -15,7 +16,7 @@ from pipeline.head.train.heads import ExpressionSampler, choose_anchors, head_ve
 from pipeline.head.train.ict import HEAD_PER_CM, FaceModel, Hair, head_from_ict
 from pipeline.head.train.mark import mark
 from pipeline.settings.prior import PriorModel, PriorSettings
-from pipeline.store.chunk import publish
+from pipeline.store.state import TrainingState, load_optimiser, optimiser_tensors
 
 NEAR = 0.03  # head units: the distance at which a sample's weight has halved
 MM = 250  # in a head unit
@@ -86,17 +87,18 @@ def losses(prior: HeadPrior, bank: Bank, heads: Tensor, points: Tensor) -> dict[
 
 
 class Trainer:
-    """One training run whose state lives in a folder: a killed run carries on from its last saved state."""
+    """One training run, which goes on from its saved state."""
 
-    def __init__(self, prior: HeadPrior, bank: Bank, settings: PriorSettings, folder: Path) -> None:
-        self.prior, self.bank, self.settings, self.path = prior, bank, settings, folder / "training.pt"
-        self.trained = [p for p in prior.parameters() if p.requires_grad]
-        self.average = [p.detach().clone() for p in self.trained]
-        self.optimizer = torch.optim.Adam(self.trained, lr=settings.learning_rate, betas=(0.9, 0.99))
+    def __init__(self, prior: HeadPrior, bank: Bank, settings: PriorSettings, state: TrainingState) -> None:
+        self.prior, self.bank, self.settings, self.state = prior, bank, settings, state
+        self.trained = {name: p for name, p in prior.named_parameters() if p.requires_grad}
+        self.average = {name: p.detach().clone() for name, p in self.trained.items()}
+        self.optimizer = torch.optim.Adam(self.trained.values(), lr=settings.learning_rate, betas=(0.9, 0.99))
         self.random = torch.Generator().manual_seed(settings.seed)
         self.step = 0
-        if self.path.exists():
-            self._resume()
+        with state.saved() as saved:
+            if saved:
+                self._resume(*saved)
 
     def run(self) -> None:
         """Train to the last step; saves the state as it goes."""
@@ -112,8 +114,8 @@ class Trainer:
     def averaged(self) -> HeadPrior:
         """The prior with the averaged weights; training is over for it."""
         with torch.no_grad():
-            for parameter, value in zip(self.trained, self.average, strict=True):
-                parameter.copy_(value)
+            for name, parameter in self.trained.items():
+                parameter.copy_(self.average[name])
         return self.prior
 
     def one_step(self) -> dict[str, float]:
@@ -127,11 +129,12 @@ class Trainer:
             group["lr"] = s.learning_rate * self._schedule()
         self.optimizer.zero_grad()
         total.backward()
-        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
+        torch.nn.utils.clip_grad_norm_(self.trained.values(), 1.0)
         self.optimizer.step()
         self.step += 1
         keep = min(1 - 1 / EMA_STEPS, self.step / (self.step + 10))
-        torch._foreach_lerp_(self.average, [p.detach() for p in self.trained], 1 - keep)
+        now = [p.detach() for p in self.trained.values()]
+        get_ema_multi_avg_fn(keep)(list(self.average.values()), now, None)
         return {key: float(value.detach()) for key, value in values.items()}
 
     def _schedule(self) -> float:
@@ -139,27 +142,19 @@ class Trainer:
         return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.step / self.settings.steps)))
 
     def _save(self) -> None:
-        state = {
-            "settings": json.loads(self.settings.model_dump_json()),
-            "step": self.step,
-            "weights": [p.detach() for p in self.trained],
-            "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
-            "random": self.random.get_state(),
-        }
-        with publish(self.path) as part:
-            torch.save(state, part)
+        tensors = {f"now/{name}": p for name, p in self.trained.items()}
+        tensors |= {f"average/{name}": value for name, value in self.average.items()}
+        tensors |= {"random": self.random.get_state()} | optimiser_tensors(self.optimizer, self.trained)
+        self.state.save(tensors, {"step": self.step})
 
-    def _resume(self) -> None:
-        state = torch.load(self.path, weights_only=True)
-        if state["settings"] != json.loads(self.settings.model_dump_json()):
-            return  # the folder holds another run: start anew
-        with torch.no_grad():
-            for own, saved in zip(self.trained + self.average, state["weights"] + state["average"], strict=True):
-                own.copy_(saved)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.random.set_state(state["random"])
-        self.step = state["step"]
+    @torch.no_grad()
+    def _resume(self, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+        for name, parameter in self.trained.items():
+            parameter.copy_(tensors[f"now/{name}"])
+            self.average[name].copy_(tensors[f"average/{name}"])
+        load_optimiser(self.optimizer, self.trained, tensors)
+        self.random.set_state(tensors["random"])
+        self.step = description["step"]
 
 
 def new_prior(model: FaceModel, sizes: PriorModel, seed: int) -> tuple[HeadPrior, np.ndarray]:
