@@ -112,7 +112,8 @@ def main() -> None:
         print(f"{sequence}:{frame}", json.dumps(rows[-1]), file=sys.stderr)
         if options.clouds:
             options.clouds.mkdir(parents=True, exist_ok=True)
-            np.savez(options.clouds / f"{sequence}_{frame}.npz", **vars(cloud))
+            arrays = {name: getattr(cloud, name) for name in ("points", "normals", "colors")}
+            np.savez(options.clouds / f"{sequence}_{frame}.npz", **arrays)
     summary = {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
     summary["points_per_frame"] = min(row["points_per_frame"] for row in rows)
     summary["s_per_frame"] = round(wall / len(rows), 2)

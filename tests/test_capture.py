@@ -145,6 +145,41 @@ def test_nobody_before_a_shaded_wall(tiny_capture: Path, shade: float, seed: int
     assert not alpha_from_plate(np.clip(picture, 0, 255).astype(np.uint8), plate, *LEVELS).any()
 
 
+@pytest.mark.parametrize("wrong", [lambda plate: plate * 0, lambda plate: plate // 3, lambda plate: plate // [1, 2, 3]])
+def test_a_plate_that_does_not_fit_is_said(tiny_capture: Path, wrong) -> None:
+    plate = read_picture(open_capture(tiny_capture).plates()["222200037"], "a plate")
+    with pytest.raises(DataError, match="no part of the picture looks like its plate"):
+        alpha_from_plate(plate, wrong(plate))
+
+
+def test_skin_that_is_nearly_the_wall_is_found_where_the_noise_is_low() -> None:
+    """Eighteen levels off the wall: under the level of a noisy camera, far over that of a quiet one."""
+    random = np.random.default_rng(0)
+    plate = np.full((384, 256, 3), 200.0)
+    y, x = np.mgrid[:384, :256]
+    truth = np.hypot(x - 128, y - 192) < 60
+    person = plate - truth[..., None] * np.array([4, 10, 14.0])
+    picture = np.rint(person + random.normal(0, 0.5, plate.shape)).astype(np.uint8)
+    alpha = alpha_from_plate(picture, plate.astype(np.uint8)) / 255
+    assert soft_iou(alpha, truth) > 0.95
+    assert not alpha_from_plate(picture, plate.astype(np.uint8), 20, 30).any()
+
+
+def test_a_large_picture_is_matted_small_and_enlarged_along_its_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:480, :320] + 0.5
+    truth = np.clip((120 + 8 * np.sin(np.arctan2(y - 240, x - 160) * 24) - np.hypot(x - 160, y - 240)) / 2, 0, 1)
+    plate = np.full((480, 320, 3), 200.0)
+    picture = truth[..., None] * np.array([70, 50, 40.0]) + (1 - truth[..., None]) * plate
+    picture = np.clip(picture + random.normal(0, 2, plate.shape), 0, 255).astype(np.uint8)
+    monkeypatch.setattr("pipeline.capture.matting.SOLVED_HEIGHT", 240)
+    alpha = alpha_from_plate(picture, plate.astype(np.uint8)) / 255
+    small = cv2.resize(picture, (160, 240), interpolation=cv2.INTER_AREA)
+    enlarged = cv2.resize(alpha_from_plate(small, np.full((240, 160, 3), 200, np.uint8)) / 255, (320, 480))
+    assert soft_iou(alpha, truth) > 0.99
+    assert soft_iou(alpha, truth) > soft_iou(enlarged, truth)
+
+
 @given(seed=st.integers(0, 99), radius=st.floats(40, 90))
 @settings(max_examples=8, deadline=None)
 def test_composite_is_taken_apart(tiny_capture: Path, seed: int, radius: float) -> None:

@@ -22,7 +22,7 @@ from pipeline.head.fit.adam import adam
 from pipeline.head.fit.alignment import first_head
 from pipeline.head.fit.clouds import Clouds, Frame, by_sequence
 from pipeline.head.fit.fitter import Fitter, follow, millimetres, spread
-from pipeline.head.fit.free_space import distance_outside, free_points
+from pipeline.head.fit.free_space import believed, distance_outside, free_points
 from pipeline.head.fit.residuals import Heads, Samples, draw, linearise
 from pipeline.head.fit.solver import Free, Schedule, kernel, kernel_weight, levenberg, smooth_step, solve_step
 from pipeline.head.model import pose
@@ -247,6 +247,16 @@ def test_distance_outside_a_silhouette():
         distance_outside(rig, alpha[:5], points)
 
 
+def test_a_silhouette_that_denies_the_cloud_has_no_say():
+    rig = rig_in_front(np.eye(4))
+    alpha = np.full((9, 384, 256), 255, np.uint8)
+    alpha[4, :, 136:] = 0
+    points = np.stack([np.linspace(-0.05, 0.05, 200), np.zeros(200), np.zeros(200)], -1)  # a third of them is denied
+    assert (believed(rig, alpha, points)[4] == 255).all()
+    assert not alpha[4, :, 136:].any()
+    np.testing.assert_array_equal(believed(rig, alpha, points[points[:, 0] < 0.01]), alpha)
+
+
 def test_points_outside_the_silhouettes_push_a_bulge_in(prior):
     """The face of a head that is smaller behind than the mean head: only the silhouettes can tell."""
     rig, neutral = rig_in_front(np.eye(4)), np.zeros(prior.config.expression_modes)
@@ -257,7 +267,7 @@ def test_points_outside_the_silhouettes_push_a_bulge_in(prior):
     face = normals[:, 2] > 0.7
     start = replace(truth, identity=np.zeros_like(identity))
     surface = draw(points[face], normals[face], facing_pose(), prior, 300, seed=0)
-    samples = surface.with_free(free_points(prior, rig, alpha, start, 300, seed=0)[None])
+    samples = surface.with_free(free_points(prior, rig, alpha, points, start, 300, seed=0)[None])
     schedule = Schedule(widest=20, narrowest=4, steps=8, worth=100)
     stray = []
     for measured in (surface, samples):

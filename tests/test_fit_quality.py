@@ -60,6 +60,26 @@ def test_a_ball_two_millimetres_too_large():
     assert 0 < figures["f_score_2.5mm"] <= figures["f_score_5mm"] <= 1
 
 
+def test_a_thin_cloud_covers_less_of_the_face_and_hair_is_none_of_it():
+    """A ball whose front is its face: half of the cloud is missing there, and a centimetre of hair stands off it."""
+    whole = ball(RADIUS)
+    x_can = np.zeros((len(whole.vertices), 5), np.float32)
+    x_can[:, 1], x_can[:, 2] = 4 * whole.vertices[:, 2], -4 * whole.vertices[:, 1]
+    head = Mesh(whole.vertices, x_can, whole.faces)
+    outward = front_of_the_ball(60_000)
+    skin = outward[4 * RADIUS * outward[:, 2] < 0.3]
+    hair = outward[4 * RADIUS * outward[:, 2] > 0.32] * (1 + 0.01 / RADIUS)
+    full = np.concatenate([skin, hair])
+    figures = compare(full * RADIUS, full, head, EYES, 5000, seed=0)
+    thin = np.concatenate([skin[skin[:, 0] > 0], hair])
+    thinner = compare(thin * RADIUS, thin, head, EYES, 5000, seed=0)
+    for name in ("face_cloud_to_mesh_median_mm", "face_cloud_to_mesh_mm"):
+        assert figures[name] < 0.1
+        assert thinner[name] < 0.1
+    assert figures["cloud_to_mesh_mm"] > 0.15
+    assert thinner["face_coverage"] < 0.65 * figures["face_coverage"]
+
+
 def test_what_no_camera_faces_does_not_count():
     """The cloud covers the front only, yet the mesh that it was taken from is not blamed for its back."""
     outward = np.random.default_rng(2).normal(size=(60_000, 3))

@@ -128,6 +128,19 @@ def halve_plate(path: Path) -> None:
     cv2.imwrite(str(path), read_picture(path, "a plate")[::2, ::2])
 
 
+def blacken_plate(path: Path) -> None:
+    """As if it had been taken in the dark."""
+    cv2.imwrite(str(path), 0 * read_picture(path, "a plate"))
+
+
+def darken_most_of_the_plate(path: Path) -> None:
+    """It fits in a patch of wall near a corner only."""
+    plate = read_picture(path, "a plate")
+    other = plate // 4
+    other[12:60, 12:60] = plate[12:60, 12:60]
+    cv2.imwrite(str(path), other[..., ::-1])
+
+
 VIDEO = f"{SEQUENCE}/images/cam_{CAMERA}.mp4"
 PLATE = f"BACKGROUND/image_{CAMERA}.jpg"
 BAD = {
@@ -140,6 +153,12 @@ BAD = {
     "another size": (VIDEO, shrink, rf"cam_{CAMERA}.mp4: camera {CAMERA} recorded 128x128, .* 256x384"),
     "no plate": (PLATE, Path.unlink, rf"image_{CAMERA}.jpg: no such file; expected the picture of the empty set"),
     "plate of another size": (PLATE, halve_plate, rf"image_{CAMERA}.jpg: 128x192; expected the video's size, 256x384"),
+    "black plate": (PLATE, blacken_plate, f"camera {CAMERA}, frame 0: no part of the picture looks like its plate"),
+    "plate of another light": (
+        PLATE,
+        darken_most_of_the_plate,
+        f"camera {CAMERA}, frame 0: the alpha covers most of every border",
+    ),
     "broken plate": (PLATE, lambda path: path.write_text("x"), rf"image_{CAMERA}.jpg: not a readable picture"),
 }
 

@@ -20,7 +20,7 @@ from pipeline.mesh.mesh import Mesh
 from pipeline.raster.buffers import draw, write_buffers
 from pipeline.raster.embree import EmbreeRasterizer
 from pipeline.store.chunk import Array, read_arrays, write_chunk
-from pipeline.targets.isolate import Margin, head_weight, over_white
+from pipeline.targets.isolate import Margin, head_weight, over_white, surely_face
 from pipeline.targets.occlusion import Occluder, chromaticity, occluded
 
 SOURCE = Camera("a", 96, 80, np.array([[200.0, 0, 48], [0, 200, 40], [0, 0, 1]]), np.diag([1, -1, -1, 1.0]), np.eye(3))
@@ -113,8 +113,21 @@ def test_soft_edge_at_the_cut():
     assert 0 < column[edge + 1 : edge + 3].max() < 1
 
 
+def test_only_what_lies_well_inside_the_face_is_sure():
+    drawn = {name: values[0] for name, values in draw(EmbreeRasterizer(), ball(), [SOURCE]).items()}
+    sure = surely_face(drawn, SOURCE)
+    mask = drawn["mask"] > 0
+    assert sure[40, 48]
+    assert not sure[~mask].any()
+    assert (drawn["x_can"][sure][:, 2] > 0.1).all()
+    assert sure.sum() > 0.6 * mask.sum()
+    row = np.flatnonzero(mask[40])
+    assert not sure[40, [row[0], row[0] + 1, row[-1]]].any()
+
+
 def test_no_head_no_weight():
     empty = {"mask": np.zeros((80, 96), bool), "depth": np.zeros((80, 96)), "x_can": np.zeros((80, 96, 5))}
+    assert not surely_face(empty, SOURCE).any()
     assert not head_weight(empty, SOURCE, np.eye(4), NECK, MARGIN)[0].any()
 
 

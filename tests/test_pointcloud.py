@@ -299,9 +299,28 @@ def test_cloud_lies_on_the_ball(cloud, scene):
 def test_points_outside_a_silhouette_and_lone_points_are_dropped(scene):
     _, alpha, cameras = scene
     points = CENTRE + np.array([[0, 0, RADIUS], [0, RADIUS + 0.02, 0], [0, 0, RADIUS - 0.001]])
-    assert clouds.inside_silhouettes(points, alpha, cameras).tolist() == [True, False, True]
+    keep, doubted = clouds.inside_silhouettes(points, alpha, cameras)
+    assert keep.tolist() == [True, False, True]
+    assert not doubted
     crowd = np.concatenate([np.random.default_rng(0).random((500, 3)), [[3, 3, 3]]])
     assert np.flatnonzero(clouds.stands_alone(crowd, 6.0)).tolist() == [500]
+
+
+def test_one_silhouette_that_is_off_takes_no_surface_and_is_named(scene, cloud):
+    rgb, alpha, cameras = scene
+    shifted = alpha.copy()
+    shifted[3] = np.roll(alpha[3], 6, axis=1)
+    found = clouds.point_cloud(rgb, shifted, cameras, PointcloudSettings())
+    assert len(found.points) > 0.95 * len(cloud.points)
+    (remark,) = found.remarks
+    assert remark.startswith("camera c3: its silhouette alone denies")
+    assert not cloud.remarks
+
+
+def test_a_thin_cloud_is_said_with_what_is_usual(scene, cloud):
+    _, alpha, _ = scene
+    (line,) = clouds.thinness(cloud[:300], alpha, 3)
+    assert line.startswith("only 300 points; expected about ")
 
 
 def write_frames(path: Path, cameras, moves) -> None:

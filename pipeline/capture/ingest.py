@@ -15,6 +15,7 @@ from pipeline.capture.matting import alpha_from_plate
 from pipeline.capture.video import VideoInfo
 from pipeline.errors import DataError
 
+WHOLE_BORDER = 0.5  # of a border's pixels: a person may touch any border, but not most of all four
 PLATE = "the picture of the empty set seen by this camera"
 
 
@@ -40,13 +41,14 @@ def check_recording(capture: Capture, sequence: str, rig: Rig, frames: int) -> N
 
 
 def read_span(
-    capture: Capture, sequence: str, rig: Rig, numbers: range, matte_levels: tuple[float, float]
+    capture: Capture, sequence: str, rig: Rig, numbers: range, matte_levels: tuple[float | None, float | None]
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
     """Of the frames `numbers`, camera by camera: place in the span, camera, picture (H, W, 3) uint8 sRGB and alpha
     (H, W) uint8, person 255.
 
     One camera's files are open at a time: a decoder of full-size pictures holds many. Masks that the capture has are
-    used as they are; where there are none alpha comes from the plate, with `alpha_from_plate`'s `matte_levels`.
+    used as they are; where there are none alpha comes from the plate, with `alpha_from_plate`'s `matte_levels`. Raises
+    DataError with camera and frame where an alpha cannot be that of a person.
     """
     sources, masks, plates = capture.pictures(sequence), capture.masks(sequence), capture.plates()
     for c, camera in enumerate(rig.cameras):
@@ -54,13 +56,37 @@ def read_span(
         if camera.name in masks:
             alphas = (_resized(mask, camera) for mask in read_masks(masks[camera.name], numbers))
             for t, (rgb, alpha) in enumerate(zip(pictures, alphas, strict=True)):
-                yield t, c, rgb, alpha
+                yield t, c, rgb, _plausible(alpha, _place(capture, sequence, camera, numbers[t]))
         elif camera.name in plates:
             plate = _develop(read_picture(plates[camera.name], PLATE), camera)
             for t, rgb in enumerate(pictures):
-                yield t, c, rgb, alpha_from_plate(rgb, plate, *matte_levels)
+                place = _place(capture, sequence, camera, numbers[t])
+                try:
+                    alpha = alpha_from_plate(rgb, plate, *matte_levels)
+                except DataError as error:
+                    raise DataError(f"{place}: {error}") from error
+                yield t, c, rgb, _plausible(alpha, place)
         else:
             raise DataError(f"{capture.folder}: camera {camera.name} has neither masks nor a plate; expected one")
+
+
+def _place(capture: Capture, sequence: str, camera: Camera, number: int) -> str:
+    return f"{capture.folder}: {sequence}: camera {camera.name}, frame {number}"
+
+
+def _plausible(alpha: np.ndarray, place: str) -> np.ndarray:
+    """The alpha (H, W) uint8; raises DataError when nobody is in it, or the person is all round the picture."""
+    person = alpha > 127
+    if not person.any():
+        raise DataError(f"{place}: the alpha is empty; expected the person in it")
+    borders = {"top": person[0], "bottom": person[-1], "left": person[:, 0], "right": person[:, -1]}
+    if all(border.mean() > WHOLE_BORDER for border in borders.values()):
+        covered = ", ".join(f"{name} {border.mean():.0%}" for name, border in borders.items())
+        raise DataError(
+            f"{place}: the alpha covers most of every border ({covered}); expected background beside the person: "
+            "does the plate show the same set in the same light?"
+        )
+    return alpha
 
 
 def _develop(picture: np.ndarray, camera: Camera) -> np.ndarray:

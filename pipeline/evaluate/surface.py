@@ -6,19 +6,23 @@ import numpy as np
 from scipy.spatial import cKDTree
 from trimesh.triangles import closest_point
 
+from pipeline.mesh.face import BROWS, on_face
 from pipeline.mesh.mesh import Mesh
 
 CANDIDATES = 8  # triangles with the nearest centres; the fit's are all of one size: see tests/test_fit_quality.py
 FACING = 0.26  # cosine between normal and ray, 75 degrees
 F_SCORES_MM = (1.0, 2.5, 5.0)
+COVERED_MM = 2.5  # a place on the face is covered when the cloud has a point this near
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """Of Q points: `distance` (Q,) to the surface in its unit and `normal` (Q, 3), unit, of the triangle there."""
+    """Of Q points: `distance` (Q,) to the surface in its unit, and of the triangle there `normal` (Q, 3), unit, and
+    `triangle` (Q,), its row."""
 
     distance: np.ndarray
     normal: np.ndarray
+    triangle: np.ndarray
 
 
 def nearest_on_surface(points: np.ndarray, triangles: np.ndarray) -> Nearest:
@@ -29,7 +33,8 @@ def nearest_on_surface(points: np.ndarray, triangles: np.ndarray) -> Nearest:
     distances = np.linalg.norm(places - points[:, None], axis=-1)
     best = distances.argmin(1)
     rows = np.arange(len(points))
-    return Nearest(distances[rows, best], face_normals(triangles[candidates[rows, best]]))
+    triangle = candidates[rows, best]
+    return Nearest(distances[rows, best], face_normals(triangles[triangle]), triangle)
 
 
 def face_normals(triangles: np.ndarray) -> np.ndarray:
@@ -61,8 +66,10 @@ def compare(
 
     cloud_to_mesh_mm, mesh_to_cloud_mm: mean unsigned distances (L1), the first with its median; f_score at 1, 2.5 and
     5 mm, the harmonic mean of the shares of both sides that lie within it; normal_consistency: mean cosine between the
-    cloud's normals and the surface's. Of the mesh counts what two cameras face. `count` points of each side are drawn
-    with `seed`.
+    cloud's normals and the surface's. face_cloud_to_mesh_median_mm, face_cloud_to_mesh_mm: of the points on the face,
+    under the brows; face_coverage: share of the face that has a point within 2.5 mm, which a thin cloud lacks; none of
+    the three where the mesh has no face. Of the mesh counts what two cameras face. `count` points of each side are
+    drawn with `seed`.
     """
     rng = np.random.default_rng(seed)
     drawn = rng.choice(len(points), min(count, len(points)), replace=False)
@@ -80,7 +87,24 @@ def compare(
     for limit in F_SCORES_MM:
         shares = np.array([(precision < limit).mean(), (recall < limit).mean()])
         figures[f"f_score_{limit:g}mm"] = 2 * shares.prod() / max(shares.sum(), 1e-12)
+    face = on_face(mesh.x_can[mesh.faces].mean(1), BROWS)
+    if face.any():
+        figures |= _face_figures(precision[face[nearest.triangle]], triangles[face], points, eyes, count, seed)
     return {name: float(value) for name, value in figures.items()}
+
+
+def _face_figures(
+    precision: np.ndarray, triangles: np.ndarray, points: np.ndarray, eyes: np.ndarray, count: int, seed: int
+) -> dict[str, float]:
+    """Figures on the face alone, where there is neither hair nor cloth: `precision` (P,) millimetres of the cloud's
+    points that are nearest to it, its `triangles` (F, 3, 3), the cloud's `points` (N, 3)."""
+    samples, facing = surface_samples(triangles, count, seed)
+    samples = samples[seen(samples, facing, eyes)]
+    recall = cKDTree(points).query(samples)[0] * 1e3 if len(samples) else np.array([np.inf])
+    figures = {"face_coverage": (recall < COVERED_MM).mean()}
+    if len(precision):
+        figures |= {"face_cloud_to_mesh_median_mm": np.median(precision), "face_cloud_to_mesh_mm": precision.mean()}
+    return figures
 
 
 def jitter_mm(head_from_world: np.ndarray) -> float:

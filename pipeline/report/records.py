@@ -28,6 +28,9 @@ FIGURES = {
     "flicker": "flicker, levels",
 }
 FIT_FIGURES = {
+    "face_cloud_to_mesh_median_mm": "face: cloud to mesh, median mm",
+    "face_cloud_to_mesh_mm": "face: cloud to mesh, mm",
+    "face_coverage": "face: share that the cloud covers",
     "cloud_to_mesh_median_mm": "cloud to mesh, median mm",
     "cloud_to_mesh_mm": "cloud to mesh, mm",
     "mesh_to_cloud_mm": "mesh to cloud, mm",

@@ -11,18 +11,24 @@ class IngestSettings(StageSettings):
     """What ingest reads from config.yaml."""
 
     stride: int = Field(1, ge=1, description="Every n-th frame of the video is a time step.")
-    background_levels: float = Field(
-        10.0,
+    background_levels: float | None = Field(
+        None,
         gt=0,
         le=100,
-        description="Up to this distance from the background plate, in sRGB levels, a pixel is wall.",
+        description="Up to this distance from the background plate, in sRGB levels, a pixel is wall; null: found from "
+        "the wall's noise.",
     )
-    person_levels: float = Field(
-        30.0, gt=0, le=200, description="From this distance from the background plate on a pixel is surely person."
+    person_levels: float | None = Field(
+        None,
+        gt=0,
+        le=200,
+        description="From this distance from the background plate on a pixel is surely person; null: three times the "
+        "other.",
     )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.person_levels <= self.background_levels:
+        levels = self.background_levels, self.person_levels
+        if None not in levels and self.person_levels <= self.background_levels:
             raise ValueError(f"person_levels must be larger than background_levels, {self.background_levels}")
         return self

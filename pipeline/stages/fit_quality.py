@@ -51,7 +51,8 @@ def main() -> None:
                 raise DataError(f"{clouds.paths[0]}: step {step} of {clouds.sequence} has no point on the fitted head")
             steps.append(compare(points[head], normals[head], mesh, eyes, settings.points, settings.seed + step))
             progress.update(step + 1)
-    mean = {name: float(np.mean([figures[name] for figures in steps])) for name in steps[0]}
+    everywhere = [name for name in steps[0] if all(name in figures for figures in steps)]
+    mean = {name: float(np.mean([figures[name] for figures in steps])) for name in everywhere}
     report = {"sequence": clouds.sequence, "mean": mean | {"jitter_mm": jitter_mm(poses)}, "failed": failed}
     with publish(arguments.output) as partial:
         partial.write_text(json.dumps(report | {"steps": steps}, indent=1) + "\n")

@@ -58,6 +58,8 @@ def main() -> None:
         chunk.append("offsets", np.zeros(1, np.int64))
         job = partial(step_cloud, frames=options.frames, start=options.start, rig=rig, settings=options.settings)
         for done, cloud in enumerate(run(job, range(count)), start=1):
+            for remark in cloud.remarks:
+                cli.log.warning("%s: time step %d: %s", options.frames, options.start + done - 1, remark)
             for name in ("points", "normals", "colors"):
                 chunk.append(name, getattr(cloud, name))
             total += len(cloud.points)

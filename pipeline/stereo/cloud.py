@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -19,19 +19,25 @@ from pipeline.stereo.hull import carve, depth_bounds, footprint
 from pipeline.stereo.views import View, make_views, neighbours
 
 TIE_POINTS = 2000  # sparse points in COLMAP's model, enough for it to see which images overlap
+LONE_DENIALS = 0.03  # share of the points that one silhouette may deny against all others, ...
+THIN = 0.25  # a cloud with fewer points than this share of a silhouette's pixels is implausible: usual is 1 or more
+OUTSTANDING = 4  # ... and how many times the median camera's share it must be to be doubted
 NEIGHBOURS = 12  # of a point, to judge whether it stands alone
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """`points` (n, 3) float32 world metres, `normals` (n, 3) float32 outward unit, `colors` (n, 3) uint8 sRGB."""
+    """`points` (n, 3) float32 world metres, `normals` (n, 3) float32 outward unit, `colors` (n, 3) uint8 sRGB;
+    `remarks`: what is odd about it, a line each.
+    """
 
     points: np.ndarray
     normals: np.ndarray
     colors: np.ndarray
+    remarks: tuple[str, ...] = ()
 
     def __getitem__(self, keep: np.ndarray) -> "Cloud":
-        return Cloud(self.points[keep], self.normals[keep], self.colors[keep])
+        return Cloud(self.points[keep], self.normals[keep], self.colors[keep], self.remarks)
 
 
 def point_cloud(rgb: np.ndarray, alpha: np.ndarray, cameras: Sequence[Camera], settings: PointcloudSettings) -> Cloud:
@@ -49,10 +55,32 @@ def point_cloud(rgb: np.ndarray, alpha: np.ndarray, cameras: Sequence[Camera], s
         find_depths = {"cpu": match_here, "colmap_cuda": match_by_colmap}[settings.backend]
         find_depths(folder, rgb, alpha, cameras, settings)
         cloud = Cloud(*colmap.fuse(folder, settings.min_views, settings.depth_error))
-    cloud = cloud[inside_silhouettes(cloud.points, alpha, cameras)]
+    keep, doubted = inside_silhouettes(cloud.points, alpha, cameras)
+    cloud = cloud[keep]
     if len(cloud.points) <= NEIGHBOURS:
         raise DataError(f"only {len(cloud.points)} points could be fused; expected overlapping, sharp pictures")
-    return cloud[~stands_alone(cloud.points, settings.outlier_sigma)]
+    cloud = cloud[~stands_alone(cloud.points, settings.outlier_sigma)]
+    return replace(cloud, remarks=(*doubts(doubted), *thinness(cloud, alpha, settings.min_views)))
+
+
+def doubts(doubted: dict[str, float]) -> list[str]:
+    """A line for every camera whose silhouette is not believed."""
+    return [
+        f"camera {name}: its silhouette alone denies {100 * share:.1f} % of the points, expected at most "
+        f"{100 * LONE_DENIALS:.0f} %; it was not asked, look at its alpha and its pose"
+        for name, share in doubted.items()
+    ]
+
+
+def thinness(cloud: Cloud, alpha: np.ndarray, min_views: int) -> list[str]:
+    """A line when there are far fewer points than a silhouette of `alpha` (C, H, W) has pixels."""
+    usual = int(np.median((alpha > 127).sum((1, 2))))
+    if len(cloud.points) >= THIN * usual:
+        return []
+    return [
+        f"only {len(cloud.points)} points; expected about {usual}, as many as a silhouette has pixels: are the "
+        f"pictures sharp, the cameras right, and the {len(alpha)} of them enough for min_views {min_views}?"
+    ]
 
 
 def match_here(
@@ -127,16 +155,28 @@ def camera_normals(camera: Camera, depth: np.ndarray) -> np.ndarray:
     return np.where(facing[..., None], -normal, normal).astype(np.float32)
 
 
-def inside_silhouettes(points: np.ndarray, alpha: np.ndarray, cameras: Sequence[Camera]) -> np.ndarray:
-    """Which points (n, 3) no picture shows as background, (n,) bool; one pixel of tolerance."""
-    keep = np.ones(len(points), bool)
-    for camera, cover in zip(cameras, alpha, strict=True):
+def inside_silhouettes(
+    points: np.ndarray, alpha: np.ndarray, cameras: Sequence[Camera]
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Which points (n, 3) lie inside the silhouettes, (n,) bool, with one pixel of tolerance; and the cameras whose
+    silhouettes are not believed, with the share of points that each of them alone denies.
+
+    Fused points were seen by several cameras, so a silhouette that many of them contradict is off itself, as a matte or
+    a pose that is a few pixels out. Those are few: two of three cameras' or more must be believed.
+    """
+    denied = np.zeros((len(cameras), len(points)), bool)
+    for row, (camera, cover) in enumerate(zip(cameras, alpha, strict=True)):
         person = cv2.dilate((cover > 127).astype(np.uint8), np.ones((3, 3), np.uint8))
         pixels, depth = camera.project(points.astype(float))
-        column, row = np.floor(pixels).astype(np.int64).T
-        inside = (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height) & (depth > 0)
-        keep[inside] &= person[row[inside], column[inside]] > 0
-    return keep
+        column, line = np.floor(pixels).astype(np.int64).T
+        inside = (column >= 0) & (line >= 0) & (column < camera.width) & (line < camera.height) & (depth > 0)
+        denied[row, inside] = person[line[inside], column[inside]] == 0
+    alone = (denied & (denied.sum(0) == 1)).mean(1)
+    doubted = (alone > LONE_DENIALS) & (alone > OUTSTANDING * np.median(alone))
+    if 3 * doubted.sum() > len(cameras):
+        doubted[:] = False
+    keep = ~denied[~doubted].any(0)
+    return keep, {camera.name: float(alone[row]) for row, camera in enumerate(cameras) if doubted[row]}
 
 
 def stands_alone(points: np.ndarray, sigma: float) -> np.ndarray:

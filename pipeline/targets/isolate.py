@@ -9,9 +9,16 @@ from pipeline.cameras.camera import Camera
 from pipeline.cameras.resample import crop_weights, resample
 from pipeline.cameras.rig import Rig
 from pipeline.mesh.cut import Plane
+from pipeline.mesh.face import HAIRLINE, on_face
 from pipeline.raster.coding import chunk_buffers
 from pipeline.store.chunk import Chunk
 from pipeline.targets.occlusion import Occluder, occluded
+
+# This far inside the mesh's outline, metres and pixels, its errors of a millimetre or two do not matter.
+SURE_INSIDE, SURE_PIXELS = 0.003, 2.0
+# Where a third of the sure face is background the mesh is not where the person is, and says nothing.
+FACE_COVERED = 2 / 3
+OPAQUE = 0.995
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,21 @@ def head_weight(
     return above * near, canonical
 
 
+def surely_face(buffers: dict[str, np.ndarray], camera: Camera) -> np.ndarray:
+    """Pixels (h, w) bool well inside the mesh's face: head, whatever its colour and its alpha.
+
+    Stubble and the shadow under the jaw differ from skin in chromaticity as a collar does, and a bald forehead before a
+    light wall has a low alpha; a mesh knows better. `buffers` as for `head_weight`.
+    """
+    mask = buffers["mask"] > 0
+    if not mask.any():
+        return mask
+    pixel = np.median(buffers["depth"][mask]) / camera.intrinsics[1, 1]  # metres
+    # The picture's edge is no outline.
+    inside = distance_transform_edt(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1]
+    return mask & on_face(buffers["x_can"], HAIRLINE) & (inside > max(SURE_PIXELS, SURE_INSIDE / pixel))
+
+
 def over_white(colour: np.ndarray, alpha: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The target and its alpha, uint8 (..., 3) and (...,).
 
@@ -88,13 +110,25 @@ class Targets:
         judged = []
         for camera, crop in enumerate(self.rig.cameras):
             here = chunk_buffers(buffers, index, camera, ("depth", "mask", "x_can"))
-            judged.append(head_weight(here, crop, head_from_world, self.neck, self.margin))
-        weight, place = (np.stack(part) for part in zip(*judged, strict=True))
+            face = surely_face(here, crop)
+            if face.any() and alpha[camera][face].mean() < FACE_COVERED:
+                face[:] = False
+            judged.append((*head_weight(here, crop, head_from_world, self.neck, self.margin), face))
+        weight, place, face = (np.stack(part) for part in zip(*judged, strict=True))
         metres_per_unit = 1 / np.cbrt(np.linalg.det(head_from_world[:3, :3]))
         low = self.neck.height(place) * metres_per_unit < self.occluder.height
         straight = colour / np.maximum(alpha, 1e-3)[..., None]
         hidden = occluded(straight, place * metres_per_unit, low & (alpha * weight > 0.02), self.occluder)
-        return over_white(colour, alpha, np.where(hidden, 0, weight))
+        weight = np.where(hidden & ~face, 0, weight)
+        for camera in np.flatnonzero((face & (alpha < OPAQUE)).any((1, 2))):
+            sure = face[camera] & (weight[camera] > 0)
+            colour[camera][sure] = self._straight(frames, index, camera)[sure]
+            alpha[camera][sure] = 1
+        return over_white(colour, alpha, weight)
+
+    def _straight(self, frames: Chunk, index: int, camera: int) -> np.ndarray:
+        """Colour (h, w, 3) of a camera of the rig, whatever the alpha."""
+        return resample(frames["rgb"][index, self.sources[camera]].astype(np.float32), *self.weights[camera])
 
     def _seen(self, frames: Chunk, index: int, camera: int) -> np.ndarray:
         """Premultiplied colour and alpha (h, w, 3 + 1) of a camera of the rig."""

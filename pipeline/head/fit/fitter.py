@@ -67,7 +67,7 @@ class Fitter:
         seed = self.seed + frame.step
         cloud = frame.points, frame.normals, heads.head_from_world[0]
         surface = draw(*cloud, self.prior, self.points, seed, self.eye_density)
-        free = free_points(self.prior, self.rig, frame.alpha, heads, self.free, seed)
+        free = free_points(self.prior, self.rig, frame.alpha, frame.points, heads, self.free, seed)
         samples = surface.with_free(free[None])
         if self.landmarks:
             samples = replace(samples, landmarks=frame.landmarks[None].copy())

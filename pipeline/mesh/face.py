@@ -1,0 +1,13 @@
+"""Where the face lies in canonical head space, of a mesh that carries it."""
+
+import numpy as np
+
+# Head units. The whole mouth lies in front of FRONT (pipeline/head/model/regions.py), ears and neck behind it.
+FRONT = 0.1
+# Brows lie under BROWS, no hair of the head does; under HAIRLINE no hair stands off the mesh.
+BROWS, HAIRLINE = 0.3, 0.5
+
+
+def on_face(x_can: np.ndarray, top: float) -> np.ndarray:
+    """Which canonical points (..., 3 or more) belong to the face up to the height `top`, (...,) bool."""
+    return (x_can[..., 2] > FRONT) & (x_can[..., 1] < top)
