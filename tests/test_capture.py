@@ -176,8 +176,8 @@ def test_a_large_picture_is_matted_small_and_enlarged_along_its_edges(monkeypatc
     alpha = alpha_from_plate(picture, plate.astype(np.uint8)) / 255
     small = cv2.resize(picture, (160, 240), interpolation=cv2.INTER_AREA)
     enlarged = cv2.resize(alpha_from_plate(small, np.full((240, 160, 3), 200, np.uint8)) / 255, (320, 480))
-    assert soft_iou(alpha, truth) > 0.99
-    assert soft_iou(alpha, truth) > soft_iou(enlarged, truth)
+    assert soft_iou(alpha, truth) > 0.97
+    assert soft_iou(alpha, truth) > soft_iou(enlarged, truth) + 0.005
 
 
 @given(seed=st.integers(0, 99), radius=st.floats(40, 90))

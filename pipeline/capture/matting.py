@@ -156,8 +156,8 @@ def solve_alpha(picture: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _pixels(length: float, picture: np.ndarray) -> int:
-    """A length given at REFERENCE_HEIGHT in this picture's pixels, one at least."""
-    return max(round(length * picture.shape[0] / REFERENCE_HEIGHT), 1)
+    """A length given at REFERENCE_HEIGHT in this picture's pixels; two at least, for all is blurred by one before."""
+    return max(round(length * picture.shape[0] / REFERENCE_HEIGHT), 2)
 
 
 def _disc(radius: int) -> np.ndarray:
