@@ -17,7 +17,7 @@ from pipeline.provenance import digest
 from pipeline.stages import calibrate, ingest
 from pipeline.store.chunk import read_arrays
 
-# Two cameras side by side; pictures and masks are stills. All that a developer would write.
+# Three cameras in an arc; pictures and masks are stills. All that a developer would write.
 TOY = '''
 """A toy format: toy/<camera>/<frame>.png beside masks."""
 import numpy as np
@@ -31,12 +31,12 @@ class Toy(Capture):
         return (folder / "toy").is_dir()
 
     def cameras(self):
-        return ["left", "right"]
+        return ["left", "middle", "right"]
 
     def calibration(self):
-        place = {"left": -0.1, "right": 0.1}
+        turn = {"left": -0.3, "middle": 0.0, "right": 0.3}
         return [
-            RecordedCamera(n, np.array([[20.0, 0, 8], [0, 20, 6], [0, 0, 1]]), pose(place[n]), (16, 12))
+            RecordedCamera(n, np.array([[20.0, 0, 8], [0, 20, 6], [0, 0, 1]]), pose(turn[n]), (16, 12))
             for n in self.cameras()
         ]
 
@@ -55,9 +55,11 @@ class Toy(Capture):
     def _stills(self, camera, pattern):
         return Stills(tuple(sorted((self.folder / "toy" / camera).glob(pattern))))
 
-def pose(x):
+def pose(turn):
     result = np.eye(4)
-    result[0, 3] = -x
+    result[0, :3] = np.cos(turn), 0, np.sin(turn)
+    result[2, :3] = -np.sin(turn), 0, np.cos(turn)
+    result[2, 3] = 1  # a metre before what all look at
     return result
 '''
 
@@ -70,7 +72,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "more").mkdir()
     (tmp_path / "more/toy.py").write_text(TOY)
     monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(tmp_path / "more")])
-    for camera, level in (("left", 40), ("right", 90)):
+    for camera, level in (("left", 40), ("middle", 60), ("right", 90)):
         (tmp_path / "capture/toy" / camera).mkdir(parents=True)
         for frame in range(3):
             picture = np.full((12, 16, 3), level + frame, np.uint8)
@@ -91,13 +93,13 @@ def test_a_format_is_one_new_file(toy: Path, tmp_path: Path, monkeypatch: pytest
     assert open_capture(toy).kind == "toy"
     run(monkeypatch, calibrate, capture=toy, output=tmp_path / "cameras.json", settings='{"scale": 0.5}')
     rig = read_rig(tmp_path / "cameras.json")
-    assert [(c.name, c.width, c.height) for c in rig.cameras] == [("left", 8, 6), ("right", 8, 6)]
+    assert [(c.name, c.width, c.height) for c in rig.cameras] == [("left", 8, 6), ("middle", 8, 6), ("right", 8, 6)]
     span = {"subject": "a", "sequence": "only", "start": 1, "stop": 3, "frames": 3}
     output = tmp_path / "frames.zarr.zip"
     run(monkeypatch, ingest, capture=toy, cameras=tmp_path / "cameras.json", output=output, **span)
     rgb, alpha = read_arrays(output, "rgb", "alpha")
-    assert rgb[:, :, 0, 0, 0].tolist() == [[41, 91], [42, 92]]
-    assert alpha[:, :, 0, 0].tolist() == [[82, 182], [84, 184]]
+    assert rgb[:, :, 0, 0, 0].tolist() == [[41, 61, 91], [42, 62, 92]]
+    assert alpha[:, :, 0, 0].tolist() == [[82, 122, 182], [84, 124, 184]]
 
 
 def test_planning_asks_any_format(toy: Path, tmp_path: Path) -> None:
@@ -105,8 +107,8 @@ def test_planning_asks_any_format(toy: Path, tmp_path: Path) -> None:
     table.write_text(f"subject\tsequence\tfolder\tframes\na\tonly\t{toy}\t3\nb\tonly\t{toy}\t3\n")
     plan = Plan(read_table(table), 1, 2, ["left"], [])
     plan.check_captures()
-    assert plan.cameras("a") == ["left", "right"]
-    second = [toy / "toy" / camera / name for name in ("2.png", "mask2.png") for camera in ("left", "right")]
+    assert plan.cameras("a") == ["left", "middle", "right"]
+    second = [toy / "toy" / camera / name for name in ("2.png", "mask2.png") for camera in plan.cameras("a")]
     assert sorted(plan.recording("a", "only", "000002-000003")) == sorted(second)
     assert plan.format("a") == f"{formats.__name__}.toy"
 

@@ -21,7 +21,7 @@ def read_rig_of(capture: Capture, scale: float, names: Sequence[str] | None = No
     """
     recorded = capture.calibration()
     cameras = [_pinhole(camera) for camera in recorded if names is None or camera.name in names]
-    check_rig(cameras, capture.metric, str(capture.calibration_files()[0]))
+    check_rig(cameras, capture.metric, str(next(iter(capture.calibration_files()), capture.folder)))
     return Rig(tuple(scaled(camera, scale) for camera in cameras))
 
 
