@@ -130,3 +130,12 @@ def test_stage_fails_in_one_line(own_capture: Path, tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
     assert "camera_params.json: no such file" in done.stderr
     assert not output.exists()
+
+
+def test_stage_holds_the_cameras_against_their_pictures(tiny_capture: Path, tmp_path: Path) -> None:
+    output = tmp_path / "cameras.json"
+    command = [sys.executable, "-m", "pipeline.stages.calibrate", "--capture", tiny_capture, "--output", output]
+    result = subprocess.run([*command, "--sequence", "EXP-5-mouth"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "off the other cameras" not in result.stderr
+    assert len(read_rig(output).cameras) == 5

@@ -283,6 +283,11 @@ def calibration(wildcards):
     return PLAN.calibration(wildcards.subject)
 
 
+def seen_first(wildcards):
+    """The pictures that the subject's calibration is held against: one sequence's."""
+    return PLAN.capture(wildcards.subject).files(PLAN.sequences(wildcards.subject)[0])
+
+
 def recording(wildcards):
     """What a span is read from: pictures, masks, plates."""
     return PLAN.recording(wildcards.subject, wildcards.sequence, wildcards.span)

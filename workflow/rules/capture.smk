@@ -4,6 +4,7 @@
 rule calibrate:
     input:
         calibration,
+        seen_first,
     output:
         CAMERAS,
     log:
@@ -13,10 +14,15 @@ rule calibrate:
     conda:
         environment("calibrate")
     resources:
-        mem_mb=1000,
-        runtime=5,
+        mem_mb=2000,
+        runtime=15,
     params:
-        job=job("calibrate", capture_format, capture=lambda wildcards: PLAN.folder(wildcards.subject)),
+        job=job(
+            "calibrate",
+            capture_format,
+            capture=lambda wildcards: PLAN.folder(wildcards.subject),
+            sequence=lambda wildcards: PLAN.sequences(wildcards.subject)[0],
+        ),
     shell:
         "python -m pipeline.stages.calibrate {params.job} --output {output:q} > {log:q} 2>&1"
 

@@ -1,0 +1,88 @@
+"""What is done about cameras that do not fit what they see: said, left out or posed anew, as the settings ask."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from pipeline.cameras.rig import Rig
+from pipeline.capture.plausible import FEWEST as FEWEST_CAMERAS
+from pipeline.capture.sfm.matches import Pairs, Seen
+from pipeline.capture.sfm.repose import repose
+from pipeline.capture.sfm.verdict import Verdict, judge
+from pipeline.cli import log
+from pipeline.errors import DataError
+
+Action = Literal["stop", "drop", "repose", "keep"]
+
+
+def settle(rig: Rig, seen: Sequence[Seen], action: Action, where: str) -> Rig:
+    """The rig after cameras that do not fit their pictures were dealt with. Raises DataError naming them (`stop`)."""
+    verdict, pairs = judge(seen, rig.cameras, lambda done: None)
+    for line in lines(verdict, rig):
+        log.warning("%s: %s", where, line)
+    off = sorted(verdict.off)
+    if not off or action == "keep":
+        return rig
+    if action == "stop":
+        raise DataError(f"{where}: {'; '.join(blamed(verdict, rig))} (calibrate.off_cameras: drop, repose or keep)")
+    if len(rig.cameras) - len(off) < FEWEST_CAMERAS:
+        raise DataError(
+            f"{where}: {len(off)} of {len(rig.cameras)} cameras do not fit what they see; expected {FEWEST_CAMERAS} "
+            "that do: is it the right calibration?"
+        )
+    if action == "drop":
+        return replace(rig, cameras=tuple(camera for i, camera in enumerate(rig.cameras) if i not in off))
+    return reposed(rig, seen, pairs, off, where)
+
+
+def reposed(rig: Rig, seen: Sequence[Seen], pairs: Pairs, off: Sequence[int], where: str) -> Rig:
+    """The rig with the cameras `off` posed anew, each change logged. Raises DataError where that did not help."""
+    cameras = repose(seen, rig.cameras, pairs, off)
+    after, _ = judge(seen, cameras, lambda done: None)
+    for i in off:
+        angle, away = change(rig.cameras[i].camera_from_world, cameras[i].camera_from_world)
+        left = [value for pair, value in after.residual.items() if i in pair]
+        log.warning(
+            "%s: camera %s posed anew: turned by %.2f degrees, moved by %.1f mm",
+            where,
+            cameras[i].name,
+            angle,
+            1000 * away,
+        )
+        if i in after.off or not left:
+            raise DataError(
+                f"{where}: camera {cameras[i].name} does not fit in a new pose either; leave it out "
+                "(calibrate.off_cameras: drop)"
+            )
+    return replace(rig, cameras=tuple(cameras))
+
+
+def change(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+    """Degrees and metres between two poses camera_from_world (4, 4)."""
+    turn = (np.trace(before[:3, :3] @ after[:3, :3].T) - 1) / 2
+    centres = (np.linalg.inv(pose)[:3, 3] for pose in (before, after))
+    return float(np.degrees(np.arccos(np.clip(turn, -1, 1)))), float(np.linalg.norm(np.subtract(*centres)))
+
+
+def blamed(verdict: Verdict, rig: Rig) -> list[str]:
+    """One line on each camera that does not fit."""
+    swapped = {i: other for a, b in verdict.swapped for i, other in ((a, b), (b, a))}
+    said = []
+    for i, pixels in sorted(verdict.off.items()):
+        line = f"camera {rig.cameras[i].name}: its matches lie {pixels:.1f} pixels off the other cameras' epipolar "
+        line += f"lines; expected under {verdict.bound:.2g}"
+        if i in swapped:
+            line += f": its pictures are camera {rig.cameras[swapped[i]].name}'s"
+        said.append(line)
+    return said
+
+
+def lines(verdict: Verdict, rig: Rig) -> list[str]:
+    """All there is to say: cameras that do not fit, and such that share nothing with others."""
+    alone = [
+        f"camera {rig.cameras[i].name}: shares no 30 matches with any other camera, so its pose is not checked"
+        for i in verdict.alone
+    ]
+    return blamed(verdict, rig) + alone

@@ -1,0 +1,140 @@
+"""Cameras that do not fit what they see are named; those that do are not. Exact matches of points on a ball."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.cameras.camera import Camera
+from pipeline.cameras.rig import Rig
+from pipeline.capture.sfm.act import change, settle
+from pipeline.capture.sfm.epipolar import distances, fundamental
+from pipeline.capture.sfm.features import Features
+from pipeline.capture.sfm.matches import Seen, View, match_guided
+from pipeline.capture.sfm.repose import repose
+from pipeline.capture.sfm.verdict import blame, exchanged, judge, neighbours
+from pipeline.errors import DataError
+
+COUNT, POINTS = 8, 300
+
+
+def looking(angle: float, height: float) -> Camera:
+    """A camera a metre from the origin that looks at it."""
+    centre = np.array([np.sin(angle), height, np.cos(angle)])
+    forward = -centre / np.linalg.norm(centre)
+    right = np.cross(forward, [0.0, -1, 0])
+    right /= np.linalg.norm(right)
+    rotation = np.stack([right, np.cross(forward, right), forward])
+    pose = np.eye(4)
+    pose[:3] = np.concatenate([rotation, -rotation @ centre[:, None]], 1)
+    return Camera(f"{angle:.2f}", 256, 384, np.array([[880.0, 0, 128], [0, 880, 192], [0, 0, 1]]), pose, np.eye(3))
+
+
+@pytest.fixture(scope="module")
+def cameras() -> list[Camera]:
+    """An arc of cameras at two heights."""
+    return [looking(0.25 * (i - COUNT / 2), 0.15 * (-1) ** i) for i in range(COUNT)]
+
+
+@pytest.fixture(scope="module")
+def seen(cameras: list[Camera]) -> list[Seen]:
+    """What they see of points with descriptors of their own, a third of a pixel of noise."""
+    random = np.random.default_rng(1)
+    points = random.normal(size=(POINTS, 3))
+    points *= 0.09 / np.linalg.norm(points, axis=1, keepdims=True)
+    descriptors = random.normal(size=(POINTS, 128))
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    result = []
+    for camera in cameras:
+        facing = points @ camera.centre > 0
+        pixels = camera.project(points[facing])[0] + random.normal(scale=0.3, size=(facing.sum(), 2))
+        view = View(camera.name, (np.zeros((384, 256, 3), np.uint8),), (None,))
+        result.append(Seen(view, (Features(pixels, descriptors[facing].astype(np.float32)),)))
+    return result
+
+
+def verdict(seen: list[Seen], cameras: list[Camera]):
+    """The verdict alone."""
+    return judge(seen, cameras, lambda done: None)[0]
+
+
+def turned(camera: Camera, degrees: float) -> Camera:
+    """The camera turned about its own y axis."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn = np.array([[c, 0, s, 0], [0, 1, 0, 0], [-s, 0, c, 0], [0, 0, 0, 1]])
+    return replace(camera, camera_from_world=turn @ camera.camera_from_world)
+
+
+def test_good_cameras_pass(seen: list[Seen], cameras: list[Camera]) -> None:
+    found = verdict(seen, cameras)
+    assert not found.off
+    assert not found.alone
+    assert max(found.residual.values()) < 1
+
+
+@pytest.mark.parametrize("number", [0, 3, 7])
+def test_a_turned_camera_is_named_and_posed_anew(seen: list[Seen], cameras: list[Camera], number: int) -> None:
+    bad = list(cameras)
+    bad[number] = turned(cameras[number], 1.0)
+    found, pairs = judge(seen, bad, lambda done: None)
+    assert list(found.off) == [number]
+    mended = repose(seen, bad, pairs, [number])
+    for i, (camera, true) in enumerate(zip(mended, cameras, strict=True)):
+        away = np.linalg.norm(camera.centre - true.centre)
+        assert away < (0.005 if i == number else 1e-9)
+    assert not verdict(seen, mended).off
+
+
+@pytest.mark.parametrize("shift", [(6, 0), (0, 6), (-4, 4)])
+def test_a_bumped_camera_is_named(seen: list[Seen], cameras: list[Camera], shift: tuple[int, int]) -> None:
+    moved = Features(seen[2].pixels + np.array(shift), seen[2].features[0].descriptors)
+    bumped = [*seen[:2], Seen(seen[2].view, (moved,)), *seen[3:]]
+    assert list(verdict(bumped, cameras).off) == [2]
+
+
+def test_swapped_pictures_are_told(seen: list[Seen], cameras: list[Camera]) -> None:
+    found = verdict(seen, exchanged(cameras, 1, 5))
+    assert sorted(found.off) == [1, 5]
+    assert found.swapped == [(1, 5)]
+
+
+def test_blame_takes_the_fewest() -> None:
+    residual = {(0, 1): 0.5, (0, 2): 9.0, (1, 2): 7.0, (2, 3): 8.0, (0, 3): 0.4, (1, 3): 0.6}
+    assert list(blame(residual, 3.0)) == [2]
+    assert blame(residual | {(0, 2): 0.5, (2, 3): 0.5}, 3.0) == {}  # one bad pair is chance
+    assert blame({pair: 0.5 for pair in residual}, 3.0) == {}
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**32 - 1))
+def test_epipolar_distance_is_zero_for_true_matches(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    a, b = looking(random.uniform(-1, 0), random.uniform(-0.3, 0.3)), looking(random.uniform(0.1, 1), 0.0)
+    points = random.normal(scale=0.1, size=(20, 3))
+    in_a, in_b = a.project(points)[0], b.project(points)[0]
+    assert distances(a, b, in_a, in_b).max() < 1e-6
+    line = fundamental(a, b) @ np.array([*in_a[0], 1])
+    off = in_b + 5 * line[:2] / np.linalg.norm(line[:2])
+    assert abs(distances(a, b, in_a[:1], off[:1])[0]) > 4.5
+
+
+def test_guided_matches_are_on_the_lines(seen: list[Seen], cameras: list[Camera]) -> None:
+    pairs = match_guided(seen, cameras, neighbours(cameras, 2), 1.5)
+    assert all(len(index) > 50 for index in pairs.values())
+    for (a, b), index in pairs.items():
+        own = seen[a].pixels[index[:, 0]], seen[b].pixels[index[:, 1]]
+        assert np.median(distances(cameras[a], cameras[b], *own)) < 1
+
+
+def test_what_is_done_about_it(seen: list[Seen], cameras: list[Camera]) -> None:
+    rig = Rig((*cameras[:3], turned(cameras[3], 1.0), *cameras[4:]))
+    with pytest.raises(DataError, match=f"here: camera {cameras[3].name}: its matches lie .* pixels off .*off_cameras"):
+        settle(rig, seen, "stop", "here")
+    assert settle(rig, seen, "keep", "here") is rig
+    assert settle(rig, seen, "drop", "here").cameras == (*rig.cameras[:3], *rig.cameras[4:])
+    posed = settle(rig, seen, "repose", "here").cameras
+    assert change(posed[3].camera_from_world, cameras[3].camera_from_world)[0] < 0.2
+    good = Rig(tuple(cameras))
+    assert settle(good, seen, "stop", "here") is good
