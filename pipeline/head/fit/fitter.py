@@ -20,6 +20,8 @@ from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior
 from pipeline.workers import Map
 
+# A joint step that makes a frame so many times as dear has overshot there, as it does where lids touch: the frame stays
+DEARER = 1.1
 CANDIDATES = 3  # times as many frames are tracked as become key frames
 
 
@@ -219,13 +221,21 @@ def fit_sequence(
     scale = float(pose.scale_of(heads.head_from_world)[0])
     stiffness = smoothness.stiffness(heads.expression.shape[1], scale)
 
-    def parts() -> list[tuple[Heads, Samples]]:
+    def parts(heads: Heads) -> list[tuple[Heads, Samples]]:
         return [(heads.frames(slice(w.start, w.stop)), part) for w, part in zip(windows, samples, strict=True)]
 
+    def energies(heads: Heads) -> np.ndarray:
+        return np.concatenate(list(run(partial(_energies, fitter), parts(heads))))
+
+    energy = energies(heads)
+
     for _ in range(smoothness.sweeps):
-        blocks = zip(*run(partial(_equations, fitter), parts()), strict=True)
-        heads = heads.moved(smooth_step(*(np.concatenate(block) for block in blocks), heads, stiffness), None)
-    return heads, np.concatenate(list(run(partial(_medians, fitter.prior), parts())))
+        blocks = zip(*run(partial(_equations, fitter), parts(heads)), strict=True)
+        moved = heads.moved(smooth_step(*(np.concatenate(block) for block in blocks), heads, stiffness), None)
+        after = energies(moved)
+        worse = after > DEARER * energy
+        heads, energy = heads.instead(moved, ~worse), np.where(worse, energy, after)
+    return heads, np.concatenate(list(run(partial(_medians, fitter.prior), parts(heads))))
 
 
 def _follow_window(fitter: Fitter, identity: np.ndarray, clouds: Clouds, steps: range) -> list[Tracked]:
@@ -237,12 +247,23 @@ def _frame_by_frame(heads: Heads, samples: Samples) -> Iterator[tuple[Heads, Sam
     return ((heads.frames([t]), samples.frames([t])) for t in range(len(samples.points)))
 
 
+def _point(fitter: Fitter, heads: Heads, samples: Samples) -> tuple[Point, np.ndarray]:
+    """A frame's residuals and the narrowest robust width (1,)."""
+    width = np.array([fitter.schedule.narrowest * float(pose.scale_of(heads.head_from_world)[0]) / 1e3])
+    return Point(heads, linearise(fitter.prior, heads, samples, False)), width
+
+
+def _energies(fitter: Fitter, part: tuple[Heads, Samples]) -> list[float]:
+    """Energies (T,) of a window's frames at the narrowest robust width."""
+    found = (_point(fitter, heads, samples) for heads, samples in _frame_by_frame(*part))
+    return [float(point.energy(width, fitter.schedule)[0]) for point, width in found]
+
+
 def _equations(fitter: Fitter, part: tuple[Heads, Samples]) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Newton matrices (T, n, n) and right sides (T, n) of a window's frames at the narrowest robust width."""
     blocks = []
     for heads, samples in _frame_by_frame(*part):
-        width = np.array([fitter.schedule.narrowest * float(pose.scale_of(heads.head_from_world)[0]) / 1e3])
-        point = Point(heads, linearise(fitter.prior, heads, samples, False))
+        point, width = _point(fitter, heads, samples)
         blocks.append(normal_equations(point, width, fitter.schedule, Free())[:2])
     matrix, right = zip(*blocks, strict=True)
     return np.concatenate(matrix), np.concatenate(right)

@@ -59,6 +59,12 @@ class Heads:
             pose.moved(self.head_from_world, frame_step[:, : pose.POSE], log_scale),
         )
 
+    def instead(self, other: "Heads", chosen: np.ndarray) -> "Heads":
+        """The same identity with the frames `chosen` (F,) bool of another."""
+        expression = np.where(chosen[:, None], other.expression, self.expression)
+        poses = np.where(chosen[:, None, None], other.head_from_world, self.head_from_world)
+        return replace(self, expression=expression, head_from_world=poses)
+
     def frames(self, chosen: np.ndarray | slice) -> "Heads":
         """The same identity in some of the frames."""
         return replace(self, expression=self.expression[chosen], head_from_world=self.head_from_world[chosen])
