@@ -158,7 +158,7 @@ class Avatar(nn.Module):
         """
         if not self.starts_from_texture:
             return colours.new_zeros(())
-        return self.autoencoder.encode(1 + torch.where(mask[..., None], colours - 1, 0).permute(0, 3, 1, 2))
+        return self.autoencoder.encode(1 + (colours - 1).masked_fill(~mask[..., None], 0).permute(0, 3, 1, 2))
 
     def encode(self, pictures: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
         """Pictures (B, 3, h, w) in [-1, 1] to the latents that are diffused, float32."""

@@ -81,4 +81,5 @@ def condition(
     depth = units.depth(buffers.depth)[..., None]
     mask = torch.ones_like(depth)[..., : int(mask_channel)]
     values = torch.cat([depth, points[..., :3], buffers.normals, points[..., 3:], features, mask], dim=-1)
-    return torch.where(inside, values, 0).permute(0, 3, 1, 2), features
+    # Filled, not torch.where with a 0, which would be copied to the GPU and waited for.
+    return values.masked_fill(~inside, 0).permute(0, 3, 1, 2), features

@@ -207,7 +207,7 @@ class Loop(ABC):
         both = (part.target.head & part.buffers.mask)[..., None]
         truth = part.target.rgb.float() / 127.5 - 1
         error = F.mse_loss(colours.float(), truth, reduction="none")
-        return torch.where(both, error, 0).sum() / 3
+        return error.masked_fill(~both, 0).sum() / 3
 
     def save(self, state: TrainingState) -> None:
         """Publish everything that the next step needs, from the main process alone."""

@@ -24,5 +24,5 @@ def region_weights(x_can: torch.Tensor, eyes: float, mouth: float) -> torch.Tens
     """How much each pixel (...) of canonical points (..., 5) counts: 1, and `eyes` or `mouth` in these regions."""
     weights = torch.ones_like(x_can[..., 0])
     for name, weight in (("eyes", eyes), ("mouth", mouth)):
-        weights = torch.where(region(x_can, name), weight, weights)
+        weights = weights.masked_fill(region(x_can, name), weight)
     return weights

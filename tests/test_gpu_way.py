@@ -1,0 +1,114 @@
+"""What a GPU does, without one: steps on PyTorch's `meta` device, whose tensors have a shape but no numbers.
+
+Like a GPU's they mix with the CPU's in no operation. A number that the host asks for raises there, as does a mask that
+has to become indices; a copy from the CPU that would wait is counted here.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from avatar_scene import TINY
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pipeline.avatar.data.pictures import Pictures, moved
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.model.schedule import shared_noise
+from pipeline.avatar.processes import Processes
+from pipeline.avatar.train.distillation import Distiller
+from pipeline.avatar.train.loop import Loop, Trainer
+from pipeline.settings.architecture import Architecture
+from pipeline.settings.distill import DistillSettings
+from pipeline.settings.recipe import Recipe
+from tests.latent_model import TINY as LATENT
+from tests.latent_model import write_latent_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+DEVICE = torch.device("meta")
+NO_NUMBER = (RuntimeError, NotImplementedError)
+SMALL = {"batch": 4, "texture_steps": 1, "steps": 8, "read_ahead": 0, "crop_height": 12, "crop_width": 12} | {
+    "fetch_every": 4,
+    "save_every": 1000,
+    "preview_every": 1000,
+}
+
+
+class Waits(TorchDispatchMode):
+    """Counts copies from the CPU that do not say that they need not be waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        options = options or {}
+        result = function(*arguments, **options)
+        name = function.overloadpacket.__name__
+        if name in ("_to_copy", "copy_"):
+            source, target = (arguments[0], result) if name == "_to_copy" else (arguments[1], arguments[0])
+            across = source.device.type == "cpu" and target.device == DEVICE
+            self.found += across and not (options.get("non_blocking") or arguments[2:] == (True,))
+        return result
+
+
+def training(kind: str, pictures: Pictures, folder: Path) -> Loop:
+    """A training on the device."""
+    torch.manual_seed(0)
+    processes = Processes(DEVICE)
+    if kind == "distill":
+        avatar = Avatar(Architecture(**TINY, predicts="v"), code_size=4)
+        return Distiller(avatar, pictures, DistillSettings(**SMALL | {"into": 2, "critic_weight": 0.5}), processes)
+    if kind == "latent":
+        model = {"pretrained": str(write_latent_model(folder / "model", LATENT)), "condition_widths": [8, 8]}
+        architecture = Architecture(**TINY | model | {"backbone": "pretrained", "base": "none", "predicts": "v"})
+        more = {"limited": "controlnet", "crop_share": 0.7, "texture_steps": 0}
+    else:
+        architecture = Architecture(**TINY)
+        more = {"rare_share": 0.5, "eye_weight": 4, "plane_smoothness": 1, "accumulation": 2, "crop_share": 0.8}
+    return Trainer(Avatar(architecture, code_size=4), pictures, Recipe(**SMALL | more), processes=processes)
+
+
+@pytest.mark.parametrize("kind", ["scratch", "latent", "distill"])
+def test_a_training_step_mixes_no_devices_and_waits_once_every_n_steps(kind, pictures, tmp_path):
+    loop = training(kind, pictures, tmp_path)
+    for _ in range(2):  # the first of the whole model copies the schedule's numbers to the device, once
+        loop.train_step()
+    with Waits() as waits:
+        assert loop.train_step().device == DEVICE
+        with pytest.raises(NO_NUMBER, match="meta"):  # the fourth fetches the figures of all four, in one go
+            loop.train_step()
+    assert waits.found == 0
+    assert len(loop.ledger._rows) == 4
+    for name, parameter in loop.optimiser.parameters.items():
+        assert parameter.device == DEVICE, name
+        assert parameter.grad is None or parameter.grad.device == DEVICE, name
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_drawing_mixes_no_devices_and_never_waits(pictures, steps):
+    (buffers,) = moved((pictures.batch([0, 1])[0],), DEVICE)
+    avatar = Avatar(Architecture(**TINY), code_size=4).eval().requires_grad_(False).to(DEVICE)
+    noise = shared_noise(avatar.latent_shape(16, 16), steps, 0).to(DEVICE)
+    avatar.render(buffers, noise, steps, eta=float(steps > 1))
+    with Waits() as waits:
+        assert avatar.render(buffers, noise, steps, eta=float(steps > 1)).device == DEVICE
+    assert waits.found == 0
+
+
+def test_waiting_and_mixing_are_noticed():
+    values, mask = torch.zeros(4, device=DEVICE), torch.ones(4, dtype=torch.bool, device=DEVICE)
+    for ask in (
+        lambda: values[mask],
+        lambda: values.cpu(),
+        lambda: values.sum().item(),
+        lambda: values + torch.ones(4),
+    ):
+        with pytest.raises(NO_NUMBER):
+            ask()
+    with Waits() as waits:
+        torch.ones(4).to(DEVICE, non_blocking=True)
+        assert waits.found == 0
+        torch.ones(4).to(DEVICE)
+        values.copy_(torch.ones(4))
+    assert waits.found == 2
