@@ -11,13 +11,23 @@ from pipeline.raster.fragments import Fragments, Rasterizer, resolve
 
 
 class EmbreeRasterizer(Rasterizer):
-    """The CPU back-end of `pipeline.raster.fragments.Rasterizer`; one acceleration structure serves all cameras."""
+    """The CPU back-end of `pipeline.raster.fragments.Rasterizer`; one acceleration structure serves all cameras.
+
+    That of the last mesh is kept, for views of one mesh that are asked for one after another: making it takes longer
+    than a small picture. A mesh is known again by its arrays, which must not be changed in place.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[np.ndarray, np.ndarray, EmbreeScene, np.ndarray] | None = None
 
     def rasterize(self, vertices: np.ndarray, faces: np.ndarray, cameras: Sequence[Camera]) -> list[Fragments]:
         """See `pipeline.raster.fragments.Rasterizer.rasterize`."""
-        middle = vertices.mean(0, dtype=np.float64)  # Embree computes in float32: keep the numbers small
-        scene = EmbreeScene(robust=True)  # without it rays slip between neighbouring triangles
-        TriangleMesh(scene, (vertices - middle).astype(np.float32), np.ascontiguousarray(faces, np.int32))
+        if self._last is None or self._last[0] is not vertices or self._last[1] is not faces:
+            middle = vertices.mean(0, dtype=np.float64)  # Embree computes in float32: keep the numbers small
+            scene = EmbreeScene(robust=True)  # without it rays slip between neighbouring triangles
+            TriangleMesh(scene, (vertices - middle).astype(np.float32), np.ascontiguousarray(faces, np.int32))
+            self._last = vertices, faces, scene, middle
+        _, _, scene, middle = self._last
         return [_trace(scene, middle, vertices, faces, camera) for camera in cameras]
 
 

@@ -24,7 +24,7 @@ from pipeline.viewer.turns import Job, Turns
 
 REST = 0.4  # seconds without a move of the camera after which the picture is refined
 VIEW_HEIGHT = 480  # pixels of the picture behind the scene
-FRUSTUM = 0.08  # metres
+FRUSTUM, LINE = 0.08, 0.002  # metres
 THUMBNAIL = 128  # pixels of a frustum's picture along its longer side
 PLAY_SECONDS = 1 / 8
 SCENE = "scene"
@@ -79,7 +79,11 @@ class Page:
         distance = np.mean([np.linalg.norm(camera.centre - self.frame.centre) for camera in self.results.rig.cameras])
         self.server.scene.set_up_direction(self.frame.up)
         first = self.server.initial_camera
-        first.position, first.look_at = self.frame.centre + 0.9 * distance * self.frame.front, self.frame.centre
+        side = np.cross(self.frame.front, self.frame.up)
+        away = (
+            1.2 * self.frame.front + 1.1 * side + 0.5 * self.frame.up
+        )  # past the cameras, which stand before the face
+        first.position, first.look_at = self.frame.centre + distance * away, self.frame.centre
         first.up, first.fov, first.near = self.frame.up, np.radians(30), 0.01
 
     def _listen(self) -> None:
@@ -151,6 +155,7 @@ class Page:
                 fov=2 * np.arctan(camera.height / 2 / camera.intrinsics[1, 1]),
                 aspect=camera.width / camera.height,
                 scale=FRUSTUM,
+                thickness=LINE,
                 image=image,
                 wxyz=quaternion(pose[:3, :3]),
                 position=pose[:3, 3],
