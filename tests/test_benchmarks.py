@@ -36,6 +36,7 @@ def numbers(figures: object) -> list[float]:
 ALONE = {
     "loader": ("--views", 2, "--samples", 2, "--height", 96, "--width", 64, "--size", 48),
     "meshing": ("--resolution", 32, "--error-at"),
+    "planning": ("--frames", 64),
     "rasterize": ("--cameras", 1),
     "sample": ("--device", "cpu", "--steps", 2, "--frames", 2),
     "train_step": ("--device", "cpu", "--batch", 2, "--steps", 1),
@@ -51,7 +52,7 @@ ON_RESULTS = {
 @pytest.mark.parametrize("name", ALONE)
 def test_benchmarks_that_need_no_capture(bench, name):
     figures = numbers(bench(name, *ALONE[name]))
-    assert len(figures) > 3
+    assert len(figures) >= 3
     assert all(map(math.isfinite, figures))
 
 

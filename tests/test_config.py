@@ -8,9 +8,11 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from pipeline.errors import ConfigError
 from pipeline.planning import config, plan, reference, text
+from pipeline.planning.memory import STEP, Scene, limit_mb
 from pipeline.provenance import ROOT
 from pipeline.settings.ingest import IngestSettings
 from pipeline.settings.rig import RigSettings
@@ -102,6 +104,20 @@ def test_files_that_are_no_utf8_and_no_yaml_are_named_with_their_line(tmp_path, 
     written.write_bytes(written.read_text(encoding="utf-8").encode("latin-1"))
     with pytest.raises(ConfigError, match=r"captures\.tsv: line 2 is not UTF-8"):
         plan.read_table(written)
+
+
+def test_memory_grows_with_cameras_and_pictures_and_knows_no_span():
+    small, large = Scene(13, 550 * 802, 144 * 192), Scene(16, 2200 * 3208, 512 * 512)
+    for stage in STEP:
+        assert 0 < limit_mb(stage, small, 1) <= 4000 < 1e6, stage
+        assert limit_mb(stage, small, 1) < limit_mb(stage, large, 1) < 16_000, stage
+    assert limit_mb("pointcloud", small, 1) > 540  # what it took
+
+
+def test_the_demos_pictures_are_measured():
+    demo = config.load(DEMO).plan()
+    with Image.open(next(iter(demo.capture("901").plates().values()))) as picture:
+        assert demo.largest_picture("901") == picture.width * picture.height
 
 
 def test_every_stage_has_settings_that_say_what_they_mean():

@@ -15,6 +15,7 @@ from pipeline.planning.films import view
 from pipeline import provenance
 from pipeline.detect import models
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.planning.memory import Scene, limit_mb
 from pipeline.planning.text import check_yaml
 from pipeline.store.lock import lock_folder
 
@@ -122,6 +123,17 @@ def code_of(*modules):
 def gpus(stage):
     """GPUs that a stage's settings ask for: Snakemake and Slurm share them out, `pipeline.device` picks one."""
     return getattr(SETTINGS, stage).gpus
+
+
+@cache
+def scene(subject):
+    """What the memory of a subject's jobs depends on."""
+    return Scene(len(PLAN.cameras(subject)), PLAN.largest_picture(subject), SETTINGS.rig.width * SETTINGS.rig.height)
+
+
+def memory(stage):
+    """A stage's memory limit, once more for every time that a job is started again."""
+    return lambda wildcards, threads, attempt: attempt * limit_mb(stage, scene(wildcards.subject), threads)
 
 
 def of_span(stage, reads=None, **options):

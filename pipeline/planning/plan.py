@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
+from PIL import Image, UnidentifiedImageError
+
 from pipeline.capture.formats import open_capture
-from pipeline.capture.formats.base import Capture
-from pipeline.errors import ConfigError
+from pipeline.capture.formats.base import Capture, RecordedCamera, Stills
+from pipeline.errors import ConfigError, PipelineError
 from pipeline.planning.text import read_text
 
 DRIVES = "~"  # between driver and sequence, in the name of a sequence that drives another head
+LARGEST = 3840 * 2160  # pixels of a picture whose size nobody knows yet
 COLUMNS = ("subject", "sequence", "folder", "frames")
 
 
@@ -145,6 +148,17 @@ class Plan:
         """Files that say where a subject's cameras stand, how they see, and how large their pictures are."""
         return self.capture(subject).calibration_files()
 
+    def largest_picture(self, subject: str) -> int:
+        """Pixels of the largest picture that a subject's cameras record, before any scaling.
+
+        LARGEST where a film alone tells, or a calibration at fault, which `calibrate` will say more about.
+        """
+        try:
+            cameras = self.capture(subject).calibration()
+        except PipelineError:
+            return LARGEST
+        return max(map(_pixels, cameras))
+
     def recording(self, subject: str, sequence: str, span: str) -> list[Path]:
         """Files with the pictures, masks and plates of a span."""
         start, stop = (int(bound) * self.stride for bound in span.split("-"))
@@ -179,6 +193,18 @@ class Plan:
             require_known("split.cameras", self.held_out_cameras, self.cameras(subject), f" for subject {subject}")
             if not self.training(subject):
                 raise ConfigError(f"split.sequences: holds out all of subject {subject}; nothing is left to train on")
+
+
+def _pixels(camera: RecordedCamera) -> int:
+    if camera.size:
+        return camera.size[0] * camera.size[1]
+    if not isinstance(camera.sized_by, Stills) or not camera.sized_by.paths[0].is_file():
+        return LARGEST
+    try:
+        with Image.open(camera.sized_by.paths[0]) as picture:  # reads the header alone
+            return picture.width * picture.height
+    except UnidentifiedImageError:
+        return LARGEST
 
 
 @cache

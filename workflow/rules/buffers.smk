@@ -68,7 +68,7 @@ rule rasterize:
         environment("rasterize")
     resources:
         gpu=gpus("rasterize"),
-        mem_mb=4000,
+        mem_mb=memory("rasterize"),
         runtime=60,
     params:
         job=of_span("rasterize"),
@@ -93,7 +93,7 @@ rule isolate:
     conda:
         environment("isolate")
     resources:
-        mem_mb=4000,
+        mem_mb=memory("isolate"),
         runtime=30,
     params:
         job=of_span("isolate"),

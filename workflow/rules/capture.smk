@@ -40,7 +40,7 @@ rule ingest:
     conda:
         environment("ingest")
     resources:
-        mem_mb=4000,
+        mem_mb=memory("ingest"),
         runtime=30,
     params:
         job=of_span(

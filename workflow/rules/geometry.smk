@@ -15,7 +15,7 @@ rule pointcloud:
         environment("pointcloud")
     resources:
         gpu=gpus("pointcloud"),
-        mem_mb=4000,
+        mem_mb=memory("pointcloud"),
         runtime=60,
     params:
         job=of_span("pointcloud"),
