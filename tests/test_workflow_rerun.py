@@ -25,16 +25,19 @@ if [ "$2" = "$FAILING" ]; then
     echo "the stage's own words" >&2
     exit 143
 fi
+stage=$2
 while [ $# -gt 0 ]; do
     case $1 in --output | --film | --comparison | --sheet) echo "$RANDOM" >"$2" ;; esac
+    case $stage$1 in pipeline.stages.evaluate--pictures) echo "$RANDOM" >"$2" ;; esac
     shift
 done
 """
 AFTER_AVATAR = {"render_capture", "render_span", "film", "speed", "evaluate", "report"}
 AFTER_MESHES = {"rasterize", "isolate", "train"} | AFTER_AVATAR
 AFTER_TRACKS = AFTER_MESHES | {"mesh", "fit_quality"}
-AFTER_FRAMES = AFTER_TRACKS | {"pointcloud", "fit_identity", "fit_sequence", "rig_capture", "rig_path"}
-CHUNKED = {"ingest", "pointcloud", "fit_sequence", "mesh", "fit_quality", "rasterize", "isolate", "render_capture"}
+BEFORE_FIT = {"pointcloud", "detect", "triangulate"}
+AFTER_FRAMES = AFTER_TRACKS | BEFORE_FIT | {"fit_identity", "fit_sequence", "rig_capture", "rig_path"}
+CHUNKED = BEFORE_FIT | {"ingest", "fit_sequence", "mesh", "fit_quality", "rasterize", "isolate", "render_capture"}
 
 
 class Project:
