@@ -156,8 +156,8 @@ def test_training_moves_the_trained_and_nothing_else(model, pictures):
     for _ in range(4):
         trainer.train_step()
     moved = {name for name, tensor in avatar.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert moved <= trainer.parameters.keys()
-    still = trainer.parameters.keys() - moved
+    assert moved <= trainer.optimiser.parameters.keys()
+    still = trainer.optimiser.parameters.keys() - moved
     assert not still, still
     assert all(torch.equal(trainer.average[name], tensor) for name, tensor in trained_tensors(avatar).items())
 
