@@ -67,5 +67,5 @@ def resized(picture: np.ndarray, camera: Camera) -> np.ndarray:
 def _differing(picture: np.ndarray, plate: np.ndarray) -> np.ndarray:
     """(H, W) uint8, 255 where a picture differs from its plate, both (H, W, 3)."""
     smooth, wall = (cv2.GaussianBlur(p.astype(np.float32), (0, 0), 1.0) for p in (picture, plate))
-    distance = np.linalg.norm(smooth - lit_plate(smooth, wall), axis=2)
+    distance = np.linalg.norm(smooth - lit_plate(smooth, wall)[0], axis=2)
     return (distance > DIFFERENT).astype(np.uint8) * 255
