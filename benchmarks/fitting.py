@@ -188,7 +188,7 @@ class Bench:
         settings = FitIdentitySettings()
         training = [clouds for clouds in self.sequences if clouds.sequence != self.held_out]
         fitter = self.fitter(settings, free)
-        heads, _, names = fit_identity(fitter, training, settings.key_frames, settings.free_scale)
+        heads, _, names = fit_identity(fitter, training, settings.key_frames)
         print("key frames", *names, flush=True)
         return heads.identity
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline.errors import ConfigError
 from pipeline.planning import config, plan, reference, text
+from pipeline.planning import table as table_reader
 from pipeline.planning.memory import STEP, Scene, limit_mb
 from pipeline.provenance import ROOT
 from pipeline.settings.ingest import IngestSettings
@@ -37,6 +38,11 @@ def capture(tmp_path: Path) -> Path:
     (tmp_path / "capture/calibration").mkdir(parents=True)
     cameras = {"world_2_cam": {name: [] for name in ("c", "a", "b")}}
     (tmp_path / "capture/calibration/camera_params.json").write_text(json.dumps(cameras))
+    for sequence in ("a", "b", "s", "first"):
+        for name in cameras["world_2_cam"]:
+            video = tmp_path / "capture/sequences" / sequence / f"images/cam_{name}.mp4"
+            video.parent.mkdir(parents=True, exist_ok=True)
+            video.touch()
     return tmp_path / "capture"
 
 
@@ -103,7 +109,7 @@ def test_files_that_are_no_utf8_and_no_yaml_are_named_with_their_line(tmp_path, 
     written = table(capture, "é\ts\tFOLDER\t4")
     written.write_bytes(written.read_text(encoding="utf-8").encode("latin-1"))
     with pytest.raises(ConfigError, match=r"captures\.tsv: line 2 is not UTF-8"):
-        plan.read_table(written)
+        table_reader.read_table(written)
 
 
 def test_memory_grows_with_cameras_and_pictures_and_knows_no_span():
@@ -203,9 +209,8 @@ def test_a_name_that_the_captures_lack_is_one_line_with_the_allowed_ones(key, va
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("1\ts\tFOLDER", "row 2, column frames: empty; expected a value"),
-        ("1\ts\tFOLDER\t0", "row 2, column frames: '0'; expected a whole number of at least 1"),
-        ("1\ts\tFOLDER\tten", "row 2, column frames: 'ten'; expected a whole number of at least 1"),
+        ("1\ts\tFOLDER\t0", "row 2, column frames: '0'; expected a whole number of at least 1, or nothing"),
+        ("1\ts\tFOLDER\tten", "row 2, column frames: 'ten'; expected a whole number of at least 1, or nothing"),
         ("1\ts\tnowhere\t4", "row 2, column folder: no folder nowhere"),
         ("1\ts\ta{b}\t4", "row 2, column folder: 'a{b}' has a { in it; expected none"),
         ("1\ta/b\tFOLDER\t4", "row 2, column sequence: 'a/b' cannot be the name of a folder"),
@@ -217,21 +222,21 @@ def test_a_name_that_the_captures_lack_is_one_line_with_the_allowed_ones(key, va
 def test_a_wrong_row_names_row_and_column(capture, row, message):
     path = table(capture, "1\tfirst\tFOLDER\t4", row)
     with pytest.raises(ConfigError) as error:
-        plan.read_table(path)
+        table_reader.read_table(path)
     assert str(error.value) == f"{path}: {message}"
 
 
 def test_wrong_columns_and_an_empty_table(capture):
     path = table(capture)
     with pytest.raises(ConfigError, match="no rows; expected one per subject and sequence"):
-        plan.read_table(path)
+        table_reader.read_table(path)
     path.write_text("subject,sequence\n")
     with pytest.raises(ConfigError, match=r"columns are .* expected .*separated by tabs"):
-        plan.read_table(path)
+        table_reader.read_table(path)
 
 
 def test_a_capture_without_calibration_is_named(capture):
-    recordings = plan.read_table(table(capture, "1\ta\tFOLDER\t4", "1\tb\tFOLDER\t4"))
+    recordings = table_reader.read_table(table(capture, "1\ta\tFOLDER\t4", "1\tb\tFOLDER\t4"))
     file = capture / "calibration/camera_params.json"
     for content, message in (("{}", "no object with world_2_cam"), (None, "no such file; expected the calibration of")):
         if content is None:
@@ -243,7 +248,7 @@ def test_a_capture_without_calibration_is_named(capture):
 
 
 def test_stride_counts_time_steps(capture):
-    recordings = plan.read_table(table(capture, "1\ta\tFOLDER\t7", "1\tb\tFOLDER\t6"))
+    recordings = table_reader.read_table(table(capture, "1\ta\tFOLDER\t7", "1\tb\tFOLDER\t6"))
     sevens = plan.Plan(recordings, 3, 2, ["a"], ["b"])
     assert sevens.spans("1", "a") == ["000000-000002", "000002-000003"]
     assert sevens.spans("1", "b") == ["000000-000002"]
@@ -262,3 +267,49 @@ def test_settings_of_a_stage_do_not_depend_on_the_order_of_keys():
     other = config.load(changed("ingest", {"person_levels": 40, "stride": 2}))
     assert one.stage("ingest") == other.stage("ingest")
     assert json.loads(one.stage("ingest"))["stride"] == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+def test_a_spreadsheets_table_is_read(capture, encoding):
+    """A byte order mark, UTF-16, spaces at cells' ends, no frames: what spreadsheets and people write."""
+    path = table(capture)
+    path.write_bytes(f"subject \tsequence\tfolder\n1\ta \t{capture}\n 1\tb\t{capture}\n".encode(encoding))
+    assert table_reader.read_table(path) == [table_reader.Recording("1", name, capture) for name in "ab"]
+
+
+def test_a_table_in_no_known_encoding_is_one_line(capture):
+    path = table(capture)
+    path.write_bytes(b"subject\tsequence\tfolder\n\xe9\ta\tb\n")
+    with pytest.raises(ConfigError, match="line 2 is not UTF-8"):
+        table_reader.read_table(path)
+
+
+def test_a_stretch_of_a_recording_is_a_sequence(capture):
+    """The last share of time held out where a capture has one sequence."""
+    rows = table_reader.read_table(table(capture, "1\ta@0-7\tFOLDER", "1\ta@7-10\tFOLDER"))
+    halves = plan.Plan(rows, 2, 2, ["a"], ["a@7-10"])
+    halves.check()
+    assert halves.training("1") == ["a@0-7"]
+    assert [halves.steps("1", name) for name in ("a@0-7", "a@7-10")] == [4, 2]
+    assert [halves.declared("1", name) for name in ("a@0-7", "a@7-10")] == [7, 10]
+    with pytest.raises(ConfigError, match="sequence a@7-7: an empty stretch"):
+        table_reader.frames_of(table_reader.Recording("1", "a@7-7", capture))
+
+
+def test_a_camera_that_lacks_a_sequence_is_left_out_aloud(capture):
+    rows = table_reader.read_table(table(capture, "1\ta\tFOLDER\t4", "1\tb\tFOLDER\t4", "2\ta\tFOLDER\t4"))
+    (capture / "sequences/b/images/cam_c.mp4").unlink()
+    sparse = plan.Plan(rows, 1, 2, ["c"], [])
+    sparse.check()
+    assert (sparse.cameras("1"), sparse.cameras("2")) == (["a", "b"], ["a", "b", "c"])
+    assert sparse.notes() == ["captures: subject 1: camera c recorded nothing of b: left out of all its sequences"]
+    sparse.check_split(["2"])  # a driver's rig may lack the held-out camera
+    with pytest.raises(ConfigError, match=r"split\.cameras: unknown 'c'; allowed for subject 1: a, b"):
+        sparse.check_split(["1"])
+    with pytest.raises(ConfigError, match="subject 1 has no sequence nothing; its folder has a, b, first, s"):
+        plan.Plan([table_reader.Recording("1", "nothing", capture, 4)], 1, 2, ["a"], []).check()
+
+
+def test_frames_that_the_table_leaves_out_are_counted(tiny_capture):
+    row = table_reader.Recording("1", "EXP-5-mouth", tiny_capture)
+    assert table_reader.frames_of(row) == 3

@@ -12,7 +12,8 @@ from pipeline.cameras.rig import read_rig
 from pipeline.capture import formats
 from pipeline.capture.formats import open_capture
 from pipeline.errors import ConfigError
-from pipeline.planning.plan import Plan, read_table
+from pipeline.planning.plan import Plan
+from pipeline.planning.table import read_table
 from pipeline.provenance import digest
 from pipeline.stages import calibrate, ingest
 from pipeline.store.chunk import read_arrays
@@ -76,8 +77,10 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "capture/toy" / camera).mkdir(parents=True)
         for frame in range(3):
             picture = np.full((12, 16, 3), level + frame, np.uint8)
+            mask = np.zeros((12, 16), np.uint8)
+            mask[2:10, 2:14] = 150 + level + frame
             cv2.imwrite(str(tmp_path / "capture/toy" / camera / f"{frame}.png"), picture)
-            cv2.imwrite(str(tmp_path / "capture/toy" / camera / f"mask{frame}.png"), picture[..., 0] * 2)
+            cv2.imwrite(str(tmp_path / "capture/toy" / camera / f"mask{frame}.png"), mask)
     yield tmp_path / "capture"
     sys.modules.pop(f"{formats.__name__}.toy", None)
 
@@ -99,7 +102,7 @@ def test_a_format_is_one_new_file(toy: Path, tmp_path: Path, monkeypatch: pytest
     run(monkeypatch, ingest, capture=toy, cameras=tmp_path / "cameras.json", output=output, **span)
     rgb, alpha = read_arrays(output, "rgb", "alpha")
     assert rgb[:, :, 0, 0, 0].tolist() == [[41, 61, 91], [42, 62, 92]]
-    assert alpha[:, :, 0, 0].tolist() == [[82, 122, 182], [84, 124, 184]]
+    assert alpha[:, :, 3, 4].tolist() == [[191, 211, 241], [192, 212, 242]]
 
 
 def test_planning_asks_any_format(toy: Path, tmp_path: Path) -> None:

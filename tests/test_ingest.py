@@ -16,6 +16,7 @@ from pipeline.capture.calibration import read_rig_of
 from pipeline.capture.colour import correct_color
 from pipeline.capture.decode import read_picture
 from pipeline.capture.formats import open_capture
+from pipeline.detect import models
 from pipeline.errors import DataError
 from pipeline.stages import ingest
 from pipeline.store.chunk import read_arrays, read_attributes
@@ -151,7 +152,6 @@ BAD = {
     "damaged": (VIDEO, damage, rf"cam_{CAMERA}.mp4: (cannot decode after frame|frame) \d"),
     "a frame short": (VIDEO, shorten, rf"different frame counts .*{CAMERA}: 2.*; expected 3 each"),
     "another size": (VIDEO, shrink, rf"cam_{CAMERA}.mp4: camera {CAMERA} recorded 128x128, .* 256x384"),
-    "no plate": (PLATE, Path.unlink, rf"image_{CAMERA}.jpg: no such file; expected the picture of the empty set"),
     "plate of another size": (PLATE, halve_plate, rf"image_{CAMERA}.jpg: 128x192; expected the video's size, 256x384"),
     "black plate": (PLATE, blacken_plate, f"camera {CAMERA}, frame 0: no part of the picture looks like its plate"),
     "plate of another light": (
@@ -173,6 +173,29 @@ def test_bad_input(own_capture: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         run_here(monkeypatch, line)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("frames/*"))
+
+
+@pytest.mark.skipif(not models.present(), reason="envs/detectors.sh brings the person network")
+def test_a_camera_without_a_plate_is_matted_by_where_a_person_is(
+    own_capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nearly the alpha that its plate gives."""
+    both = []
+    for name in ("with", "without"):
+        run_here(monkeypatch, arguments(own_capture, tmp_path / f"{name}.zarr.zip", 0, 1))
+        both.append(read_arrays(tmp_path / f"{name}.zarr.zip", "alpha")[0][0, 1] / 255)
+        (own_capture / "sequences" / PLATE).unlink(missing_ok=True)
+    assert np.minimum(*both).sum() / np.maximum(*both).sum() > 0.98
+    assert not np.array_equal(*both)
+
+
+def test_a_stretch_of_a_recording(tiny_capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames 1 to 3 of a recording by the name of the sequence are those of the recording."""
+    run_here(monkeypatch, arguments(tiny_capture, tmp_path / "all.zarr.zip"))
+    part = {"sequence": f"{SEQUENCE}@1-3", "frames": 2}
+    run_here(monkeypatch, arguments(tiny_capture, tmp_path / "part.zarr.zip", 0, 2, **part))
+    for whole, stretch in zip(*(read_arrays(tmp_path / f"{n}.zarr.zip", "rgb") for n in ("all", "part")), strict=True):
+        assert np.array_equal(whole[1:3], stretch)
 
 
 def test_declared_frames_must_be_true(tiny_capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,8 @@ try:
     PLAN = SETTINGS.plan()
     PLAN.check_captures()
     SETTINGS.check_paths()
+    for line in PLAN.notes():
+        logger.warning(line)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
@@ -296,8 +298,8 @@ def calibration(wildcards):
 
 
 def seen_first(wildcards):
-    """The pictures that the subject's calibration is held against: one sequence's."""
-    return PLAN.capture(wildcards.subject).files(PLAN.sequences(wildcards.subject)[0])
+    """The pictures that the subject's calibration is held against: one recording's."""
+    return PLAN.capture(wildcards.subject).files(PLAN.first_recording(wildcards.subject))
 
 
 def recording(wildcards):

@@ -49,6 +49,10 @@ class Camera:
         homogeneous = in_camera @ self.intrinsics.T
         return homogeneous[..., :2] / homogeneous[..., 2:], in_camera[..., 2]
 
+    def own(self, picture: np.ndarray) -> np.ndarray:
+        """This camera's part (height, width, ...) of a picture that is padded to the size of a rig's largest."""
+        return picture[: self.height, : self.width]
+
     def rays(self) -> np.ndarray:
         """Directions (height, width, 3) through the pixel centres, world frame, scaled to depth 1 along z."""
         x, y = np.meshgrid(np.arange(self.width) + 0.5, np.arange(self.height) + 0.5)

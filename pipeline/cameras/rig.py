@@ -24,6 +24,20 @@ class Rig:
         """Camera names in order."""
         return [camera.name for camera in self.cameras]
 
+    @property
+    def padded_shape(self) -> tuple[int, int, int]:
+        """Cameras, height and width of an array with a picture of every camera, padded to the largest."""
+        return len(self.cameras), max(c.height for c in self.cameras), max(c.width for c in self.cameras)
+
+    def padded(self, picture: np.ndarray) -> np.ndarray:
+        """One camera's picture (h, w, ...) with zeros beyond its own size; `Camera.own` cuts it out again."""
+        _, height, width = self.padded_shape
+        if picture.shape[:2] == (height, width):
+            return picture
+        result = np.zeros((height, width, *picture.shape[2:]), picture.dtype)
+        result[: picture.shape[0], : picture.shape[1]] = picture
+        return result
+
     def index(self, name: str) -> int:
         """Place of a camera on the camera axis. Raises DataError when there is no such camera."""
         if name not in self.names:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.cameras.camera import Camera
+from pipeline.cameras.distortion import without_lens
 from pipeline.cameras.rig import Rig
 from pipeline.capture.decode import probe_source
 from pipeline.capture.formats.base import Capture, RecordedCamera
@@ -26,15 +27,20 @@ def read_rig_of(capture: Capture, scale: float, names: Sequence[str] | None = No
 
 
 def _pinhole(recorded: RecordedCamera) -> Camera:
-    """A camera at the recorded size."""
+    """A camera at the recorded size, straightened."""
     size = recorded.size
     if size is None:
         if recorded.sized_by is None:
             raise DataError(f"camera {recorded.name}: its picture size is not known; expected it in the calibration")
         info = probe_source(recorded.sized_by)
         size = (info.width, info.height)
+    lens = recorded.lens and replace(recorded.lens, width=size[0], height=size[1])
     color = np.eye(3) if recorded.color is None else recorded.color
-    return Camera(recorded.name, *size, recorded.intrinsics, recorded.camera_from_world, color, recorded.lens)
+    camera = Camera(recorded.name, *size, recorded.intrinsics, recorded.camera_from_world, color, lens)
+    try:
+        return without_lens(camera)
+    except DataError as error:
+        raise DataError(f"camera {recorded.name}: {error}") from error
 
 
 def scaled(camera: Camera, scale: float) -> Camera:

@@ -27,6 +27,9 @@ GUIDE_WINDOW = 2  # reach of the windows that carry alpha to the full resolution
 WALL_NOISE, LEAST_LEVEL = 7.4, 4.0
 # ... and from this many times that level on it is surely person.
 PERSON_LEVEL = 3.0
+# The unknown band round a network's mask, in pixels at that height, and from when on the network is sure. Soft IoU with
+# 3, 5, 8 pixels: 0.991, 0.989, 0.985 on 901; 0.987, 0.983, 0.977 on 904; 0.991, 0.989, 0.986 on 905.
+SCORE_BAND, SURE = 3, 0.9
 # Regularises closed-form matting; in units of variance of [0, 1] pictures. Sensor noise needs it: on 901's hair the
 # library's default 1e-7 gives a soft IoU of 0.983, 1e-3 gives 0.991 in two thirds of the time.
 MATTING_EPSILON = 1e-3
@@ -60,6 +63,18 @@ def _alpha(picture: np.ndarray, plate: np.ndarray, background: float | None, per
     background = max(WALL_NOISE * noise, LEAST_LEVEL) if background is None else background
     person = PERSON_LEVEL * background if person is None else max(person, background)
     return solve_alpha(picture, trimap(distance, background, person))
+
+
+def alpha_from_score(picture: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Alpha (H, W) uint8 of a picture (H, W, 3) uint8 from how surely each pixel is person, (H, W) in [0, 1].
+
+    A network's mask is soft and a few pixels off; what lies near its edge, or is unsure, is solved from the picture.
+    """
+    radius = _pixels(SCORE_BAND, picture)
+    core = _without_holes(_large_parts(score > 0.5))
+    sure = cv2.erode((core & (score > SURE)).astype(np.uint8), _disc(radius))
+    reach = cv2.dilate((core | (score > 1 - SURE)).astype(np.uint8), _disc(radius))
+    return solve_alpha(picture, (sure + reach) / 2)
 
 
 def enlarge_alpha(alpha: np.ndarray, small: np.ndarray, picture: np.ndarray) -> np.ndarray:

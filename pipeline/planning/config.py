@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pipeline import settings
 from pipeline.errors import ConfigError
 from pipeline.planning.films import PATHS, check_names, motion_steps
-from pipeline.planning.plan import DRIVES, Plan, read_table, require_known
+from pipeline.planning.plan import Plan, require_known
 from pipeline.planning.presets import ABLATIONS, PRESETS, laid_over
+from pipeline.planning.table import DRIVES, read_table
 from pipeline.settings.animate import AnimateSettings
 from pipeline.settings.base import Device, OnDevice, Section, StageSettings
 from pipeline.settings.ingest import IngestSettings
@@ -37,7 +38,9 @@ class Split(Naming):
     """What training never sees."""
 
     cameras: list[str] = Field(min_length=1, description="held-out cameras; the first is the one that the film shows")
-    sequences: list[str] = Field(min_length=1, description="held-out sequences, of whichever subject has them")
+    sequences: list[str] = Field(
+        [], description="held-out sequences, of whichever subject has them; `talk@80-100` is a stretch of talk's frames"
+    )
 
 
 class Films(Naming):
@@ -116,6 +119,7 @@ class Root(Naming):
         )
         plan.check()
         require_known("avatars", self.avatars, plan.subjects())
+        plan.check_split(self.avatars or plan.subjects())
         drivers = [f"{recording.subject}{DRIVES}{recording.sequence}" for recording in plan.recordings]
         require_known("films.drivers", self.films.drivers, drivers)
         require_known("films.orbits", self.films.orbits, [recording.sequence for recording in plan.recordings])
@@ -125,7 +129,7 @@ class Root(Naming):
         check_names("films.motions", self.films.motions, [recording.sequence for recording in plan.recordings])
         cameras = [camera for subject in plan.subjects() for camera in plan.cameras(subject)]
         check_names("films.paths", self.films.paths, [*PATHS, *cameras])
-        for subject in plan.subjects():
+        for subject in self.avatars or plan.subjects():
             require_known("films.cameras", self.films.cameras, plan.cameras(subject), f" for subject {subject}")
         return plan
 

@@ -1,66 +1,17 @@
 """What is to be made: the capture table's subjects and sequences, cut into spans of time steps."""
 
-import csv
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from pipeline.capture.formats import open_capture
-from pipeline.capture.formats.base import Capture, RecordedCamera, Stills
+from pipeline.capture.formats.base import Capture, RecordedCamera, Source, Stills, whole
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.planning.text import read_text
+from pipeline.planning.table import DRIVES, Recording, capture_of, frames_of
+from pipeline.settings.calibrate import CalibrateSettings
 
-DRIVES = "~"  # between driver and sequence, in the name of a sequence that drives another head
 LARGEST = 3840 * 2160  # pixels of a picture whose size nobody knows yet
-COLUMNS = ("subject", "sequence", "folder", "frames")
-
-
-@dataclass(frozen=True)
-class Recording:
-    """One sequence of one subject: `folder` is the subject's capture, `frames` what every camera's video holds."""
-
-    subject: str
-    sequence: str
-    folder: Path
-    frames: int
-
-
-def read_table(path: Path) -> list[Recording]:
-    """Read captures.tsv; lines that begin with # are skipped. Raises ConfigError naming row and column."""
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; expected a table with the columns {', '.join(COLUMNS)}")
-    lines = [line for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")]
-    rows = csv.DictReader(lines, delimiter="\t")
-    if tuple(rows.fieldnames or ()) != COLUMNS:
-        raise ConfigError(f"{path}: columns are {rows.fieldnames}; expected {list(COLUMNS)}, separated by tabs")
-    recordings = [_recording(row, f"{path}: row {number}") for number, row in enumerate(rows, start=1)]
-    if not recordings:
-        raise ConfigError(f"{path}: no rows; expected one per subject and sequence")
-    pairs = [(recording.subject, recording.sequence) for recording in recordings]
-    for number, pair in enumerate(pairs, start=1):
-        if pair in pairs[: number - 1]:
-            raise ConfigError(f"{path}: row {number}, column sequence: {pair[1]} of {pair[0]} was named before")
-    return recordings
-
-
-def _recording(row: dict[str, str], where: str) -> Recording:
-    if None in row:
-        raise ConfigError(f"{where}: more than {len(COLUMNS)} columns")
-    for column in COLUMNS:
-        if not row[column]:
-            raise ConfigError(f"{where}, column {column}: empty; expected a value")
-    for column in ("subject", "sequence"):
-        if "/" in row[column] or DRIVES in row[column] or row[column].startswith("."):
-            raise ConfigError(f"{where}, column {column}: {row[column]!r} cannot be the name of a folder")
-    if not row["frames"].isascii() or not row["frames"].isdigit() or int(row["frames"]) < 1:
-        raise ConfigError(f"{where}, column frames: {row['frames']!r}; expected a whole number of at least 1")
-    if found := [sign for sign in "{}<>" if sign in row["folder"]]:
-        raise ConfigError(f"{where}, column folder: {row['folder']!r} has a {found[0]} in it; expected none")
-    if not Path(row["folder"]).is_dir():
-        raise ConfigError(f"{where}, column folder: no folder {row['folder']}")
-    return Recording(row["subject"], row["sequence"], Path(row["folder"]), int(row["frames"]))
 
 
 def driver_of(sequence: str) -> str:
@@ -90,16 +41,16 @@ class Plan:
         return {recording.subject: recording.folder for recording in reversed(self.recordings)}
 
     @cached_property
-    def _frames(self) -> dict[str, dict[str, int]]:
-        """{subject: {sequence: frames}} in the table's order; every job asks, so the table is not searched again."""
-        result: dict[str, dict[str, int]] = {}
+    def _rows(self) -> dict[str, dict[str, Recording]]:
+        """{subject: {sequence: row}} in the table's order; every job asks, so the table is not searched again."""
+        result: dict[str, dict[str, Recording]] = {}
         for recording in self.recordings:
-            result.setdefault(recording.subject, {})[recording.sequence] = recording.frames
+            result.setdefault(recording.subject, {})[recording.sequence] = recording
         return result
 
     def subjects(self) -> list[str]:
         """All subjects."""
-        return list(self._frames)
+        return list(self._rows)
 
     def folder(self, subject: str) -> Path:
         """The subject's capture."""
@@ -107,7 +58,7 @@ class Plan:
 
     def sequences(self, subject: str) -> list[str]:
         """All sequences of a subject."""
-        return list(self._frames[subject])
+        return list(self._rows[subject])
 
     def training(self, subject: str) -> list[str]:
         """The sequences of a subject that training sees."""
@@ -118,9 +69,14 @@ class Plan:
         return driver_of(sequence) or subject, sequence.rpartition(DRIVES)[2]
 
     def frames(self, subject: str, sequence: str) -> int:
-        """Frames of the videos, as the table says."""
+        """Frames of a sequence, as the table says or as they are counted."""
         actor, played = self.actor(subject, sequence)
-        return self._frames[actor][played]
+        return frames_of(self._rows[actor][played])
+
+    def declared(self, subject: str, sequence: str) -> int:
+        """Frames that every camera should have recorded, a stretch's whole recording counted."""
+        _, part = whole(sequence)
+        return part.stop if part else frames_of(self._rows[subject][sequence])
 
     def steps(self, subject: str, sequence: str) -> int:
         """Time steps of a sequence: frames 0, stride, 2 stride, ..."""
@@ -134,15 +90,48 @@ class Plan:
 
     def capture(self, subject: str) -> Capture:
         """The subject's capture. Raises ConfigError where no format knows its folder."""
-        return _capture(self.folder(subject))
+        return capture_of(self.folder(subject))
 
     def format(self, subject: str) -> str:
         """The module that reads the subject's capture."""
         return type(self.capture(subject)).__module__
 
     def cameras(self, subject: str) -> list[str]:
-        """Names of a subject's calibrated cameras, sorted; of the calibration nothing else is checked here."""
-        return self.capture(subject).cameras()
+        """Names of a subject's cameras that recorded all of its sequences, sorted; the others are left out."""
+        return [name for name in self.capture(subject).cameras() if name not in self.left_out(subject)]
+
+    def left_out(self, subject: str) -> dict[str, str]:
+        """Cameras that recorded some of a subject's sequences only, each with the first that it lacks."""
+        return self._left_out[subject]
+
+    @cached_property
+    def _left_out(self) -> dict[str, dict[str, str]]:
+        result: dict[str, dict[str, str]] = {subject: {} for subject in self.subjects()}
+        for row in self.recordings:
+            sources = self._sources(row.subject, row.sequence)
+            for name in self.capture(row.subject).cameras():
+                if name not in sources:
+                    result[row.subject].setdefault(name, row.sequence)
+        return result
+
+    def first_recording(self, subject: str) -> str:
+        """The recording that calibrate looks at."""
+        return whole(self.sequences(subject)[0])[0]
+
+    def seeks_unit(self, subject: str, settings: CalibrateSettings) -> bool:
+        """Whether a capture's unit has to be found in its pictures."""
+        return not settings.unit_known and not self.capture(subject).metric
+
+    def notes(self) -> list[str]:
+        """What a person should know before anything runs, a line each."""
+        return [
+            f"captures: subject {subject}: camera {name} recorded nothing of {sequence}: left out of all its sequences"
+            for subject in self.subjects()
+            for name, sequence in self.left_out(subject).items()
+        ]
+
+    def _sources(self, subject: str, sequence: str) -> dict[str, Source]:
+        return self.capture(subject).pictures(whole(sequence)[0])
 
     def calibration(self, subject: str) -> list[Path]:
         """Files that say where a subject's cameras stand, how they see, and how large their pictures are."""
@@ -161,12 +150,13 @@ class Plan:
 
     def recording(self, subject: str, sequence: str, span: str) -> list[Path]:
         """Files with the pictures, masks and plates of a span."""
-        start, stop = (int(bound) * self.stride for bound in span.split("-"))
-        return self.capture(subject).files(sequence, range(start, stop, self.stride))
+        name, part = whole(sequence)
+        start, stop = (int(bound) * self.stride + (part.start if part else 0) for bound in span.split("-"))
+        return self.capture(subject).files(name, range(start, stop, self.stride))
 
     def landmarks(self, subject: str, sequence: str) -> list[Path]:
         """A sequence's landmarks, one file per camera; none where the capture has no landmarks."""
-        return list(self.capture(subject).landmarks(sequence).values())
+        return list(self.capture(subject).landmarks(whole(sequence)[0]).values())
 
     def check_captures(self) -> None:
         """Raise ConfigError naming the first file that a capture lacks.
@@ -177,11 +167,18 @@ class Plan:
         for subject in self.subjects():
             capture = self.capture(subject)
             _require_files(capture.calibration_files(), f"the calibration of subject {subject}")
-            for sequence in self.sequences(subject):
-                for camera, source in capture.pictures(sequence).items():
-                    what = f"a recording of calibrated camera {camera} of subject {subject} in sequence {sequence}"
-                    _require_files(source.files(), what)
-                _require_files(capture.files(sequence), f"a file of sequence {sequence} of subject {subject}")
+            for name in dict.fromkeys(whole(sequence)[0] for sequence in self.sequences(subject)):
+                what = f"a file of sequence {name} of subject {subject}"
+                _require_files(capture.files(name), what)
+
+    def check_split(self, avatars: list[str]) -> None:
+        """Raise ConfigError where a subject that gets an avatar lacks a held-out camera, or has no other."""
+        for subject in avatars:
+            require_known("split.cameras", self.held_out_cameras, self.cameras(subject), f" for subject {subject}")
+            if not set(self.cameras(subject)) - set(self.held_out_cameras):
+                raise ConfigError(
+                    f"split.cameras: holds out all cameras of subject {subject}; none is left to train on"
+                )
 
     def check(self) -> None:
         """Raise ConfigError when the split names what no subject has, or leaves nothing to train on."""
@@ -190,7 +187,10 @@ class Plan:
         for subject in self.subjects():
             if len({r.folder for r in self.recordings if r.subject == subject}) > 1:
                 raise ConfigError(f"captures: subject {subject} lies in several folders; expected one capture each")
-            require_known("split.cameras", self.held_out_cameras, self.cameras(subject), f" for subject {subject}")
+            unknown = [s for s in self.sequences(subject) if not self._sources(subject, s)]
+            if unknown:
+                has = ", ".join(self.capture(subject).sequences())
+                raise ConfigError(f"captures: subject {subject} has no sequence {unknown[0]}; its folder has {has}")
             if not self.training(subject):
                 raise ConfigError(f"split.sequences: holds out all of subject {subject}; nothing is left to train on")
 
@@ -205,11 +205,6 @@ def _pixels(camera: RecordedCamera) -> int:
             return picture.width * picture.height
     except UnidentifiedImageError:
         return LARGEST
-
-
-@cache
-def _capture(folder: Path) -> Capture:
-    return open_capture(folder)
 
 
 def _require_files(paths: list[Path], what: str) -> None:

@@ -6,12 +6,16 @@ import yaml
 
 from pipeline.errors import ConfigError
 
+# A byte order mark tells how a file is encoded; spreadsheets write both.
+MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+
 
 def read_text(path: Path) -> str:
     """The text of a file. Raises ConfigError naming the first line that is not UTF-8."""
     content = path.read_bytes()
+    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
     try:
-        return content.decode("utf-8")
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}: line {line} is not UTF-8; expected the file to be saved as UTF-8") from error

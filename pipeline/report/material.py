@@ -53,7 +53,8 @@ class Material:
 
     def frame(self, shot: Shot, name: str = "rgb") -> np.ndarray:
         """`rgb` (H, W, 3) or `alpha` (H, W) of the whole frame."""
-        return self.frames[shot.sequence].picture(name, shot.step, self.cameras.index(shot.camera))
+        camera = self.cameras.index(shot.camera)
+        return self.cameras.cameras[camera].own(self.frames[shot.sequence].picture(name, shot.step, camera))
 
     def buffer(self, shot: Shot, name: str) -> np.ndarray:
         """`depth`, `normals`, `x_can` or `mask` (h, w, ...) of the rig's picture."""

@@ -1,8 +1,8 @@
 """Settings of the calibrate stage."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.settings.base import StageSettings
 
@@ -16,3 +16,25 @@ class CalibrateSettings(StageSettings):
         description="What is done about cameras whose pictures do not fit their poses: stop and name them, drop them,"
         " pose them anew by what they see, or keep them with a warning.",
     )
+    metres_per_unit: float | None = Field(
+        None, gt=0, description="Length of the capture's unit; none: metres, or what is found where it is not metric."
+    )
+    known_cameras: list[str] = Field([], max_length=2, description="Two cameras whose distance is known.")
+    known_metres: float | None = Field(None, gt=0, description="Distance between the two known cameras.")
+    iris_mm: float | None = Field(
+        None,
+        gt=0,
+        description="Width of an iris, 11.7 for people: then the irises tell the unit of a capture that is not metric; "
+        "none: the size of the head does.",
+    )
+
+    @model_validator(mode="after")
+    def _known_together(self) -> Self:
+        if (len(self.known_cameras) == 2) != (self.known_metres is not None):
+            raise ValueError("known_cameras (two) and known_metres go together")
+        return self
+
+    @property
+    def unit_known(self) -> bool:
+        """Whether the settings say how long the unit is."""
+        return self.metres_per_unit is not None or self.known_metres is not None

@@ -1,34 +1,95 @@
-"""calibrate: a capture's calibration to cameras.json at the working scale, held against what the cameras see."""
+"""calibrate: a capture's calibration to cameras.json at the working scale, in metres, held against what cameras see."""
 
+from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from pipeline import cli
-from pipeline.cameras.rig import write_rig
+from pipeline.cameras.rig import Rig, write_rig
 from pipeline.capture.calibration import read_rig_of
+from pipeline.capture.decode import read_source
 from pipeline.capture.formats import open_capture
+from pipeline.capture.formats.base import Capture
+from pipeline.capture.ingest import Developer
+from pipeline.capture.plausible import check_rig
 from pipeline.capture.sfm.act import settle
 from pipeline.capture.sfm.matches import look
 from pipeline.capture.sfm.pictures import few_moments, views_of
+from pipeline.errors import DataError
+from pipeline.head.fit.unit import metres_per_unit
+from pipeline.head.model.prior import load_prior
 from pipeline.settings.calibrate import CalibrateSettings
+
+METRES = 0.15  # a capture that does not say its unit is metric if its heads are off the average by less
+
+
+def unit(capture: Capture, rig: Rig, options: Namespace) -> float:
+    """Metres in one unit of the capture's world: given, or as the capture says, or estimated."""
+    settings: CalibrateSettings = options.settings
+    if settings.metres_per_unit is not None:
+        return settings.metres_per_unit
+    if settings.known_metres is not None:
+        first, second = (rig.cameras[rig.index(name)].centre for name in settings.known_cameras)
+        return settings.known_metres / float(np.linalg.norm(first - second))
+    if capture.metric:
+        return 1.0
+    if options.prior is None or options.sequence is None:
+        raise DataError(f"{capture.folder}: not known to be metric; expected calibrate.metres_per_unit, or --prior")
+    found = metres_per_unit(load_prior(options.prior), rig, pictures(capture, rig, options.sequence), settings.iris_mm)
+    if capture.metric is None and abs(found - 1) < METRES:
+        return 1.0
+    cli.log.warning(
+        "%s: one unit is %.4g m by the size of the %s, an estimate; better set calibrate.metres_per_unit",
+        capture.folder, found, "irises" if settings.iris_mm else "head (heads differ by some 5 %)",
+    )  # fmt: skip
+    return found
+
+
+def pictures(capture: Capture, rig: Rig, sequence: str) -> list[list[np.ndarray]]:
+    """Pictures (T, C) of (H, W, 3) uint8 sRGB of a few moments of a sequence."""
+    sources = capture.pictures(sequence)
+    developers = {camera.name: Developer(camera) for camera in rig.cameras}
+    return [
+        [
+            developers[camera.name](next(read_source(sources[camera.name], range(number, number + 1))))
+            for camera in rig.cameras
+        ]
+        for number in few_moments(capture, sequence)
+    ]
 
 
 def main() -> None:
     """Read the capture's calibration, compare it with a moment's pictures, write the rig."""
     arguments = cli.parser(__doc__, CalibrateSettings)
     arguments.add_argument("--capture", type=Path, required=True, help="the subject's folder")
+    arguments.add_argument("--without", nargs="+", default=[], help="cameras that lack a sequence, left out")
     arguments.add_argument("--sequence", help="the sequence whose first pictures are looked at; none without")
+    arguments.add_argument("--prior", type=cli.existing_file, help="head prior, for captures that are not metric")
     arguments.add_argument("--output", type=Path, required=True, help="cameras.json")
     options = arguments.parse_args()
     capture = open_capture(options.capture)
-    rig = read_rig_of(capture, options.settings.scale)
+    names = [name for name in capture.cameras() if name not in options.without]
+    rig = read_rig_of(capture, options.settings.scale, names)
     if options.sequence:
         moments = few_moments(capture, options.sequence)
         where = f"{options.capture}: {options.sequence}, frames {', '.join(map(str, moments))}"
         seen = [look(view) for view in views_of(capture, options.sequence, rig, moments)]
         rig = settle(rig, seen, options.settings.off_cameras, where)
+    rig = in_metres(rig, unit(capture, rig, options))
+    check_rig(rig.cameras, True, str(capture.folder))
     write_rig(options.output, rig)
     first = rig.cameras[0]
     cli.log.info("%s: %d cameras, the first %dx%d", options.output, len(rig.cameras), first.width, first.height)
+
+
+def in_metres(rig: Rig, metres: float) -> Rig:
+    """A rig whose unit is `metres` long, with its cameras placed in metres."""
+    scale = np.ones((4, 4))
+    scale[:3, 3] = metres
+    cameras = tuple(replace(c, camera_from_world=c.camera_from_world * scale) for c in rig.cameras)
+    return Rig(cameras, rig.moving)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def main() -> None:
     for clouds in sequences:
         clouds.require_plausible()
     sequences = [believed(clouds, fitter.rig) for clouds in sequences]
-    heads, distances, names = fit_identity(fitter, sequences, settings.key_frames, settings.free_scale)
+    heads, distances, names = fit_identity(fitter, sequences, settings.key_frames)
     medians = np.median(distances, axis=1)
     for name, median in zip(names, medians, strict=True):
         cli.log.info("%s: median distance %.2f mm", name, median)

@@ -7,7 +7,9 @@ import numpy as np
 from pipeline import cli
 from pipeline.cameras.rig import read_rig
 from pipeline.capture.formats import open_capture
+from pipeline.capture.formats.base import whole
 from pipeline.capture.ingest import check_recording, read_span
+from pipeline.detect.person import person_mask
 from pipeline.errors import DataError
 from pipeline.settings.ingest import IngestSettings
 from pipeline.store.chunk import Layout, chunk_writer
@@ -32,20 +34,23 @@ def main() -> None:
         )
     rig = read_rig(options.cameras)
     capture = open_capture(options.capture)
-    check_recording(capture, options.sequence, rig, options.frames)
+    recording, part = whole(options.sequence)
+    check_recording(capture, recording, rig, part.stop if part else options.frames, part is not None)
+    first = part.start if part else 0
+    numbers = range(numbers.start + first, numbers.stop + first, numbers.step)
     matte_levels = (settings.background_levels, settings.person_levels)
     axes = ("time", "camera", "row", "column")
-    shape = (len(numbers), len(rig.cameras), rig.cameras[0].height, rig.cameras[0].width)
+    shape = (len(numbers), *rig.padded_shape)
     layouts = {
         "rgb": Layout((*shape, 3), np.uint8, (*axes, "channel"), "sRGB", "colour-corrected pictures, 0 to 255"),
         "alpha": Layout(shape, np.uint8, axes, "1/255", "share of person (head, hair, clothes)"),
     }
     progress = cli.Progress(len(rig.cameras) * len(numbers), "pictures")
     with chunk_writer(options.output, layouts, {**cli.record("ingest", options), "cameras": rig.names}) as chunk:
-        pictures = read_span(capture, options.sequence, rig, numbers, matte_levels)
+        pictures = read_span(capture, recording, rig, numbers, matte_levels, person_mask)
         for done, (step, camera, rgb, alpha) in enumerate(pictures, start=1):
-            chunk.put("rgb", (step, camera), rgb)
-            chunk.put("alpha", (step, camera), alpha)
+            chunk.put("rgb", (step, camera), rig.padded(rgb))
+            chunk.put("alpha", (step, camera), rig.padded(alpha))
             progress.update(done)
 
 

@@ -8,6 +8,7 @@ from pipeline import cli
 from pipeline.cameras.triangulation import triangulate
 from pipeline.capture.calibration import read_rig_of
 from pipeline.capture.formats import open_capture
+from pipeline.capture.formats.base import whole
 from pipeline.capture.landmarks import read_landmarks
 from pipeline.settings.landmarks import LandmarksSettings
 from pipeline.store.chunk import Array, write_chunk
@@ -27,7 +28,9 @@ def main() -> None:
 
     capture = open_capture(arguments.capture)
     rig = read_rig_of(capture, scale=1.0)
-    seen = read_landmarks(capture.landmarks(arguments.sequence), rig, arguments.frames)[:: arguments.stride]
+    recording, part = whole(arguments.sequence)
+    seen = read_landmarks(capture.landmarks(recording), rig, arguments.frames)
+    seen = (seen[part.start : part.stop] if part else seen)[:: arguments.stride]
     seen[seen[..., 2] < settings.confidence] = 0
     points, views = triangulate(rig, seen, settings.agree_mm / 1e3)
     cli.log.info(

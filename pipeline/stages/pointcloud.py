@@ -27,9 +27,8 @@ def step_cloud(step: int, frames: Path, start: int, rig: Rig, settings: Pointclo
     """The cloud of one step of the chunk; errors name the file and the time step."""
     with open_chunk(frames) as group:
         rgb, alpha = group["rgb"][step], group["alpha"][step]
-    expected = (len(rig.cameras), rig.cameras[0].height, rig.cameras[0].width)
-    if alpha.shape != expected:
-        raise DataError(f"{frames}: pictures of shape {alpha.shape}; cameras.json expects {expected}")
+    if alpha.shape != rig.padded_shape:
+        raise DataError(f"{frames}: pictures of shape {alpha.shape}; cameras.json expects {rig.padded_shape}")
     try:
         return point_cloud(rgb, alpha, rig.cameras, settings)
     except DataError as error:

@@ -14,7 +14,7 @@ from pipeline.errors import DataError
 from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo import colmap
 from pipeline.stereo.consistency import unproject
-from pipeline.stereo.depth import HULL_VOXEL, DepthMaps, depth_maps, shrinks
+from pipeline.stereo.depth import HULL_VOXEL, DepthMaps, Pictures, depth_maps, largest, shrinks
 from pipeline.stereo.hull import carve, depth_bounds, footprint
 from pipeline.stereo.views import View, make_views, neighbours
 
@@ -43,10 +43,12 @@ class Cloud:
 def point_cloud(rgb: np.ndarray, alpha: np.ndarray, cameras: Sequence[Camera], settings: PointcloudSettings) -> Cloud:
     """Dense cloud of the person at one time step.
 
-    `rgb` (C, H, W, 3) uint8 sRGB, `alpha` (C, H, W) uint8. COLMAP fuses the depth maps (`colmap.fuse`) that the
-    back-end of the settings finds. Raises DataError when an alpha is empty or nothing can be fused.
+    `rgb` (C, H, W, 3) uint8 sRGB, `alpha` (C, H, W) uint8, both padded to the largest camera. COLMAP fuses the depth
+    maps (`colmap.fuse`) that the back-end of the settings finds. Raises DataError when an alpha is empty or nothing
+    can be fused.
     """
     cv2.setNumThreads(1)  # steps run in parallel as processes
+    rgb, alpha = ([camera.own(p) for camera, p in zip(cameras, part, strict=True)] for part in (rgb, alpha))
     for cover, camera in zip(alpha, cameras, strict=True):
         if not (cover > 127).any():
             raise DataError(f"camera {camera.name}: the alpha is empty; expected the person in it")
@@ -84,21 +86,23 @@ def thinness(cloud: Cloud, alpha: np.ndarray, min_views: int) -> list[str]:
 
 
 def match_here(
-    folder: Path, rgb: np.ndarray, alpha: np.ndarray, cameras: Sequence[Camera], settings: PointcloudSettings
+    folder: Path, rgb: Pictures, alpha: Pictures, cameras: Sequence[Camera], settings: PointcloudSettings
 ) -> None:
     """Make COLMAP's dense workspace in `folder` with depth maps found on the CPU."""
     maps = depth_maps(rgb, alpha, cameras, settings.neighbours, settings.window, settings.min_score)
     confirmed = maps.confirmed(settings.min_views)
     colmap.write_workspace(folder, rgb, cameras, *tie_points(maps, confirmed, cameras))
-    normals = np.stack([camera_normals(camera, d) for camera, d in zip(cameras, maps.depths, strict=True)])
-    colmap.write_maps(folder, cameras, np.where(confirmed, maps.depths, 0), normals)
+    depths = [camera.own(depth) for camera, depth in zip(cameras, maps.depths, strict=True)]
+    sure = [camera.own(depth) for camera, depth in zip(cameras, np.where(confirmed, maps.depths, 0), strict=True)]
+    normals = [camera_normals(camera, depth) for camera, depth in zip(cameras, depths, strict=True)]
+    colmap.write_maps(folder, cameras, sure, normals)
 
 
 def match_by_colmap(
-    folder: Path, rgb: np.ndarray, alpha: np.ndarray, cameras: Sequence[Camera], settings: PointcloudSettings
+    folder: Path, rgb: Pictures, alpha: Pictures, cameras: Sequence[Camera], settings: PointcloudSettings
 ) -> None:
     """Make COLMAP's dense workspace in `folder` with its own patch match; the visual hull alone bounds the depths."""
-    points, seen_by, (near, far) = hull_points(make_views(rgb, alpha, cameras, shrinks(cameras[0])[0]))
+    points, seen_by, (near, far) = hull_points(make_views(rgb, alpha, cameras, shrinks(largest(cameras))[0]))
     colmap.write_workspace(folder, rgb, cameras, *evenly(points, seen_by))
     colmap.name_sources(folder, cameras, neighbours(cameras, settings.neighbours))
     colmap.patch_match(folder, near, far)
@@ -131,8 +135,11 @@ def tie_points(maps: DepthMaps, confirmed: np.ndarray, cameras: Sequence[Camera]
     view, row, column = evenly(*np.nonzero(confirmed))
     if len(view) == 0:
         raise DataError("no pixel's depth is confirmed by enough cameras; expected overlapping, sharp pictures")
-    points = np.stack([unproject(camera, d) for camera, d in zip(cameras, maps.depths, strict=True)])
-    return points[view, row, column], maps.seen_by[view, :, row, column]
+    points = np.empty((len(view), 3))
+    for i, camera in enumerate(cameras):
+        own = view == i
+        points[own] = unproject(camera, camera.own(maps.depths[i]))[row[own], column[own]]
+    return points, maps.seen_by[view, :, row, column]
 
 
 def evenly(*arrays: np.ndarray) -> list[np.ndarray]:
@@ -156,7 +163,7 @@ def camera_normals(camera: Camera, depth: np.ndarray) -> np.ndarray:
 
 
 def inside_silhouettes(
-    points: np.ndarray, alpha: np.ndarray, cameras: Sequence[Camera]
+    points: np.ndarray, alpha: Sequence[np.ndarray], cameras: Sequence[Camera]
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Which points (n, 3) lie inside the silhouettes, (n,) bool, with one pixel of tolerance; and the cameras whose
     silhouettes are not believed, with the share of points that each of them alone denies.

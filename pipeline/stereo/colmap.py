@@ -62,11 +62,11 @@ def add_points(
 
 
 def write_workspace(
-    folder: Path, rgb: np.ndarray, cameras: Sequence[Camera], points: np.ndarray, seen_by: np.ndarray
+    folder: Path, rgb: Sequence[np.ndarray], cameras: Sequence[Camera], points: np.ndarray, seen_by: np.ndarray
 ) -> None:
     """Lay out COLMAP's dense workspace in `folder`: images/, sparse/ and stereo/ with the list of pictures to fuse.
 
-    `rgb` (C, H, W, 3) uint8; `points` (n, 3) and `seen_by` (n, C) bool as for `add_points`.
+    `rgb` (H, W, 3) uint8 of each camera; `points` (n, 3) and `seen_by` (n, C) bool as for `add_points`.
     """
     for part in ("images", "sparse", "stereo/depth_maps", "stereo/normal_maps", "stereo/consistency_graphs"):
         (folder / part).mkdir(parents=True)
@@ -80,8 +80,10 @@ def write_workspace(
     (folder / "stereo" / "fusion.cfg").write_text("\n".join(names) + "\n")
 
 
-def write_maps(folder: Path, cameras: Sequence[Camera], depths: np.ndarray, normals: np.ndarray) -> None:
-    """Write depths (C, H, W), 0 where unknown, and camera-frame normals (C, H, W, 3) as a workspace's dense maps."""
+def write_maps(
+    folder: Path, cameras: Sequence[Camera], depths: Sequence[np.ndarray], normals: Sequence[np.ndarray]
+) -> None:
+    """Write each camera's depths (H, W), 0 where unknown, and camera-frame normals (H, W, 3) as dense maps."""
     for camera, depth, normal in zip(cameras, depths, normals, strict=True):
         name = f"{camera.name}.png.geometric.bin"
         near, far = float(depth[depth > 0].min(initial=np.inf)), float(depth.max())

@@ -16,16 +16,25 @@ def unproject(camera: Camera, depth: np.ndarray) -> np.ndarray:
     return camera.centre + camera.rays() * depth[..., None]
 
 
+def padded(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """Maps (h, w) of any sizes as one array (C, H, W), zero beyond each one's own."""
+    result = np.zeros((len(maps), *np.max([one.shape for one in maps], 0)), maps[0].dtype)
+    for whole, one in zip(result, maps, strict=True):
+        whole[: one.shape[0], : one.shape[1]] = one
+    return result
+
+
 def agreement(
     views: Sequence[View], depths: Sequence[np.ndarray], trusted: Sequence[np.ndarray], tolerance: float
 ) -> np.ndarray:
-    """Which views see the same surface point, (C, C, h, w) bool: [i, j] at the pixels of view i.
+    """Which views see the same surface point, (C, C, H, W) bool: [i, j] at the pixels of view i, padded to
+    the largest view.
 
     True where view j's own depth (h, w) lies within `tolerance` metres of the point that view i claims, at a pixel
     that is `trusted` (h, w) bool in both; so [i, i] is `trusted[i]`.
     """
     count = len(views)
-    result = np.zeros((count, count, *views[0].shape), bool)
+    result = np.zeros((count, count, *np.max([view.shape for view in views], 0)), bool)
     for i, view in enumerate(views):
         points = unproject(view.camera, np.where(trusted[i], depths[i], 1))
         for j, other in enumerate(views):
@@ -33,7 +42,7 @@ def agreement(
             u, v = np.moveaxis((pixels - 0.5).astype(np.float32), -1, 0)
             seen = cv2.remap(depths[j], u, v, cv2.INTER_LINEAR, borderValue=0)
             known = cv2.remap(trusted[j].astype(np.uint8), u, v, cv2.INTER_NEAREST, borderValue=0) > 0
-            result[i, j] = trusted[i] & known & (np.abs(seen - depth) < tolerance)
+            view.camera.own(result[i, j])[...] = trusted[i] & known & (np.abs(seen - depth) < tolerance)
     return result
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.cameras.camera import Camera
 from pipeline.errors import DataError
-from pipeline.stereo.consistency import agreement, fill, smooth, splat, unproject
+from pipeline.stereo.consistency import agreement, fill, padded, smooth, splat, unproject
 from pipeline.stereo.hull import carve, depth_bounds, footprint
 from pipeline.stereo.matching import refine, sweep
 from pipeline.stereo.views import View, make_views, neighbours
@@ -23,13 +23,14 @@ AGREEMENT = 2.7  # two views agree when their depths differ by less
 SWEEP_SCORE = 0.2  # matches of the sweep below it are noise
 ROUNDS = 2  # of guesses from other views at the coarsest level; one round costs 0.012 of completeness
 
+Pictures = Sequence[np.ndarray]
 Passes = tuple[tuple[float, int], ...]
 Bounds = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class DepthMaps:
-    """What the views of one time step see.
+    """What the views of one time step see, padded to the largest.
 
     `depths` (C, H, W) float32 metres along z; `seen_by` (C, C, H, W) bool: [i, j] where view j confirms the depth of
     view i at view i's pixels, [i, i] where view i's own match is trusted.
@@ -44,15 +45,15 @@ class DepthMaps:
 
 
 def depth_maps(
-    rgb: np.ndarray, alpha: np.ndarray, cameras: Sequence[Camera], others: int, window: int, min_score: float
+    rgb: Pictures, alpha: Pictures, cameras: Sequence[Camera], others: int, window: int, min_score: float
 ) -> DepthMaps:
     """Depth maps of one time step, coarse to fine.
 
-    `rgb` (C, H, W, 3) uint8, `alpha` (C, H, W) uint8. Each view is matched with `others` neighbours in windows of
-    `window` pixels; matches that score under `min_score` (ZNCC) are not trusted. Raises DataError when the
-    silhouettes have no common volume.
+    `rgb` (h, w, 3) uint8 and `alpha` (h, w) uint8 of each camera, of its size. Each view is matched with `others`
+    neighbours in windows of `window` pixels; matches that score under `min_score` (ZNCC) are not trusted. Raises
+    DataError when the silhouettes have no common volume.
     """
-    levels = shrinks(cameras[0])
+    levels = shrinks(largest(cameras))
     pairs = neighbours(cameras, others)
     views = make_views(rgb, alpha, cameras, levels[0])
     pixel = footprint(views)
@@ -71,7 +72,12 @@ def depth_maps(
         depths, scores = _refine(views, pairs, guides, FINE_PASSES, window)
         guides = depths
     trusted = [(score > min_score) & view.person for score, view in zip(scores, views, strict=True)]
-    return DepthMaps(np.stack(depths), agreement(views, depths, trusted, AGREEMENT * footprint(views)))
+    return DepthMaps(padded(depths), agreement(views, depths, trusted, AGREEMENT * footprint(views)))
+
+
+def largest(cameras: Sequence[Camera]) -> Camera:
+    """The camera with the most pixels."""
+    return max(cameras, key=lambda camera: camera.width * camera.height)
 
 
 def shrinks(camera: Camera) -> list[int]:
@@ -90,11 +96,13 @@ def _guess(
     A surface that one view sees at a grazing angle, where its own windows fail, another sees from the front.
     """
     pixel = footprint(views)
-    found = DepthMaps(np.stack(depths), agreement(views, depths, trusted, AGREEMENT * pixel))
+    found = DepthMaps(padded(depths), agreement(views, depths, trusted, AGREEMENT * pixel))
     confirmed = found.confirmed(3)
     if not confirmed.any():
         raise DataError("no three cameras agree on any point; expected overlapping, sharp pictures and right cameras")
-    cloud = np.concatenate([unproject(view.camera, d)[c] for view, d, c in zip(views, depths, confirmed, strict=True)])
+    cloud = np.concatenate(
+        [unproject(view.camera, d)[view.camera.own(c)] for view, d, c in zip(views, depths, confirmed, strict=True)]
+    )
     guesses = []
     for view, (near, far) in zip(views, bounds, strict=True):
         depth = fill(*splat(cloud, view.camera))

@@ -25,8 +25,10 @@ class View:
         return self.grey.shape
 
 
-def make_views(rgb: np.ndarray, alpha: np.ndarray, cameras: Sequence[Camera], shrink: int) -> list[View]:
-    """Views at 1/`shrink` of the resolution from `rgb` (C, H, W, 3) uint8 and `alpha` (C, H, W) uint8."""
+def make_views(
+    rgb: Sequence[np.ndarray], alpha: Sequence[np.ndarray], cameras: Sequence[Camera], shrink: int
+) -> list[View]:
+    """Views at 1/`shrink` of the resolution from `rgb` (H, W, 3) uint8 and `alpha` (H, W) uint8 of each."""
     views = []
     for picture, cover, camera in zip(rgb, alpha, cameras, strict=True):
         width, height = camera.width // shrink, camera.height // shrink

@@ -95,7 +95,7 @@ class Targets:
     """Makes the targets of one time step after the other for the crops `rig` of the capture's cameras `source`."""
 
     def __init__(self, source: Rig, rig: Rig, neck: Plane, margin: Margin, occluder: Occluder):
-        self.rig, self.neck, self.margin, self.occluder = rig, neck, margin, occluder
+        self.source, self.rig, self.neck, self.margin, self.occluder = source, rig, neck, margin, occluder
         self.sources = [source.index(camera.name) for camera in rig.cameras]
         self.weights = [
             crop_weights(source.cameras[index], camera) for index, camera in zip(self.sources, rig.cameras, strict=True)
@@ -132,6 +132,7 @@ class Targets:
 
     def _seen(self, frames: Chunk, index: int, camera: int) -> np.ndarray:
         """Premultiplied colour and alpha (h, w, 3 + 1) of a camera of the rig."""
-        rgb = frames["rgb"][index, self.sources[camera]].astype(np.float32)
-        alpha = frames["alpha"][index, self.sources[camera]].astype(np.float32)[..., None] / 255
+        source = self.source.cameras[self.sources[camera]]
+        rgb = source.own(frames["rgb"][index, self.sources[camera]]).astype(np.float32)
+        alpha = source.own(frames["alpha"][index, self.sources[camera]]).astype(np.float32)[..., None] / 255
         return resample(np.concatenate([rgb * alpha, alpha], -1), *self.weights[camera])

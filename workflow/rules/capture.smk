@@ -21,7 +21,9 @@ rule calibrate:
             "calibrate",
             capture_format,
             capture=lambda wildcards: PLAN.folder(wildcards.subject),
-            sequence=lambda wildcards: PLAN.sequences(wildcards.subject)[0],
+            sequence=lambda wildcards: PLAN.first_recording(wildcards.subject),
+            prior=lambda wildcards: [HEAD_PRIOR] if PLAN.seeks_unit(wildcards.subject, SETTINGS.calibrate) else [],
+            without=lambda wildcards: list(PLAN.left_out(wildcards.subject)),
         ),
     shell:
         "python -m pipeline.stages.calibrate {params.job} --output {output:q} > {log:q} 2>&1"

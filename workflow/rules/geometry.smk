@@ -46,7 +46,7 @@ rule landmarks:
             capture=lambda wildcards: PLAN.folder(wildcards.subject),
             subject=lambda wildcards: wildcards.subject,
             sequence=lambda wildcards: wildcards.sequence,
-            frames=lambda wildcards: PLAN.frames(wildcards.subject, wildcards.sequence),
+            frames=lambda wildcards: PLAN.declared(wildcards.subject, wildcards.sequence),
             stride=SETTINGS.ingest.stride,
         ),
     shell:

@@ -1,12 +1,15 @@
 """Formats of captures: each is one file of this package, found by looking, and recognises its own folders."""
 
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
 from pipeline.capture.formats.base import Capture
 from pipeline.errors import ConfigError
+
+LISTINGS = ("cameras", "sequences", "pictures", "masks", "plates", "landmarks", "calibration_files")
 
 
 def formats() -> list[type[Capture]]:
@@ -27,8 +30,12 @@ def open_capture(folder: Path) -> Capture:
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; expected a capture")
     found = [kind for kind in formats() if kind.recognises(folder)]
+    found = [kind for kind in found if not kind.fallback] or found
     if len(found) != 1:
         names = ", ".join(kind.kind for kind in found or formats())
         said = f"looks like {names}" if found else f"is no capture of a known format ({names})"
         raise ConfigError(f"{folder}: {said}; expected one of them, see docs/captures")
-    return found[0](folder)
+    capture = found[0](folder)
+    for listing in LISTINGS:  # every job asks, so each answer is kept
+        setattr(capture, listing, cache(getattr(capture, listing)))
+    return capture

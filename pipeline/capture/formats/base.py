@@ -3,6 +3,7 @@
 A format only lists: planning asks it in every run, so it opens no picture and imports nothing that takes long.
 """
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,13 @@ class Stills:
 
 
 Source = Film | Stills
+PART = re.compile(r"(.+)@(\d+)-(\d+)")  # a stretch of a recording as a sequence of its own: talk@0-80
+
+
+def whole(sequence: str) -> tuple[str, range | None]:
+    """The recording that a sequence lies in, and the frames [a, b) that `recording@a-b` names; None: all."""
+    part = PART.fullmatch(sequence)
+    return (part[1], range(int(part[2]), int(part[3]))) if part else (sequence, None)
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,9 @@ class Capture(ABC):
     """
 
     kind: ClassVar[str]  # the format's name
-    metric: ClassVar[bool] = True  # whether its poses are in metres
+    metric: ClassVar[bool | None] = True  # whether its poses are in metres; None: the format does not say
+    fallback: ClassVar[bool] = False  # whether it takes a folder only where no other format recognises it
+    posed: ClassVar[bool] = True  # whether it knows its cameras; if not, structure from motion finds them
 
     def __init__(self, folder: Path):
         self.folder = folder

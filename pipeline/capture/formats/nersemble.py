@@ -3,7 +3,9 @@
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from pipeline.capture.formats import numbers
 from pipeline.capture.formats.base import Capture, Film, RecordedCamera, Source, Stills
@@ -48,21 +50,29 @@ class NersembleCapture(Capture):
         return list(self._names)
 
     def calibration_files(self) -> list[Path]:
-        """The two JSON files, and the plates, which tell how large the pictures are."""
-        return [self._geometry, self._colors, *self.plates().values()]
+        """The JSON files that are there, and what tells how large the pictures are: plates, else videos."""
+        colors = [self._colors] if self._colors.is_file() else []
+        sizes = [path for name in self._names if (source := self._sized_by(name)) for path in source.files()]
+        return [self._geometry, *colors, *sizes]
+
+    def _sized_by(self, name: str) -> Source | None:
+        """A camera's plate, else its first video."""
+        if plate := self.plates().get(name):
+            return Stills((plate,))
+        return next((found[name] for s in self.sequences() if name in (found := self.pictures(s))), None)
 
     def calibration(self) -> list[RecordedCamera]:
-        """One set of intrinsics for all cameras, or one per camera."""
+        """One set of intrinsics for all cameras, or one per camera; colours where they are calibrated."""
         path = self._geometry
         geometry = numbers.read_json(path, GEOMETRY)
-        colors = numbers.read_json(self._colors, COLORS)
+        colors = numbers.read_json(self._colors, COLORS) if self._colors.exists() else {}
         for key in ("world_2_cam", "intrinsics"):
             if not geometry.get(key):
                 raise DataError(f"{path}: no {key}; expected {GEOMETRY}")
-        shared, plates = geometry["intrinsics"], self.plates()
+        shared = geometry["intrinsics"]
         result = []
         for name in sorted(geometry["world_2_cam"]):
-            if name not in colors:
+            if colors and name not in colors:
                 raise DataError(
                     f"{self._colors}: no camera {name}; expected a 3xN colour matrix for every calibrated camera"
                 )
@@ -77,25 +87,31 @@ class NersembleCapture(Capture):
                         geometry["world_2_cam"][name], f"{path}: world_2_cam of camera {name}"
                     ),
                     size=None,
-                    sized_by=Stills((plates[name],)),
-                    color=numbers.matrix(colors[name], 3, TERMS, f"{self._colors}: colour matrix of camera {name}"),
+                    sized_by=self._sized_by(name),
+                    color=self._color(colors, name),
                 )
             )
         return result
 
+    def _color(self, colors: dict[str, Any], name: str) -> np.ndarray | None:
+        what = f"{self._colors}: colour matrix of camera {name}"
+        return numbers.matrix(colors[name], 3, TERMS, what) if colors else None
+
     def sequences(self) -> list[str]:
         """Every folder that holds videos."""
-        return sorted(path.parent.name for path in self.folder.glob("sequences/*/images"))
+        return sorted({path.parents[1].name for path in self.folder.glob("sequences/*/images/cam_*.mp4")})
 
     def pictures(self, sequence: str) -> dict[str, Source]:
-        """A video of every calibrated camera."""
+        """A video of every calibrated camera that has one: participants lack some cameras in some sequences."""
         folder = self.folder / "sequences" / sequence / "images"
-        return {name: Film(folder / f"cam_{name}.mp4") for name in self._names}
+        videos = {name: folder / f"cam_{name}.mp4" for name in self._names}
+        return {name: Film(path) for name, path in videos.items() if path.is_file()}
 
     def plates(self) -> dict[str, Path]:
-        """A picture of the empty set of every calibrated camera."""
+        """A picture of the empty set of every calibrated camera that has one."""
         folder = self.folder / "sequences" / BACKGROUND
-        return {name: folder / f"image_{name}.jpg" for name in self._names}
+        plates = {name: folder / f"image_{name}.jpg" for name in self._names}
+        return {name: path for name, path in plates.items() if path.is_file()}
 
     def landmarks(self, sequence: str) -> dict[str, Path]:
         """`sequences/<name>/landmarks/cam_<serial>.npy`, added by whoever ran a detector."""

@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig
 from pipeline.capture.decode import probe_source, read_masks, read_picture, read_source
 from pipeline.capture.formats.base import Capture
-from pipeline.capture.ingest import PLATE
+from pipeline.capture.ingest import PLATE, Developer
 from pipeline.capture.matting import lit_plate
 from pipeline.capture.sfm.matches import View
 
@@ -41,14 +40,15 @@ def views_of(
     sources, masks, plates = capture.pictures(sequence), capture.masks(sequence), capture.plates()
     views = []
     for camera in rig.cameras:
-        plate = resized(read_picture(plates[camera.name], PLATE), camera) if camera.name in plates else None
+        shape = Developer(camera).shape  # colours, which no match needs, stay
+        plate = shape(read_picture(plates[camera.name], PLATE)) if camera.name in plates else None
         pictures, covers = [], []
         for moment in moments:
             at = range(moment, moment + 1)
-            picture = resized(next(iter(read_source(sources[camera.name], at))), camera)
+            picture = shape(next(iter(read_source(sources[camera.name], at))))
             cover = None
             if camera.name in masks:
-                cover = resized(next(iter(read_masks(masks[camera.name], at))), camera)
+                cover = shape(next(iter(read_masks(masks[camera.name], at))))
             elif plate is not None:
                 cover = _differing(picture, plate)
             elif find_person is not None:
@@ -57,11 +57,6 @@ def views_of(
             covers.append(cover)
         views.append(View(camera.name, tuple(pictures), tuple(covers)))
     return views
-
-
-def resized(picture: np.ndarray, camera: Camera) -> np.ndarray:
-    """A recorded picture or mask (H, W, ...) uint8 at the camera's size; colours, which no match needs, stay."""
-    return cv2.resize(picture, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
 
 
 def _differing(picture: np.ndarray, plate: np.ndarray) -> np.ndarray:

@@ -151,9 +151,7 @@ def spread(expression: np.ndarray, count: int) -> np.ndarray:
     return np.sort(chosen)
 
 
-def fit_identity(
-    fitter: Fitter, sequences: list[Clouds], key_frames: int, free_scale: bool
-) -> tuple[Heads, np.ndarray, list[str]]:
+def fit_identity(fitter: Fitter, sequences: list[Clouds], key_frames: int) -> tuple[Heads, np.ndarray, list[str]]:
     """The heads (one identity, a pose and an expression per key frame), their residuals (F, points) in millimetres and
     the key frames' names.
 
@@ -173,7 +171,7 @@ def fit_identity(
     good = [i for i, one in enumerate(tracked) if one.median_mm <= limit]
     chosen = [good[i] for i in spread(np.concatenate([tracked[i].heads.expression for i in good]), key_frames)]
     heads, samples = _together([tracked[i] for i in chosen]), join([tracked[i].samples for i in chosen])
-    heads, linear = levenberg(fitter.prior, heads, samples, fitter.schedule, Free(identity=True, scale=free_scale))
+    heads, linear = levenberg(fitter.prior, heads, samples, fitter.schedule, Free(identity=True))
     return heads, millimetres(heads, linear), [f"{frames[i][0].sequence}:{frames[i][1]}" for i in chosen]
 
 

@@ -62,9 +62,8 @@ def _signed_distance(prior: HeadPrior, heads: Heads, x: np.ndarray) -> np.ndarra
 
 def check_pictures(rig: Rig, alpha: np.ndarray) -> None:
     """Raise DataError unless alpha (C, H, W) is of the rig's cameras."""
-    expected = (len(rig.cameras), rig.cameras[0].height, rig.cameras[0].width)
-    if alpha.shape != expected:
-        raise DataError(f"pictures of shape {alpha.shape}; cameras.json expects {expected}")
+    if alpha.shape != rig.padded_shape:
+        raise DataError(f"pictures of shape {alpha.shape}; cameras.json expects {rig.padded_shape}")
 
 
 def distance_outside(rig: Rig, alpha: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -80,7 +79,7 @@ def distance_outside(rig: Rig, alpha: np.ndarray, points: np.ndarray) -> np.ndar
 
 
 def _outside_one(camera: Camera, cover: np.ndarray, points: np.ndarray) -> np.ndarray:
-    background = (cover < 128).astype(np.uint8)
+    background = (camera.own(cover) < 128).astype(np.uint8)
     pixels_away = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     pixels, depth = camera.project(points)
     column, row = np.floor(pixels).astype(int).T

@@ -1,0 +1,110 @@
+"""A COLMAP model with videos or picture folders per camera: docs/captures/colmap.md."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from pipeline.cameras.camera import Lens
+from pipeline.capture.formats import numbers
+from pipeline.capture.formats.base import Capture, RecordedCamera, Source
+from pipeline.capture.formats.folders import mask_sources, picture_sources, sequences
+from pipeline.errors import ConfigError, DataError
+
+MODELS = ("sparse/0", "sparse", "colmap/sparse/0", ".")  # where COLMAP and nerfstudio keep a model
+ENDINGS = (".bin", ".txt")
+STRAIGHT = ("SIMPLE_PINHOLE", "PINHOLE")
+STILL = 1e-3  # pictures of one camera, posed one by one, may differ by this share of the rig's size
+
+
+class ColmapCapture(Capture):
+    """`sparse/0` beside `videos/` or `images/`; a camera is named as its image in the model is."""
+
+    kind: ClassVar[str] = "colmap"
+    metric: ClassVar[bool | None] = False
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """By the model's files."""
+        return _model(folder) is not None
+
+    @cached_property
+    def _pictures(self) -> dict[str, dict[str, Source]]:
+        return {name: picture_sources(self.folder, name) for name in sequences(self.folder)}
+
+    def sequences(self) -> list[str]:
+        """Folders of videos, or of folders of pictures."""
+        return sorted(self._pictures)
+
+    def cameras(self) -> list[str]:
+        """Those that recorded anything."""
+        names = {name for sources in self._pictures.values() for name in sources}
+        if not names:
+            raise ConfigError(f"{self.folder}: a COLMAP model but no videos/ or images/; expected what the cameras saw")
+        return sorted(names)
+
+    def calibration_files(self) -> list[Path]:
+        """The model's cameras and images."""
+        model = _model(self.folder)
+        return [] if model is None else [path for path in sorted(model.iterdir()) if path.suffix in ENDINGS]
+
+    def calibration(self) -> list[RecordedCamera]:
+        """Every camera whose image, or pictures, COLMAP has placed."""
+        import pycolmap  # takes half a second, and only calibrate needs it
+
+        folder = _model(self.folder)
+        try:
+            model = pycolmap.Reconstruction(str(folder))
+        except (ValueError, RuntimeError, IndexError) as error:
+            raise DataError(f"{folder}: not a COLMAP model ({error}); expected cameras and images") from error
+        found: dict[str, RecordedCamera] = {}
+        for image in sorted(model.images.values(), key=lambda image: image.name):
+            name = self._camera_of(image.name)
+            if name is None:
+                continue
+            what = f"{folder}: image {image.name}"
+            pose = np.eye(4)
+            pose[:3] = image.cam_from_world().matrix()
+            camera = model.cameras[image.camera_id]
+            size = (camera.width, camera.height)
+            straight = camera.model.name in STRAIGHT
+            recorded = RecordedCamera(
+                name,
+                numbers.intrinsics(camera.calibration_matrix(), f"{what}: camera {image.camera_id}"),
+                numbers.pose(pose, f"{what}: pose"),
+                size,
+                lens=None if straight else Lens(camera.model.name, *size, tuple(map(float, camera.params))),
+            )
+            first = found.setdefault(name, recorded).camera_from_world
+            if np.abs(first - pose).max() > STILL * max(1.0, np.abs(first).max()):
+                raise DataError(f"{what}: camera {name} has moved since its first picture; expected it to stand still")
+        missing = [name for name in self.cameras() if name not in found]
+        if missing:
+            known = ", ".join(sorted(image.name for image in model.images.values())[:8])
+            raise DataError(f"{folder}: no image of camera {', '.join(missing)}; the model has {known} ...")
+        return [found[name] for name in self.cameras()]
+
+    def _camera_of(self, image: str) -> str | None:
+        """The camera that a model's image belongs to: named as the image, or as a folder that it lies in."""
+        path = Path(image)
+        candidates = [path.with_suffix("").as_posix().replace("/", "_"), path.stem, *reversed(path.parts[:-1])]
+        return next((name for name in candidates if name in self.cameras()), None)
+
+    def pictures(self, sequence: str) -> dict[str, Source]:
+        """One per camera."""
+        if sequence not in self._pictures:
+            raise ConfigError(f"{self.folder}: no sequence {sequence}; it has {', '.join(self.sequences())}")
+        return self._pictures[sequence]
+
+    def masks(self, sequence: str) -> dict[str, Source]:
+        """Laid out as the pictures are, in masks/."""
+        return mask_sources(self.folder, sequence, self.pictures(sequence))
+
+
+def _model(folder: Path) -> Path | None:
+    for name in MODELS:
+        for ending in ENDINGS:
+            if all((folder / name / f"{part}{ending}").is_file() for part in ("cameras", "images")):
+                return folder / name
+    return None

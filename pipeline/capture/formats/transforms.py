@@ -1,0 +1,214 @@
+"""transforms.json as nerfstudio and head trackers write it, one per sequence: docs/captures/transforms.md."""
+
+import json
+import re
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from pipeline.cameras.camera import Lens
+from pipeline.capture.formats import numbers
+from pipeline.capture.formats.base import Capture, RecordedCamera, Source, Stills
+from pipeline.errors import ConfigError, DataError
+
+FILE = "transforms.json"
+SPLIT = ("transforms_train.json", "transforms_val.json", "transforms_test.json")  # trackers write these too
+ONLY = "all"  # name of the one sequence of a folder that holds the file itself
+OPENCV_FROM_OPENGL = np.diag([1.0, -1, -1, 1])
+# The same camera's pose may differ in the last digits between frames; one that moves differs by more.
+STILL = 1e-4
+MASKS = ("fg_mask_path", "mask_path")
+FISHEYE = ("OPENCV_FISHEYE", "fisheye")
+BENDS = ("k1", "k2", "k3", "k4", "p1", "p2")
+POSED = "frames, each with transform_matrix and file_path"
+
+
+class TransformsCapture(Capture):
+    """`<sequence>/transforms.json`, or one `transforms.json` for the only sequence, beside its pictures."""
+
+    kind: ClassVar[str] = "transforms"
+    metric: ClassVar[bool | None] = None  # trackers write metres, nerfstudio does not; the file does not say
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """By the file's name."""
+        return bool(_files(folder))
+
+    @cached_property
+    def _sequences(self) -> dict[str, list[dict[str, Any]]]:
+        """Frames of every sequence by name, with the file's own keys laid under each frame's."""
+        return {name: _frames(paths) for name, paths in _files(self.folder).items()}
+
+    def sequences(self) -> list[str]:
+        """Folders that hold the file."""
+        return sorted(_files(self.folder))
+
+    def cameras(self) -> list[str]:
+        """Ids of the cameras, or one per picture where nothing tells cameras apart."""
+        return sorted({frame["camera"] for frames in self._sequences.values() for frame in frames})
+
+    def calibration_files(self) -> list[Path]:
+        """The JSON files; pictures only where they do not say how large the pictures are."""
+        unknown = {f["camera"]: f["path"] for s in self._sequences.values() for f in s if "w" not in f or "h" not in f}
+        return [path for paths in _files(self.folder).values() for path in paths] + list(unknown.values())
+
+    def calibration(self) -> list[RecordedCamera]:
+        """The pose of a camera's first frame, which all its other frames must repeat."""
+        found: dict[str, tuple[RecordedCamera, str]] = {}
+        for name, frames in self._sequences.items():
+            for frame in frames:
+                where = f"{frame['file']}: {frame['path'].name}, camera {frame['camera']}"
+                camera = _camera(frame, where)
+                first, first_where = found.setdefault(camera.name, (camera, where))
+                off = np.abs(first.camera_from_world - camera.camera_from_world).max()
+                if off > STILL * max(1.0, np.abs(first.camera_from_world).max()):
+                    raise DataError(
+                        f"{where} of sequence {name} has moved since {first_where}; expected cameras that stand still"
+                    )
+        return [found[name][0] for name in self.cameras()]
+
+    def pictures(self, sequence: str) -> dict[str, Source]:
+        """The time steps that every camera of the sequence has."""
+        return {name: Stills(tuple(f["path"] for f in frames)) for name, frames in self._by_camera(sequence).items()}
+
+    def masks(self, sequence: str) -> dict[str, Source]:
+        """`fg_mask_path` or `mask_path` of every frame; else the pictures' own alpha, where they have one."""
+        result: dict[str, Source] = {}
+        for name, frames in self._by_camera(sequence).items():
+            listed = [next((f["folder"] / f[key] for key in MASKS if f.get(key)), None) for f in frames]
+            if all(listed):
+                result[name] = Stills(tuple(path for path in listed if path))
+            elif any(listed):
+                bare = frames[listed.index(None)]
+                raise ConfigError(f"{bare['file']}: {bare['path'].name} has no mask; expected all or none")
+            elif has_alpha(frames[0]["path"]):
+                result[name] = Stills(tuple(f["path"] for f in frames))
+        return result
+
+    def _by_camera(self, sequence: str) -> dict[str, list[dict[str, Any]]]:
+        """Frames of each camera in time, of the time steps that all of them have."""
+        if sequence not in self._sequences:
+            raise ConfigError(f"{self.folder}: no sequence {sequence}; it has {', '.join(self.sequences())}")
+        steps: dict[str, dict[int, dict[str, Any]]] = {}
+        for frame in self._sequences[sequence]:
+            steps.setdefault(frame["camera"], {})[frame["step"]] = frame
+        common = sorted(set.intersection(*(set(own) for own in steps.values())))
+        if not common:
+            fewest = min(steps, key=lambda name: len(steps[name]))
+            raise ConfigError(
+                f"{self.folder}: {sequence} has no time step that all {len(steps)} cameras saw; camera {fewest} "
+                f"saw {len(steps[fewest])}"
+            )
+        return {name: [own[step] for step in common] for name, own in sorted(steps.items())}
+
+
+def _files(folder: Path) -> dict[str, list[Path]]:
+    """Files by sequence."""
+    found = {ONLY: folder} if _in(folder) else {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()}
+    return {name: files for name, path in found.items() if (files := _in(path))}
+
+
+def _in(folder: Path) -> list[Path]:
+    one = folder / FILE
+    return [one] if one.is_file() else [folder / name for name in SPLIT if (folder / name).is_file()]
+
+
+def _frames(paths: list[Path]) -> list[dict[str, Any]]:
+    """Frames of one sequence; `camera` its name, `step` its place in time, `path` its picture."""
+    frames = []
+    for path in paths:
+        content = _read(path)
+        shared = {key: value for key, value in content.items() if not isinstance(value, list | dict)}
+        frames += [{**shared, **frame, "file": path, "folder": path.parent} for frame in content["frames"]]
+    for frame in frames:
+        frame["path"] = _picture(frame["folder"], str(frame["file_path"]))
+    timed = all("timestep_index" in frame for frame in frames)
+    named = all("camera_id" in frame or "camera_index" in frame for frame in frames)
+    stems = len({frame["path"].stem for frame in frames}) == len(frames)
+    for number, frame in enumerate(frames):
+        frame["step"] = int(frame["timestep_index"]) if timed else 0
+        own = frame["path"].stem if stems else f"{number:05d}"
+        frame["camera"] = str(frame.get("camera_id", frame.get("camera_index"))) if named else own
+    if timed and not named and len({frame["step"] for frame in frames}) > 1:
+        raise ConfigError(f"{paths[0]}: several time steps but no camera_index or camera_id; expected one per frame")
+    if named and not timed and len({frame["camera"] for frame in frames}) < len(frames):
+        # one camera carried round a person who keeps still: every picture is a camera of its own
+        for number, frame in enumerate(frames):
+            frame["camera"] = frame["path"].stem if stems else f"{number:05d}"
+    for frame in frames:
+        frame["camera"] = re.sub(r"[^\w.+-]", "_", frame["camera"])
+    return frames
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+        if content["frames"] and all("file_path" in f and "transform_matrix" in f for f in content["frames"]):
+            return content
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: {error!r}; expected {POSED}") from error
+    raise ConfigError(f"{path}: no frames, or some without picture or pose; expected {POSED}")
+
+
+def _picture(folder: Path, name: str) -> Path:
+    """Synthetic data sets leave the ending out."""
+    return folder / name if Path(name).suffix else folder / f"{name}.png"
+
+
+def _camera(frame: dict[str, Any], where: str) -> RecordedCamera:
+    world_from_camera = numbers.pose(frame["transform_matrix"], f"{where}: transform_matrix")
+    try:
+        size = (int(frame["w"]), int(frame["h"])) if "w" in frame and "h" in frame else None
+        focal, middle = _focal(frame, size), (float(frame["cx"]), float(frame["cy"])) if "cx" in frame else None
+        bends = {key: float(frame.get(key) or 0) for key in BENDS}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{where}: {error!r}; expected fl_x, fl_y, cx, cy, w, h as numbers") from error
+    if middle is None:
+        if size is None:
+            raise DataError(f"{where}: neither cx, cy nor w, h; expected them")
+        middle = (size[0] / 2, size[1] / 2)
+    matrix = numbers.intrinsics([[focal[0], 0, middle[0]], [0, focal[1], middle[1]], [0, 0, 1]], f"{where}: intrinsics")
+    camera = RecordedCamera(
+        frame["camera"],
+        intrinsics=matrix,
+        camera_from_world=OPENCV_FROM_OPENGL @ np.linalg.inv(world_from_camera),
+        size=size,
+        sized_by=Stills((frame["path"],)),
+    )
+    lens = _lens(frame, (*focal, *middle), bends, where)
+    return replace(camera, lens=replace(lens, width=size[0], height=size[1]) if lens and size else lens)
+
+
+def _focal(frame: dict[str, Any], size: tuple[int, int] | None) -> tuple[float, float]:
+    if "fl_x" in frame:
+        return float(frame["fl_x"]), float(frame.get("fl_y", frame["fl_x"]))
+    if "camera_angle_x" in frame and size:
+        focal = 0.5 * size[0] / np.tan(0.5 * float(frame["camera_angle_x"]))
+        return focal, focal
+    raise KeyError("fl_x")
+
+
+def _lens(frame: dict[str, Any], pinhole: tuple[float, ...], bends: dict[str, float], where: str) -> Lens | None:
+    """COLMAP's model for the coefficients; its size is 0 where the file has none."""
+    if not any(bends.values()):
+        return None
+    k1, k2, k3, k4, p1, p2 = (bends[key] for key in BENDS)
+    if frame.get("camera_model") in FISHEYE or frame.get("is_fisheye"):
+        return Lens("OPENCV_FISHEYE", 0, 0, (*pinhole, k1, k2, k3, k4))
+    if k4:
+        raise DataError(f"{where}: k4 {k4} of a camera that is no fisheye; expected k1, k2, k3, p1, p2")
+    if k3:
+        return Lens("FULL_OPENCV", 0, 0, (*pinhole, k1, k2, p1, p2, k3, 0.0, 0.0, 0.0))
+    return Lens("OPENCV", 0, 0, (*pinhole, k1, k2, p1, p2))
+
+
+def has_alpha(path: Path) -> bool:
+    """Whether a PNG holds an alpha channel: colour type 4 or 6 in its header."""
+    if path.suffix.lower() != ".png" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        header = file.read(26)
+    return len(header) == 26 and header[25] in (4, 6)

@@ -1,0 +1,125 @@
+"""Look at a folder of recordings, check it, and write the table and the config that run the workflow on it.
+
+    python -m pipeline.capture.new FOLDER [--subject NAME]
+
+writes NAME.tsv and NAME.yaml here and prints what to run. It opens the calibration and one picture of each camera; what
+the folder is, and what will be held out, is said.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from pipeline import cli
+from pipeline.cameras.camera import Camera
+from pipeline.capture.calibration import read_rig_of
+from pipeline.capture.decode import probe_source
+from pipeline.capture.formats import open_capture
+from pipeline.capture.formats.base import Capture
+from pipeline.errors import DataError
+
+HELD_OUT_SHARE = 0.2  # of the time of a capture that has one sequence
+ENOUGH = 10  # frames; of fewer no time is held out
+LONGEST = 800  # pixels of the working picture's longer side, more on request
+LONG = 100  # frames from which spans are longer: a job should last minutes
+
+
+def frame_counts(capture: Capture) -> dict[str, int]:
+    """Frames of every sequence. Raises DataError where cameras disagree or none recorded it."""
+    counts = {}
+    for sequence in capture.sequences():
+        found = {name: probe_source(source).frames for name, source in capture.pictures(sequence).items()}
+        if len(set(found.values())) != 1:
+            listed = ", ".join(f"{name}: {count}" for name, count in found.items())
+            raise DataError(
+                f"{capture.folder}: {sequence}: frames of each camera: {listed or 'none'}; expected as many"
+            )
+        counts[sequence] = next(iter(found.values()))
+    if not counts:
+        raise DataError(f"{capture.folder}: no recordings in a folder of kind {capture.kind}; expected some")
+    return counts
+
+
+def common_cameras(capture: Capture) -> list[str]:
+    """Cameras that recorded every sequence."""
+    sources = [capture.pictures(sequence) for sequence in capture.sequences()]
+    return [name for name in capture.cameras() if all(name in source for source in sources)]
+
+
+def held_out_camera(cameras: list[Camera]) -> str:
+    """A camera that training can do without: neither the most central nor one at the edge, by viewing direction."""
+    axes = np.stack([camera.camera_from_world[2, :3] for camera in cameras])
+    central = axes @ axes.mean(0)
+    order = np.argsort(-central, kind="stable")
+    return cameras[order[len(order) // 4]].name
+
+
+def sequences_and_split(counts: dict[str, int]) -> tuple[list[tuple[str, int]], list[str]]:
+    """Rows of the table, sequence and frames, and the names of those held out: the shortest of several sequences, the
+    last share of time of a single one."""
+    if len(counts) > 1:
+        return list(counts.items()), [min(counts, key=lambda name: counts[name])]
+    ((name, frames),) = counts.items()
+    if frames < ENOUGH:
+        return [(name, frames)], []
+    cut = round(frames * (1 - HELD_OUT_SHARE))
+    parts = [(f"{name}@0-{cut}", cut), (f"{name}@{cut}-{frames}", frames - cut)]
+    return parts, [parts[1][0]]
+
+
+def main() -> None:
+    """Look, check, write, say what to run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--subject", help="the person's name in the table; the folder's without it")
+    options = parser.parse_args()
+    capture = open_capture(options.folder)
+    subject = options.subject or options.folder.resolve().name
+    table, config = Path(f"{subject}.tsv"), Path(f"{subject}.yaml")
+    for path in (table, config):
+        if path.exists():
+            raise DataError(f"{path}: is there already; expected a new name, see --subject")
+    if not capture.posed:
+        raise DataError(
+            f"{options.folder}: {len(capture.cameras())} cameras, but nothing says where they stand; expected "
+            "transforms.json or COLMAP's sparse/0 beside the recordings (docs/captures/unposed.md)"
+        )
+    counts, names = frame_counts(capture), common_cameras(capture)
+    rig = read_rig_of(capture, 1.0, names)
+    rows, held_out = sequences_and_split(counts)
+    camera = held_out_camera(list(rig.cameras))
+    table.write_text(
+        "subject\tsequence\tfolder\tframes\n"
+        + "".join(f"{subject}\t{name}\t{options.folder}\t{frames}\n" for name, frames in rows)
+    )
+    longest = max(max(one.width, one.height) for one in rig.cameras)
+    settings = {
+        "captures": str(table),
+        "avatars": [subject],
+        "split": {"cameras": [camera], "sequences": held_out},
+        "films": {"cameras": [], "orbits": held_out, "drivers": []},
+        **({"calibrate": {"scale": round(LONGEST / longest, 3)}} if longest > LONGEST else {}),
+        **({"span": 64} if max(counts.values()) >= LONG else {}),
+    }
+    config.write_text(f"# {capture.kind}: {options.folder}\n{yaml.safe_dump(settings, sort_keys=False)}")
+    masks = "masks" if capture.masks(next(iter(counts))) else "plates" if capture.plates() else "no masks, no plates"
+    frames = ", ".join(f"{name} ({count} frames)" for name, count in counts.items())
+    sizes = ", ".join(sorted({f"{one.width}x{one.height}" for one in rig.cameras}))
+    left_out = sorted(set(capture.cameras()) - set(names))
+    lines = [
+        f"{options.folder} is a capture of the kind {capture.kind}: {len(names)} cameras of {sizes}, {masks}",
+        f"sequences: {frames}",
+        *([f"left out, since they lack a sequence: {', '.join(left_out)}"] if left_out else []),
+        f"held out: camera {camera}, {f'sequence {held_out[0]}' if held_out else 'no time: too few frames'}",
+    ]
+    if not capture.metric:
+        lines.append("not said to be in metres: the size of the head tells, unless calibrate.metres_per_unit is set")
+    lines += [f"wrote {table} and {config}", f"run: snakemake --cores all --configfile {config}"]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    cli.run(main)

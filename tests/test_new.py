@@ -1,0 +1,64 @@
+"""From a folder to a running workflow in two commands, for every kind of capture."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.capture.new import sequences_and_split
+from pipeline.planning import config
+from pipeline.provenance import ROOT
+from tests.other_captures import write_colmap, write_transforms
+
+SEQUENCE = "EXP-5-mouth"
+
+
+def new(folder: Path, capture: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command in a folder."""
+    command = [sys.executable, "-m", "pipeline.capture.new", str(capture), "--subject", "me"]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=environment)
+
+
+WRITERS = {
+    "nersemble": lambda capture, folder: folder.symlink_to(capture),
+    "transforms": lambda capture, folder: write_transforms(capture, folder, SEQUENCE),
+    "colmap": lambda capture, folder: write_colmap(capture, folder, SEQUENCE, "OPENCV", True),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_folder_becomes_a_table_and_a_config_that_plan(
+    tiny_capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    WRITERS[kind](tiny_capture, tmp_path / "capture")
+    done = new(tmp_path, tmp_path / "capture")
+    assert done.returncode == 0, done.stderr
+    assert f"kind {kind}: 5 cameras of " in done.stdout
+    assert "run: snakemake --cores all --configfile me.yaml" in done.stdout
+    monkeypatch.chdir(tmp_path)
+    plan = config.load(yaml.safe_load(Path("me.yaml").read_text())).plan()
+    plan.check_captures()
+    assert plan.subjects() == ["me"]
+    assert (len(plan.cameras("me")), len(plan.held_out_cameras)) == (5, 1)
+    assert plan.training("me")
+    again = new(tmp_path, tmp_path / "capture")
+    assert again.returncode == 1
+    assert "me.tsv: is there already" in again.stderr
+
+
+def test_recordings_without_cameras_say_what_is_missing(tiny_capture: Path, tmp_path: Path) -> None:
+    write_colmap(tiny_capture, tmp_path / "capture", SEQUENCE, "OPENCV", True)
+    (tmp_path / "capture/sparse").rename(tmp_path / "sparse")
+    done = new(tmp_path, tmp_path / "capture")
+    assert done.returncode == 1
+    assert "5 cameras, but nothing says where they stand; expected transforms.json or COLMAP's sparse/0" in done.stderr
+    assert not (tmp_path / "me.tsv").exists()
+
+
+def test_what_is_held_out() -> None:
+    assert sequences_and_split({"a": 9, "b": 4}) == ([("a", 9), ("b", 4)], ["b"])
+    assert sequences_and_split({"a": 20}) == ([("a@0-16", 16), ("a@16-20", 4)], ["a@16-20"])
+    assert sequences_and_split({"a": 1}) == ([("a", 1)], [])
