@@ -115,3 +115,10 @@ def pictures(scene: dict[str, list[Path]]):
 
     with open_pictures(scene) as opened:
         yield opened
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Processes side by side (make test) take files whole, and one takes all that use the run of the tiny workflow."""
+    shared = {item.path for item in items if "tiny_results" in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("tiny_results" if item.path in shared else item.path.name))
