@@ -74,9 +74,9 @@ def doubts(doubted: dict[str, float]) -> list[str]:
     ]
 
 
-def thinness(cloud: Cloud, alpha: np.ndarray, min_views: int) -> list[str]:
-    """A line when there are far fewer points than a silhouette of `alpha` (C, H, W) has pixels."""
-    usual = int(np.median((alpha > 127).sum((1, 2))))
+def thinness(cloud: Cloud, alpha: Pictures, min_views: int) -> list[str]:
+    """A line when there are far fewer points than a silhouette, of `alpha` (C) times (h, w), has pixels."""
+    usual = int(np.median([(cover > 127).sum() for cover in alpha]))
     if len(cloud.points) >= THIN * usual:
         return []
     return [
