@@ -55,7 +55,7 @@ def decode(path: Path) -> object:
     """
     if path.name.endswith(".zarr.zip"):
         with open_chunk(path) as group:
-            arrays = {name: array[...] for name, array in group.arrays()}
+            arrays = {name: array[...] for name, array in group.arrays.items()}
             return {name: np.diff(values) if name.endswith("offsets") else values for name, values in arrays.items()}
     if path.suffix == ".json":
         return json.loads(path.read_text())

@@ -103,8 +103,9 @@ def job(stage, reads=None, **options):
         fixed = ["--settings", settings_of(stage, wildcards.get("ablation")), "--code", code_of(*modules)]
         values = {name: value(wildcards) if callable(value) else value for name, value in options.items()}
         for name, value in values.items():
-            several = value if isinstance(value, list) else [value]
-            fixed += [f"--{name.replace('_', '-')}", *map(str, several)] if several else []
+            # Snakemake replaces path variables in inputs and outputs, but not in params
+            several = [str(one).replace(RESULTS, SETTINGS.results) for one in _listed(value)]
+            fixed += [f"--{name.replace('_', '-')}", *several] if several else []
         return shlex.join(fixed)
 
     return arguments
@@ -120,6 +121,10 @@ def settings_of(stage, ablation=None):
 def code_of(*modules):
     """The digest of the code of some modules."""
     return provenance.digest(*modules)
+
+
+def _listed(value):
+    return value if isinstance(value, list) else [value]
 
 
 def gpus(stage):
