@@ -8,6 +8,8 @@ from pipeline.detect import landmarks
 from pipeline.detect.faces import ALL_TURNS, Face, find_faces, nearest_to
 from pipeline.detect.irises import IRIS, LID, find_eyes
 
+UPRIGHT = (0,)  # quarter turns
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -31,24 +33,26 @@ NOTHING = Seen(
 
 
 class Watcher:
-    """Looks at the pictures of one camera one after another; remembers how the head was rolled in the last."""
+    """Looks at the pictures of one camera, each by itself: what is seen depends on no other picture of a span."""
 
     def __init__(self, aim: np.ndarray, models: str | None = None):
         """`aim` (2,), pixels: where the point that all cameras aim at lies in this camera's pictures."""
         self.aim, self.models = aim, models
-        self.turns: tuple[int, ...] = ALL_TURNS
 
     def look(self, picture: np.ndarray) -> Seen:
-        """What a picture (h, w, 3) uint8 sRGB shows. Asked under the last turn first, under all when that fails."""
-        for turns in dict.fromkeys((self.turns, ALL_TURNS)):
+        """What a picture (h, w, 3) uint8 sRGB shows: an upright head if there is one, else one rolled anyhow."""
+        for turns in (UPRIGHT, ALL_TURNS):  # all turns take 43 ms a picture, upright alone 27
             face = nearest_to(find_faces(picture, self.aim, self.models, turns), self.aim)
             points = landmarks.find_points(picture, face, self.models) if face else None
-            if face and points:
-                self.turns = (round(face.roll / (np.pi / 2)) % 4,)
+            if face and points and (turns == ALL_TURNS or _quarters(face) in UPRIGHT):
                 return self._seen(picture, face, points)
-        self.turns = ALL_TURNS
         return NOTHING
 
     def _seen(self, picture: np.ndarray, face: Face, points: landmarks.Points) -> Seen:
         lids, irises = find_eyes(picture, points, self.models)
         return Seen(points.score, np.array([*face.centre, face.side]), points.pixels, lids, irises)
+
+
+def _quarters(face: Face) -> int:
+    """Quarter turns, 0 to 3, that a head is rolled by, rounded."""
+    return round(face.roll / (np.pi / 2)) % 4
