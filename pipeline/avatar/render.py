@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.avatar.data.ahead import Ahead
+from pipeline.avatar.data.ahead import READ_AHEAD, Ahead
 from pipeline.avatar.data.pictures import Pictures, moved, pinned, stack, to_bytes
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.checkpoint import read_avatar
@@ -17,7 +17,6 @@ from pipeline.avatar.model.pretrained import load_tiny_decoder
 from pipeline.avatar.model.schedule import shared_noise
 from pipeline.settings.precision import Computing
 
-READ_AHEAD = 2  # batches
 UNDER_WAY = {"cpu": 0, "cuda": 1}  # batches that the host does not wait for
 
 
@@ -44,8 +43,8 @@ def draw(
 
     Every picture starts from the same noise and gets the same noise in every step, so flicker has no source there.
     All batches are of one size, the last filled up with its last picture: convolutions round differently for other
-    sizes (1e-6 of the range at 144x192 on two cores), and a picture must not depend on its neighbours. The next
-    pictures are read while these are drawn, and these come to the host while the next ones are drawn.
+    sizes (1e-6 of the range at 144x192 on two cores), and a picture must not depend on its neighbours. For a GPU
+    the next pictures are read while these are drawn, and these come to the host while the next ones are drawn.
     """
     device = avatar.text.device
     noise = shared_noise(avatar.latent_shape(*pictures.sides(0)), steps, seed).to(device)
@@ -55,7 +54,7 @@ def draw(
         views = [pictures[min(index, last)][0] for index in range(number * batch, (number + 1) * batch)]
         return pinned(stack(views)) if device.type == "cuda" else stack(views)
 
-    ahead: Ahead[Buffers] = Ahead(read, count, READ_AHEAD, threads=1)
+    ahead: Ahead[Buffers] = Ahead(read, count, READ_AHEAD[device.type], threads=1)
     arriving: deque[tuple[int, Download]] = deque()
     try:
         for number in range(count):

@@ -78,8 +78,11 @@ class LoopSettings(Computing):
         description="steps between looks at the losses, for which a GPU has to be waited for; one that is not finite "
         "stops the training there; none: 1 on a CPU, 50 on a GPU",
     )
-    read_ahead: Annotated[int, AffectsNoResult()] = Field(
-        4, ge=0, le=64, description="steps whose pictures are read before they are needed; 0: none"
+    read_ahead: Annotated[int | None, AffectsNoResult()] = Field(
+        None,
+        ge=0,
+        le=64,
+        description="steps whose pictures are read before they are needed; none: 0 on a CPU, 4 on a GPU",
     )
     readers: Annotated[int, AffectsNoResult()] = Field(2, ge=1, le=64, description="threads that read ahead")
 

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+# Values made ahead by the device that computes. On a CPU threads take its cores from the step, whose OpenMP team then
+# crawls: the demo trained 2.0 images/s with them and 3.4 without, on two idle cores.
+READ_AHEAD = {"cpu": 0, "cuda": 4}
+
 Value = TypeVar("Value")
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from diffusers import ModelMixin
 from torch import nn
 
-from pipeline.avatar.data.ahead import Ahead
+from pipeline.avatar.data.ahead import READ_AHEAD, Ahead
 from pipeline.avatar.data.batches import Batches, HostPart, Part
 from pipeline.avatar.data.pictures import Pictures, to_unit
 from pipeline.avatar.model.avatar import Avatar
@@ -62,7 +62,8 @@ class Loop(ABC):
         self.beside = (beside or nn.Module()).to(self.device)
         self.optimiser = Optimiser(avatar, self.beside, recipe)
         self.batches = Batches(pictures, avatar, recipe, self.processes, self.sample_timesteps)
-        self.ahead: Ahead[list[HostPart]] = Ahead(self.batches.read, self.total, recipe.read_ahead, recipe.readers)
+        depth = READ_AHEAD[self.device.type] if recipe.read_ahead is None else recipe.read_ahead
+        self.ahead: Ahead[list[HostPart]] = Ahead(self.batches.read, self.total, depth, recipe.readers)
         every = recipe.fetch_every or FETCH_EVERY[self.device.type]
         self.ledger = Ledger(self.processes, recipe.batch, recipe.accumulation, every)
         self.fetched: list[tuple[int, Figures]] = []  # not yet recorded
