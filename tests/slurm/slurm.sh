@@ -57,6 +57,8 @@ EOF
 
 start() {
     install_packages
+    stop # a run that was killed leaves daemons, and jobs that keep the next node from being idle
+    rm -rf "$folder/state" "$folder/spool"
     mkdir -p "$folder/state" "$folder/spool"
     chmod 755 "$folder"
     configure
@@ -77,9 +79,20 @@ start() {
 stop() {
     scancel --partition=tiny 2>/dev/null || true
     for daemon in slurmd slurmctld munged; do
-        [ ! -f "$folder/$daemon.pid" ] || kill "$(cat "$folder/$daemon.pid")" 2>/dev/null || true
+        [ ! -f "$folder/$daemon.pid" ] || end "$(cat "$folder/$daemon.pid")" "$daemon"
     done
+    pkill -KILL -f "^slurmstepd: " || true
     ! grep -qxF "$mark" "$conf" 2>/dev/null || rm "$conf"
+}
+
+end() { # PID NAME: ends the process of that name and waits until it has gone
+    [ "$(cat "/proc/$1/comm" 2>/dev/null)" = "$2" ] || return 0
+    kill "$1"
+    for _ in $(seq 20); do
+        [ -e "/proc/$1" ] || return 0
+        sleep 0.5
+    done
+    kill -KILL "$1" 2>/dev/null || true
 }
 
 case $action in
