@@ -111,14 +111,14 @@ def test_only_one_pass_is_blind_to_noise(name, reads, pictures):
 def test_without_prior_there_is_no_controlnet_and_the_unet_reads_the_condition(pictures):
     whole, plain = stirred(WHOLE), stirred("no_prior")
     assert not list(plain.controlnet.parameters())
-    patch, channels = TINY.get("patch", 2), 9 + 4 * TINY["plane_features"]
+    patch, channels = TINY.get("patch", 2), 9 + 5 * TINY["plane_features"]
     assert plain.unet.conv_in.in_channels == whole.unet.conv_in.in_channels + channels * patch**2
     buffers, _ = pictures[4]
     for name in ("depth", "normals", "x_can", "z_exp"):
         assert not torch.equal(render(plain, buffers), render(plain, other(buffers, name))), name
 
 
-@pytest.mark.parametrize(("name", "planes"), [(WHOLE, 4), ("spherical_uv", 2), ("no_features", 0)])
+@pytest.mark.parametrize(("name", "planes"), [(WHOLE, 5), ("spherical_uv", 3), ("no_features", 0)])
 def test_planes_of_the_variants(name, planes, pictures):
     avatar, (buffers, _) = stirred(name), pictures[4]
     assert avatar.planes.values.shape[0] == planes
@@ -147,7 +147,7 @@ def test_the_mask_is_a_channel_of_its_own(pictures):
     buffers, _ = pictures[4]
     avatar = Avatar(Architecture(**TINY, mask_channel=True), code_size=4)
     picture, *_ = avatar.conditions(buffers)
-    assert picture.shape[1] == 9 + 4 * TINY["plane_features"] + 1
+    assert picture.shape[1] == 9 + 5 * TINY["plane_features"] + 1
     assert torch.equal(picture[:, -1], buffers.mask.float())
 
 

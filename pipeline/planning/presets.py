@@ -47,6 +47,7 @@ PRESETS: dict[str, Values] = {
                 "base": "none",
                 "predicts": "v",
                 "expression_tokens": 4,
+                "eyes": "tokens",
                 "plane_size": 512,
                 "plane_features": 16,
                 "plane_spread": 1.0,
