@@ -5,7 +5,18 @@ import pytest
 
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig
-from pipeline.detect.heights import ACROSS, ALONG, CELL, COLUMNS, MIDDLE, ROWS, eye_heights, eye_view
+from pipeline.detect.heights import (
+    ACROSS,
+    ALONG,
+    CELL,
+    COLUMNS,
+    MIDDLE,
+    ROWS,
+    eye_heights,
+    eye_shares,
+    eye_view,
+    pupils,
+)
 from pipeline.detect.points import LIDS, FacePoints, with_heights
 
 SKIN, SCLERA, IRIS = np.array([190, 140, 115]), np.array([215, 210, 205]), np.array([60, 80, 130])
@@ -31,7 +42,7 @@ def drawn(openings: np.ndarray, light: float = 1.0, skin: np.ndarray = SKIN) -> 
 def test_heights_follow_the_lids_and_a_shut_eye_has_none(light, skin):
     openings = np.array([1, 1, 1, 0.95, 1, 0.5, 0.25, 0, 1, 0.75])
     edge = np.sqrt(np.clip(1 - (X / ALONG) ** 2, 0, None))[0][np.abs(X[0]) < MIDDLE].mean() * ACROSS * 0.7
-    found = eye_heights(drawn(openings, light, skin), openings)
+    found = eye_heights(eye_shares(drawn(openings, light, skin), openings))
     np.testing.assert_allclose(found, 2 * edge * openings, atol=0.025)  # millimetres of 28
 
 
@@ -39,8 +50,19 @@ def test_too_few_open_eyes_teach_nothing():
     openings = np.array([1.0, 1.0, 0.2, 0.2, 1.0, 1.0])
     views = drawn(openings)
     views[0] = np.nan
-    assert np.isnan(eye_heights(views, openings)).all()
-    assert np.isfinite(eye_heights(drawn(openings), openings)).all()
+    assert np.isnan(eye_heights(eye_shares(views, openings))).all()
+    assert np.isfinite(eye_shares(drawn(openings), openings)).all()
+
+
+def test_pupils_are_the_darkest_discs():
+    places = np.array([[0, 0], [0.1, 0.02], [-0.12, 0], [0.05, -0.03], [0, 0.04], [0, 0]])
+    openings = np.array([1, 1, 1, 1, 1, 0.0])
+    views = drawn(openings)
+    for view, place in zip(views[:5], places, strict=False):
+        view[np.hypot(X - place[0], Y - place[1]) < 0.08] = 20
+    found = pupils(views, eye_shares(views, openings))
+    np.testing.assert_allclose(found[:5], places[:5], atol=0.012)
+    assert np.isnan(found[5]).all()
 
 
 def facing(place: tuple[float, float, float]) -> Camera:

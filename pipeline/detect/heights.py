@@ -1,4 +1,4 @@
-"""How high eyes stand open, from what is no skin between the lids in one frontal view made of all cameras' pictures."""
+"""How high eyes stand open and where pupils are, in one frontal view of an eye made of all cameras' pictures."""
 
 import cv2
 import numpy as np
@@ -18,6 +18,8 @@ OPEN = 0.9  # of the median opening: eyes that colours are learnt from
 LEARNT, KEPT = 40, 4000  # most time steps and colours that are learnt from
 NEIGHBOURS = 30
 SEQUENCE = 4  # fewest time steps with an open eye
+PUPIL, VISIBLE = 0.08, 0.6  # radius of a pupil, and how much of it has to show
+SEEN = 0.15  # least height of an eye whose pupil is looked for
 
 
 def _grid() -> tuple[np.ndarray, np.ndarray]:
@@ -27,16 +29,21 @@ def _grid() -> tuple[np.ndarray, np.ndarray]:
     return np.meshgrid(x, y)
 
 
+def eye_axes(corners: np.ndarray, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors (3,) along and upwards in the plane of an eye's corners (2, 3), `up` (3,) being the head's."""
+    along = corners[1] - corners[0]
+    along = along / np.linalg.norm(along)
+    upwards = up - along * (up @ along)
+    return along, upwards / np.linalg.norm(upwards)
+
+
 def eye_view(rig: Rig, pictures: np.ndarray, corners: np.ndarray, up: np.ndarray) -> np.ndarray | None:
     """The view (ROWS, COLUMNS, 3) float32 sRGB of an eye, as all cameras together see it; None where none faces it.
 
     `pictures` (C, H, W, 3) uint8, `corners` (2, 3) world metres, the subject's right one first, `up` (3,) of the head.
     """
-    along = corners[1] - corners[0]
-    width = np.linalg.norm(along)
-    along = along / width
-    upwards = up - along * (up @ along)
-    upwards /= np.linalg.norm(upwards)
+    width = np.linalg.norm(corners[1] - corners[0])
+    along, upwards = eye_axes(corners, up)
     x, y = _grid()
     places = corners.mean(0) + width * (x[..., None] * along + y[..., None] * upwards)
     total, sum_of_weights = np.zeros((ROWS, COLUMNS, 3), np.float32), 0.0
@@ -51,18 +58,18 @@ def eye_view(rig: Rig, pictures: np.ndarray, corners: np.ndarray, up: np.ndarray
     return total / sum_of_weights if sum_of_weights else None
 
 
-def eye_heights(views: np.ndarray, openings: np.ndarray) -> np.ndarray:
-    """How much of an eye shows (T,), the mean height in shares of the corners' distance; NaN where there is no view.
+def eye_shares(views: np.ndarray, openings: np.ndarray) -> np.ndarray:
+    """How surely each pixel (T, ROWS, COLUMNS) shows an eye, 0 far from one; NaN where there is no view.
 
     `views` (T, ROWS, COLUMNS, 3) sRGB, NaN where unknown; `openings` (T,) what else says how open the eye is, in any
     unit. What skin looks like is learnt round the eye, and what an eye looks like in the views in which it is open:
     each pixel goes to the kind that its nearest colours are of. All NaN where too few views show an open eye.
     """
-    heights = np.full(len(views), np.nan)
+    shares = np.full(views.shape[:-1], np.nan)
     known = np.flatnonzero(np.isfinite(views).all((1, 2, 3)) & np.isfinite(openings))
     opened = known[openings[known] > OPEN * np.median(openings[known])] if len(known) else known
     if len(opened) < SEQUENCE:
-        return heights
+        return shares
     x, y = _grid()
     ellipses = np.hypot(x / ALONG, y / ACROSS)
     skin, eye = ellipses > SKIN, (ellipses < EYE) & (np.abs(y) < THICK)
@@ -71,14 +78,55 @@ def eye_heights(views: np.ndarray, openings: np.ndarray) -> np.ndarray:
     kinds = [np.concatenate([looks[t][part] for t in chosen]) for part in (skin, eye)]
     kinds = [kind[:: -(-len(kind) // KEPT)] for kind in kinds]
     tree = cKDTree(np.concatenate(kinds))
-    middle = (np.abs(x) < MIDDLE) & (ellipses < NEAR)
-    columns = (np.abs(x[0]) < MIDDLE).sum()
+    near = ellipses < NEAR
     for t in known:
-        nearest = tree.query(looks[t][middle], k=NEIGHBOURS)[1]
+        nearest = tree.query(looks[t][near], k=NEIGHBOURS)[1]
         eyes = (nearest >= len(kinds[0])).sum(-1)
         of_eye, of_skin = eyes * len(kinds[0]) / len(kinds[1]), NEIGHBOURS - eyes
-        heights[t] = ((of_eye + 1) / (of_eye + of_skin + 2)).sum() / columns * CELL
-    return heights
+        shares[t] = 0
+        shares[t][near] = (of_eye + 1) / (of_eye + of_skin + 2)
+    return shares
+
+
+def eye_heights(shares: np.ndarray) -> np.ndarray:
+    """How much of an eye shows (T,), its mean height in shares of the corners' distance, from `eye_shares`."""
+    middle = np.abs(_grid()[0][0]) < MIDDLE
+    return shares[:, :, middle].sum((1, 2)) / middle.sum() * CELL
+
+
+def pupils(views: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Places (T, 2) of the darkest disc in an eye, x along the corners and y upwards; NaN where it is not open enough.
+
+    In shares of the corners' distance, from their middle; `shares` as `eye_shares` makes them of the views.
+    """
+    reach = int(np.ceil(PUPIL / CELL)) + 1
+    distance = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1]) * CELL
+    disc = 1 / (1 + np.exp((distance - PUPIL) / CELL))
+    x, y = _grid()
+    found = np.full((len(views), 2), np.nan)
+    for t in np.flatnonzero(eye_heights(shares) > SEEN):
+        share = cv2.GaussianBlur(shares[t], (0, 0), 0.7)
+        dark = -np.log(np.clip(((views[t] / 255.0) ** 2.2).mean(-1), 1e-3, 1))
+        covered, darkness = (
+            cv2.filter2D(part, -1, disc, borderType=cv2.BORDER_CONSTANT) for part in (share, share * dark)
+        )
+        score = np.where(covered > VISIBLE * disc.sum(), darkness / np.maximum(covered, 1e-9), -np.inf)
+        row, column = np.unravel_index(score.argmax(), score.shape)
+        if np.isfinite(score[row, column]):
+            found[t] = (
+                x[row, column] + CELL * _between(score[row], column),
+                y[row, column] - CELL * _between(score[:, column], row),
+            )
+    return found
+
+
+def _between(score: np.ndarray, best: int) -> float:
+    """How far, in pixels, the top of a parabola through the best of a row and its neighbours lies from it."""
+    if not 0 < best < len(score) - 1 or not np.isfinite(score[best - 1 : best + 2]).all():
+        return 0.0
+    before, top, after = score[best - 1 : best + 2]
+    bend = before - 2 * top + after
+    return float(np.clip((before - after) / (2 * bend), -0.5, 0.5)) if bend < 0 else 0.0
 
 
 def _look(view: np.ndarray, skin: np.ndarray) -> np.ndarray:

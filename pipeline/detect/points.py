@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.cameras.rig import Rig
 from pipeline.cameras.triangulation import triangulate
-from pipeline.detect.heights import OPEN, SEQUENCE
+from pipeline.detect.heights import OPEN, SEQUENCE, eye_axes
 from pipeline.detect.irises import INNER, OUTER
 
 # The points of MediaPipe's 468 that lie nearest to iBUG's 17 to 67, in that order
@@ -106,6 +106,21 @@ def with_heights(found: FacePoints, heights: np.ndarray) -> FacePoints:
         longer = np.maximum(length + moved[:, None], 0) / np.maximum(length, 1e-9)
         points[:, upper] = points[:, lower] + longer[..., None] * gap
     return replace(found, points=points)
+
+
+def with_pupils(found: FacePoints, places: np.ndarray) -> FacePoints:
+    """The same with irises half way to the pupils, places (T, 2, 2) in the views of the eyes, NaN where unknown.
+
+    The network turns eyes less than they turn; in its errors and those of the darkest disc is little that both share.
+    """
+    irises = found.irises.copy()
+    for step, eye in zip(*np.nonzero(np.isfinite(places).all(-1)), strict=True):
+        corners = found.corners(step)[eye]
+        along, up = eye_axes(corners, found.up(step))
+        width, middle = np.linalg.norm(corners[1] - corners[0]), corners.mean(0)
+        for axis, place in zip((along, up), places[step, eye], strict=True):
+            irises[step, eye] += 0.5 * axis * (width * place - axis @ (irises[step, eye] - middle))
+    return replace(found, irises=irises)
 
 
 def _weighted(pixels: np.ndarray, weight: np.ndarray) -> np.ndarray:

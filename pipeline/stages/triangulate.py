@@ -6,8 +6,8 @@ import numpy as np
 
 from pipeline import cli
 from pipeline.cameras.rig import Rig, read_rig
-from pipeline.detect.heights import COLUMNS, ROWS, eye_heights, eye_view
-from pipeline.detect.points import Detections, FacePoints, triangulate_face, with_heights
+from pipeline.detect.heights import COLUMNS, ROWS, eye_heights, eye_shares, eye_view, pupils
+from pipeline.detect.points import Detections, FacePoints, triangulate_face, with_heights, with_pupils
 from pipeline.errors import DataError
 from pipeline.settings.triangulate import TriangulateSettings
 from pipeline.store.chunk import Array, in_order, read_arrays, read_attributes, write_chunk
@@ -16,8 +16,8 @@ from pipeline.store.reel import Reel
 NAMES = ("score", "points", "eyes", "lids", "irises")
 
 
-def _heights(rig: Rig, frames: Reel, found: FacePoints) -> np.ndarray:
-    """How much of each eye shows (T, 2), metres, left first; NaN where unknown."""
+def _seen(rig: Rig, frames: Reel, found: FacePoints) -> tuple[np.ndarray, np.ndarray]:
+    """How much of each eye shows (T, 2), metres, and where the pupils are in its view (T, 2, 2); NaN where unknown."""
     views = np.full((2, len(found.points), ROWS, COLUMNS, 3), np.nan, np.float32)
     corners = np.stack([found.corners(step) for step in range(len(found.points))])  # (T, 2, 2, 3)
     for step, both in enumerate(corners):
@@ -26,8 +26,10 @@ def _heights(rig: Rig, frames: Reel, found: FacePoints) -> np.ndarray:
             if np.isfinite(ends).all() and np.isfinite(found.up(step)).all():
                 view = eye_view(rig, pictures, ends, found.up(step))
                 views[eye, step] = np.nan if view is None else view
-    heights = np.stack([eye_heights(view, opening) for view, opening in zip(views, found.contours.T, strict=True)], 1)
-    return heights * np.linalg.norm(corners[:, :, 1] - corners[:, :, 0], axis=-1)
+    shares = [eye_shares(view, opening) for view, opening in zip(views, found.contours.T, strict=True)]
+    heights = np.stack([eye_heights(share) for share in shares], 1)
+    places = np.stack([pupils(view, share) for view, share in zip(views, shares, strict=True)], 1)
+    return heights * np.linalg.norm(corners[:, :, 1] - corners[:, :, 0], axis=-1), places
 
 
 def main() -> None:
@@ -53,8 +55,8 @@ def main() -> None:
             f" {arguments.sequence}"
         )
     found = triangulate_face(rig, seen, arguments.settings.agree_mm / 1e3)
-    heights = _heights(rig, frames, found)
-    found = with_heights(found, heights)
+    heights, places = _seen(rig, frames, found)
+    found = with_pupils(with_heights(found, heights), places)
     cli.log.info(
         "%s: %.0f %% of the landmarks, %.0f %% of the irises and %.0f %% of how high eyes stand open are known",
         arguments.sequence, 100 * (found.views > 0).mean(), 100 * (found.iris_views > 0).mean(),
