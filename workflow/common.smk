@@ -1,6 +1,5 @@
 # Loads the settings once and turns them into paths and arguments; the only functions of the workflow.
 import os
-import re
 import shlex
 import sys
 from functools import cache
@@ -34,7 +33,6 @@ try:
     PLAN = SETTINGS.plan()
     PLAN.check_captures()
     SETTINGS.check_paths()
-    SETTINGS.check_variants()
     for line in PLAN.notes():
         logger.warning(line)
 except ConfigError as error:
@@ -73,13 +71,13 @@ wildcard_constraints:
     driver=r"[^/~]+",
     motion=r"[^/~]+",
     rig=r"[^/]+",
-    ablation="|".join(re.escape(name) for name in SETTINGS.all_variants),
+    ablation="|".join(configuration.ABLATIONS),
     span=r"\d{6}-\d{6}",
 
 
 def settings_today(stage, ablation):
     """A stage's settings as JSON; None for a stage or a variant that there is no more."""
-    if ablation and ablation not in SETTINGS.all_variants:
+    if ablation and ablation not in configuration.ABLATIONS:
         return None
     settings = SETTINGS.ablated(ablation) if ablation else SETTINGS
     return settings.stage(stage) if hasattr(settings, stage) else None
@@ -312,3 +310,30 @@ def seen_first(wildcards):
 def recording(wildcards):
     """What a span is read from: pictures, masks, plates."""
     return PLAN.recording(wildcards.subject, wildcards.sequence, wildcards.span)
+
+
+def given_clouds(wildcards):
+    """The clouds of a span that the capture brings along, if they are wanted."""
+    taken = PLAN.clouds(wildcards.subject, wildcards.sequence, wildcards.span) if SETTINGS.pointcloud.given else []
+    return list(map(str, taken))
+
+
+def stored_geometry(stage):
+    """Input function: the buffers of the training sequences, where the stage reads stored ones."""
+    return of_training(CAPTURE_BUFFERS) if getattr(SETTINGS, stage).draw == "stored" else nothing
+
+
+def drawn_geometry(stage):
+    """Input function: the meshes of the training sequences, where the stage draws its buffers from them."""
+    return nothing if getattr(SETTINGS, stage).draw == "stored" else of_training(MESHES)
+
+
+def drawing_rig(stage):
+    """Input function: the rig that a stage draws its buffers for."""
+    drawn = getattr(SETTINGS, stage).draw != "stored"
+    return lambda wildcards: files_of(CAPTURE_RIG, wildcards.subject, [""]) if drawn else []
+
+
+def nothing(wildcards):
+    """Input function: no file."""
+    return []

@@ -9,10 +9,10 @@ import numpy as np
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.distortion import Straightener
 from pipeline.cameras.rig import Rig
-from pipeline.capture.colour import correct_color
+from pipeline.capture.colour import correct_color, read_tint, tinted
 from pipeline.capture.decode import probe_source, read_masks, read_picture, read_source
 from pipeline.capture.formats.base import Capture, Source
-from pipeline.capture.matting import alpha_from_plate, alpha_from_score
+from pipeline.capture.matting import Matter, alpha_from_score
 from pipeline.capture.video import VideoInfo
 from pipeline.errors import DataError
 
@@ -61,19 +61,20 @@ def read_span(
     with camera and frame where an alpha cannot be that of a person.
     """
     sources, masks, plates = capture.pictures(sequence), capture.masks(sequence), capture.plates()
+    tints = capture.tints(sequence)
     for c, camera in enumerate(rig.cameras):
-        develop = Developer(camera)
+        develop = Developer(camera, tints.get(camera.name))
         pictures = map(develop, read_source(sources[camera.name], numbers))
         if camera.name in masks:
             alphas = map(develop.shape, read_masks(masks[camera.name], numbers))
             for t, (rgb, alpha) in enumerate(zip(pictures, alphas, strict=True)):
                 yield t, c, rgb, _plausible(alpha, _place(capture, sequence, camera, numbers[t]))
         elif camera.name in plates:
-            plate = develop(read_picture(plates[camera.name], PLATE))
+            matter = Matter(develop(read_picture(plates[camera.name], PLATE)), *matte_levels)
             for t, rgb in enumerate(pictures):
                 place = _place(capture, sequence, camera, numbers[t])
                 try:
-                    alpha = alpha_from_plate(rgb, plate, *matte_levels)
+                    alpha = matter(rgb)
                 except DataError as error:
                     raise DataError(f"{place}: {error}") from error
                 yield t, c, rgb, _plausible(alpha, place)
@@ -107,13 +108,16 @@ def _plausible(alpha: np.ndarray, place: str) -> np.ndarray:
 class Developer:
     """Makes recorded pictures of one camera straight, of its working size and in the rig's common colours."""
 
-    def __init__(self, camera: Camera):
+    def __init__(self, camera: Camera, tint: Path | None = None):
+        """`tint`: a sequence's own correction of the camera's sRGB, instead of its colours in linear light."""
         self.camera = camera
+        self.tint = None if tint is None else read_tint(tint)
         self.straighten = Straightener(camera) if camera.lens else None
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         """A recorded picture (H, W, 3) uint8 sRGB."""
-        return correct_color(self.shape(picture), self.camera.color)
+        picture = self.shape(picture)
+        return correct_color(picture, self.camera.color) if self.tint is None else tinted(picture, self.tint)
 
     def shape(self, picture: np.ndarray) -> np.ndarray:
         """A recorded picture or mask (H, W, ...) uint8, only straightened and resized."""

@@ -20,11 +20,16 @@ class Scene:
 
 
 # Megabytes by stage. At the demo's size (13 cameras), ingest took 340 MB and pointcloud 540 MB with one thread.
+# benchmarks/full_size.py measures all of them at full size, see docs/full-size.md.
 STEP: dict[str, Callable[[Scene, int], float]] = {
+    "calibrate": lambda scene, _: 1000 + (12 * scene.cameras + 250) * scene.recorded * MB,
     "ingest": lambda scene, _: 600 + (8 * scene.cameras + 400) * scene.recorded * MB,
+    "detect": lambda scene, _: 1000 + 40 * scene.recorded * MB,
     "pointcloud": lambda scene, threads: (
         500 + threads * (500 + (60 + scene.cameras) * scene.cameras * scene.recorded * MB)
     ),
+    "fit_identity": lambda scene, _: 2500 + 20 * scene.cameras * scene.recorded * MB,
+    "fit_sequence": lambda scene, threads: 2000 + threads * (1000 + 20 * scene.cameras * scene.recorded * MB),
     "rasterize": lambda scene, _: 1000 + 100 * scene.cameras * scene.drawn * MB,
     "isolate": lambda scene, _: 1500 + scene.cameras * (8 * scene.recorded + 60 * scene.drawn) * MB,
 }

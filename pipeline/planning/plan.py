@@ -150,9 +150,21 @@ class Plan:
 
     def recording(self, subject: str, sequence: str, span: str) -> list[Path]:
         """Files with the pictures, masks and plates of a span."""
+        name, numbers = self._frames_of(sequence, span)
+        return self.capture(subject).files(name, numbers)
+
+    def clouds(self, subject: str, sequence: str, span: str) -> list[Path]:
+        """The capture's own clouds of a span, one per time step; none where any is missing."""
+        name, numbers = self._frames_of(sequence, span)
+        found = self.capture(subject).clouds(name)
+        own = [found[number] for number in numbers if number in found]
+        return own if len(own) == len(numbers) else []
+
+    def _frames_of(self, sequence: str, span: str) -> tuple[str, range]:
+        """The recording of a sequence and the numbers of a span's frames in it."""
         name, part = whole(sequence)
         start, stop = (int(bound) * self.stride + (part.start if part else 0) for bound in span.split("-"))
-        return self.capture(subject).files(name, range(start, stop, self.stride))
+        return name, range(start, stop, self.stride)
 
     def landmarks(self, subject: str, sequence: str) -> list[Path]:
         """A sequence's landmarks, one file per camera; none where the capture has no landmarks."""

@@ -15,6 +15,7 @@ class PointcloudSettings(StageSettings):
         description="what finds the depth maps: this project's own matching on the CPU, or COLMAP's patch match on an "
         "NVIDIA GPU (a pycolmap that is built with CUDA); COLMAP fuses them either way",
     )
+    given: bool = Field(True, description="take the clouds that a capture brings along, where it has one of every step")
     neighbours: int = Field(4, ge=2, le=12, description="other cameras that each camera is matched with")
     window: int = Field(7, ge=3, le=31, description="edge of the matched windows, pixels")
     min_score: float = Field(

@@ -45,9 +45,6 @@ class LoopSettings(Computing):
         description="the weights whose gradient is limited; controlnet means the U-Net where that reads the condition "
         "itself (backbone plain)",
     )
-    error: Literal["squared", "absolute"] = Field(
-        "squared", description="what the training objective makes of the difference between predicted and true latents"
-    )
     snr_limit: float = Field(
         1.0, ge=1, le=1e6, description="min-SNR weighting: 1 weighs errors of the picture alike, 1e6 those of v"
     )
@@ -88,6 +85,17 @@ class LoopSettings(Computing):
         description="steps whose pictures are read before they are needed; none: 0 on a CPU, 4 on a GPU",
     )
     readers: Annotated[int, AffectsNoResult()] = Field(2, ge=1, le=64, description="threads that read ahead")
+    draw: Literal["stored", "embree", "nvdiffrast"] = Field(
+        "stored",
+        description="where the buffers of a crop come from: the files of the stage rasterize, or drawn from the meshes "
+        "for each step, on the CPU or on a GPU; with train.draw so the files are deleted once all else has used them",
+    )
+
+    @model_validator(mode="after")
+    def _a_gpu_draws_for_a_gpu(self) -> "LoopSettings":
+        if self.draw == "nvdiffrast" and self.device != "cuda":
+            raise ValueError(f"draw nvdiffrast with device {self.device}; expected cuda")
+        return self
 
     @model_validator(mode="after")
     def _kept_latents_are_cut_not_enlarged(self) -> "LoopSettings":

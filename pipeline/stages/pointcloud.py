@@ -1,5 +1,9 @@
-"""pointcloud: a clean dense cloud with normals and colours for every time step of one span."""
+"""pointcloud: a clean dense cloud with normals and colours for every time step of one span.
 
+Where the capture brings clouds along, those are taken.
+"""
+
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from pipeline.errors import DataError
 from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo.cloud import Cloud, point_cloud
 from pipeline.stereo.colmap import require_cuda
+from pipeline.stereo.given import given_cloud
 from pipeline.store.chunk import Layout, chunk_writer, open_chunk
 from pipeline.workers import workers
 
@@ -23,13 +28,18 @@ LAYOUTS = {
 }
 
 
-def step_cloud(step: int, frames: Path, start: int, rig: Rig, settings: PointcloudSettings) -> Cloud:
+def step_cloud(
+    step: int, frames: Path, start: int, rig: Rig, settings: PointcloudSettings, given: Sequence[Path]
+) -> Cloud:
     """The cloud of one step of the chunk; errors name the file and the time step."""
     with open_chunk(frames) as group:
-        rgb, alpha = group["rgb"][step], group["alpha"][step]
+        alpha = group["alpha"][step]
+        rgb = None if given else group["rgb"][step]
     if alpha.shape != rig.padded_shape:
         raise DataError(f"{frames}: pictures of shape {alpha.shape}; cameras.json expects {rig.padded_shape}")
     try:
+        if rgb is None:
+            return given_cloud(given[step], alpha, rig.cameras)
         return point_cloud(rgb, alpha, rig.cameras, settings)
     except DataError as error:
         raise DataError(f"{frames}: time step {start + step}: {error}") from error
@@ -41,21 +51,31 @@ def main() -> None:
     cli.add_span(parser)
     parser.add_argument("--cameras", type=cli.existing_file, required=True, help="cameras.json")
     parser.add_argument("--frames", type=cli.existing_file, required=True, help="frames/{sequence}/{span}.zarr.zip")
+    parser.add_argument("--given", type=Path, nargs="+", default=[], help="the capture's own clouds, one per time step")
     parser.add_argument("--threads", type=int, default=1, help="time steps reconstructed at once")
     parser.add_argument("--output", type=Path, required=True, help="clouds/{sequence}/{span}.zarr.zip")
     options = parser.parse_args()
-    if options.settings.backend == "colmap_cuda":
+    count = options.stop - options.start
+    if options.given and len(options.given) != count:
+        raise DataError(f"{options.given[0]}: {len(options.given)} clouds; expected {count}, one for each step")
+    if options.settings.backend == "colmap_cuda" and not options.given:
         require_cuda()
         claim("cuda")
     rig = read_rig(options.cameras)
-    count = options.stop - options.start
     progress, total = cli.Progress(count, "steps"), 0
     with (
         chunk_writer(options.output, LAYOUTS, cli.record("pointcloud", options)) as chunk,
         workers(min(options.threads, count)) as run,
     ):
         chunk.append("offsets", np.zeros(1, np.int64))
-        job = partial(step_cloud, frames=options.frames, start=options.start, rig=rig, settings=options.settings)
+        job = partial(
+            step_cloud,
+            frames=options.frames,
+            start=options.start,
+            rig=rig,
+            settings=options.settings,
+            given=options.given,
+        )
         for done, cloud in enumerate(run(job, range(count)), start=1):
             for remark in cloud.remarks:
                 cli.log.warning("%s: time step %d: %s", options.frames, options.start + done - 1, remark)

@@ -24,7 +24,9 @@ rule prior:
 
 rule train:
     input:
-        buffers=of_training(CAPTURE_BUFFERS),
+        stored_geometry("train"),
+        drawn_geometry("train"),
+        drawing_rig("train"),
         targets=of_training(TARGETS),
         tracks=of_training(TRACK),
     output:
@@ -41,16 +43,25 @@ rule train:
         mem_mb=8000,
         runtime=1440,
     params:
-        job=job("train", held_out_cameras=HELD_OUT_CAMERAS, state=lambda wildcards: f"runs/{wildcards.subject}"),
+        job=job(
+            "train",
+            held_out_cameras=HELD_OUT_CAMERAS,
+            state=lambda wildcards: f"runs/{wildcards.subject}",
+            buffers=stored_geometry("train"),
+            meshes=drawn_geometry("train"),
+            rig=drawing_rig("train"),
+        ),
     shell:
-        "python -m pipeline.stages.train {params.job} --buffers {input.buffers:q} --targets {input.targets:q}"
-        " --tracks {input.tracks:q} --output {output:q} 2>&1 | tee {log:q}"
+        "python -m pipeline.stages.train {params.job} --targets {input.targets:q} --tracks {input.tracks:q}"
+        " --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule distill:
     input:
+        stored_geometry("distill"),
+        drawn_geometry("distill"),
+        drawing_rig("distill"),
         avatar=TRAINED_AVATAR,
-        buffers=of_training(CAPTURE_BUFFERS),
         targets=of_training(TARGETS),
         tracks=of_training(TRACK),
     output:
@@ -67,10 +78,17 @@ rule distill:
         mem_mb=8000,
         runtime=1440,
     params:
-        job=job("distill", held_out_cameras=HELD_OUT_CAMERAS, state=lambda wildcards: f"runs/{wildcards.subject}"),
+        job=job(
+            "distill",
+            held_out_cameras=HELD_OUT_CAMERAS,
+            state=lambda wildcards: f"runs/{wildcards.subject}",
+            buffers=stored_geometry("distill"),
+            meshes=drawn_geometry("distill"),
+            rig=drawing_rig("distill"),
+        ),
     shell:
-        "python -m pipeline.stages.distill {params.job} --avatar {input.avatar:q} --buffers {input.buffers:q}"
-        " --targets {input.targets:q} --tracks {input.tracks:q} --output {output:q} 2>&1 | tee {log:q}"
+        "python -m pipeline.stages.distill {params.job} --avatar {input.avatar:q} --targets {input.targets:q}"
+        " --tracks {input.tracks:q} --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule render_capture:

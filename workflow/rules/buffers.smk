@@ -59,7 +59,7 @@ rule rasterize:
         rig=rig_file,
         meshes=MESHES,
     output:
-        BUFFERS,
+        BUFFERS if SETTINGS.train.draw == "stored" else temp(BUFFERS),
     log:
         log_of("rasterize", BUFFERS),
     benchmark:

@@ -14,7 +14,7 @@ rule calibrate:
     conda:
         environment("calibrate")
     resources:
-        mem_mb=2000,
+        mem_mb=memory("calibrate"),
         runtime=15,
     params:
         job=job(

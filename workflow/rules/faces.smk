@@ -14,7 +14,7 @@ rule detect:
     conda:
         environment("detect")
     resources:
-        mem_mb=2000,
+        mem_mb=memory("detect"),
         runtime=60,
     params:
         job=of_span("detect"),
@@ -27,7 +27,6 @@ rule triangulate:
     input:
         cameras=CAMERAS,
         detections=of_sequence(DETECTIONS),
-        frames=of_sequence(FRAMES),
     output:
         POINTS,
     log:
@@ -47,4 +46,4 @@ rule triangulate:
         ),
     shell:
         "python -m pipeline.stages.triangulate {params.job} --cameras {input.cameras:q}"
-        " --detections {input.detections:q} --frames {input.frames:q} --output {output:q} > {log:q} 2>&1"
+        " --detections {input.detections:q} --output {output:q} > {log:q} 2>&1"

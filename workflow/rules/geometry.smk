@@ -3,6 +3,7 @@
 
 rule pointcloud:
     input:
+        given_clouds,
         cameras=CAMERAS,
         frames=FRAMES,
     output:
@@ -18,7 +19,7 @@ rule pointcloud:
         mem_mb=memory("pointcloud"),
         runtime=60,
     params:
-        job=of_span("pointcloud"),
+        job=of_span("pointcloud", given=given_clouds),
     shell:
         "python -m pipeline.stages.pointcloud {params.job} --cameras {input.cameras:q} --frames {input.frames:q}"
         " --threads {threads} --output {output:q} > {log:q} 2>&1"
@@ -70,7 +71,7 @@ rule fit_identity:
     conda:
         environment("fit_identity")
     resources:
-        mem_mb=4000,
+        mem_mb=memory("fit_identity"),
         runtime=60,
     params:
         job=job("fit_identity", landmarks=training_landmarks, points=training_points),
@@ -99,7 +100,7 @@ rule fit_sequence:
     conda:
         environment("fit_sequence")
     resources:
-        mem_mb=6000,
+        mem_mb=memory("fit_sequence"),
         runtime=120,
     params:
         job=job(

@@ -15,13 +15,15 @@ from pipeline.avatar.data.pictures import Pictures, View, camera_places, sequenc
 from pipeline.avatar.model.checkpoint import write_avatar
 from pipeline.avatar.train.loop import Loop
 from pipeline.avatar.train.preview import Board, preview
+from pipeline.cameras.rig import read_rig
 from pipeline.device import claim
 from pipeline.errors import DataError
+from pipeline.raster.drawn import DrawnReel
 from pipeline.store.chunk import read_attributes
 from pipeline.store.reel import Reel, open_reels
 from pipeline.store.state import TrainingState
 
-KINDS = ("buffers", "targets", "tracks")
+KINDS = ("targets", "tracks")
 
 
 def parser(about: str, settings: type[BaseModel]) -> argparse.ArgumentParser:
@@ -29,6 +31,10 @@ def parser(about: str, settings: type[BaseModel]) -> argparse.ArgumentParser:
     result = cli.parser(about, settings)
     for kind in KINDS:
         result.add_argument(f"--{kind}", type=cli.existing_file, nargs="+", required=True, help="training sequences")
+    given = result.add_mutually_exclusive_group(required=True)
+    given.add_argument("--buffers", type=cli.existing_file, nargs="+", default=[], help="training sequences, stored")
+    given.add_argument("--meshes", type=cli.existing_file, nargs="+", default=[], help="the same, to be drawn here")
+    result.add_argument("--rig", type=cli.existing_file, help="rigs/capture.json, with --meshes")
     result.add_argument("--held-out-cameras", default="", help="names, separated by commas, that training never sees")
     result.add_argument("--state", type=Path, required=True, help="folder of training states and sample pictures")
     result.add_argument("--output", type=Path, required=True, help="the avatar's safetensors")
@@ -37,8 +43,23 @@ def parser(about: str, settings: type[BaseModel]) -> argparse.ArgumentParser:
 
 def state_of(given: argparse.Namespace, stage: str, *more: Path) -> TrainingState:
     """The state of the arguments' training by the module `stage`, whose result depends on the files `more` too."""
-    files = (*given.buffers, *given.targets, *given.tracks, *more)
+    drawn = [given.rig] if given.meshes else []
+    files = (*given.buffers, *given.meshes, *drawn, *given.targets, *given.tracks, *more)
     return TrainingState(given.state, stage, given.settings, files, given.held_out_cameras)
+
+
+def drawable(given: argparse.Namespace, stack: ExitStack) -> dict[str, Reel]:
+    """Buffers by sequence, stored or drawn as the settings say. Raises DataError where the files do not fit that."""
+    draw = given.settings.draw
+    if (draw == "stored") != bool(given.buffers) or bool(given.meshes) != bool(given.rig):
+        raise DataError(f"draw is {draw}; expected {'--buffers' if draw == 'stored' else '--meshes and --rig'}")
+    if draw == "stored":
+        return stack.enter_context(open_reels(given.buffers))
+    rig, meshes = read_rig(given.rig), stack.enter_context(open_reels(given.meshes))
+    drawn = {sequence: DrawnReel(reel, rig, draw) for sequence, reel in meshes.items()}
+    for reel in drawn.values():
+        stack.callback(reel.close)
+    return drawn
 
 
 def training_views(given: argparse.Namespace, buffers: dict[str, Reel], targets: dict[str, Reel]) -> list[View]:
@@ -54,7 +75,7 @@ def training_views(given: argparse.Namespace, buffers: dict[str, Reel], targets:
         places = [place for name, place in camera_places(reel).items() if name not in held_out]
         views += sequence_views(reel, targets[sequence], tracks[sequence], places)
     if not views:
-        raise DataError(f"{given.buffers[0]}: no picture is left to train on without cameras {held_out}")
+        raise DataError(f"{given.targets[0]}: no picture is left to train on without cameras {held_out}")
     return views
 
 
@@ -68,7 +89,7 @@ def train(given: argparse.Namespace, state: TrainingState, make: Callable[[Pictu
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
     with ExitStack() as stack:
-        buffers, targets = (stack.enter_context(open_reels(paths)) for paths in (given.buffers, given.targets))
+        buffers, targets = drawable(given, stack), stack.enter_context(open_reels(given.targets))
         pictures = Pictures(training_views(given, buffers, targets))
         torch.manual_seed(given.settings.seed)
         loop = make(pictures)

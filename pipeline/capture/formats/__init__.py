@@ -9,7 +9,10 @@ from pkgutil import iter_modules
 from pipeline.capture.formats.base import Capture
 from pipeline.errors import ConfigError
 
-LISTINGS = ("cameras", "sequences", "pictures", "masks", "plates", "landmarks", "calibration_files")
+LISTINGS = (
+    *("cameras", "sequences", "pictures", "masks", "plates", "landmarks", "clouds", "tints"),
+    "calibration_files",
+)
 
 
 def formats() -> list[type[Capture]]:

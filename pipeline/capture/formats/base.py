@@ -121,7 +121,16 @@ class Capture(ABC):
         """A detector's landmarks (docs/formats.md), of the cameras that have some."""
         return {}
 
+    def clouds(self, sequence: str) -> dict[int, Path]:
+        """Point clouds with normals and colours (PCD, world metres) by frame, of the frames that have one."""
+        return {}
+
+    def tints(self, sequence: str) -> dict[str, Path]:
+        """Affine corrections of sRGB in one sequence ((3 or 4, 4) as .npy), of the cameras that have one."""
+        return {}
+
     def files(self, sequence: str, numbers: range | None = None) -> list[Path]:
-        """What a job reads that needs a sequence's frames with these numbers: pictures, masks, plates."""
+        """What a job reads that needs a sequence's frames with these numbers: pictures, masks, plates, tints."""
         sources = [*self.pictures(sequence).values(), *self.masks(sequence).values()]
-        return [path for source in sources for path in source.files(numbers)] + list(self.plates().values())
+        found = [path for source in sources for path in source.files(numbers)]
+        return [*found, *self.plates().values(), *self.tints(sequence).values()]

@@ -25,8 +25,9 @@ class NersembleCapture(Capture):
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
-        """Only this format has camera_params.json."""
-        return (folder / "calibration/camera_params.json").exists() or (folder / "sequences" / BACKGROUND).is_dir()
+        """By camera_params.json, or the pictures of the empty set; the benchmark's release has alpha_maps besides."""
+        found = (folder / "calibration/camera_params.json").exists() or (folder / "sequences" / BACKGROUND).is_dir()
+        return found and not any(folder.glob("sequences/*/alpha_maps"))
 
     @cached_property
     def _geometry(self) -> Path:

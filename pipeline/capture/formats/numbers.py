@@ -59,3 +59,13 @@ def pose(value: Any, what: str) -> np.ndarray:
     if (result[3] != (0, 0, 0, 1)).any():
         raise DataError(f"{what} has last row {result[3].tolist()}; expected 0 0 0 1")
     return result
+
+
+def rotation(vector: np.ndarray) -> np.ndarray:
+    """The rotation (3, 3) of a Rodrigues vector (3,): its axis times the angle in radians."""
+    angle = float(np.linalg.norm(vector))
+    if angle == 0:
+        return np.eye(3)
+    x, y, z = vector / angle
+    across = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * across + (1 - np.cos(angle)) * across @ across

@@ -1,0 +1,63 @@
+"""Buffers drawn when they are asked for, from meshes and a rig: as a reel of stored ones, without the disk."""
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.cameras.rig import Rig
+from pipeline.errors import DataError
+from pipeline.mesh.mesh import Mesh
+from pipeline.raster.buffers import draw
+from pipeline.raster.choose import make_rasterizer
+from pipeline.raster.coding import CODED, encode
+from pipeline.raster.fragments import Rasterizer
+from pipeline.store.reel import WHOLE, Reel, Window
+
+
+class DrawnReel(Reel):
+    """Stands for the reel of the buffers that the stage rasterize makes of `meshes`: the same numbers, coded alike.
+
+    Only the window that is wanted is drawn. The last mesh and the last picture are kept: a picture's arrays are asked
+    for one after another. A copy, for another thread or process, makes its own rasteriser.
+    """
+
+    def __init__(self, meshes: Reel, rig: Rig, backend: str):
+        if rig.moving:
+            raise DataError(f"{meshes.paths[0]}: a camera that moves; expected the rig of the capture")
+        super().__init__(meshes.paths, meshes.part)
+        self.attributes = self.attributes | {"cameras": rig.names}
+        self.rig, self.backend = rig, backend
+        self._rasterizer: Rasterizer | None = None
+        self._mesh: tuple[int, Mesh] | None = None
+        self._coded: tuple[tuple[int, ...], dict[str, np.ndarray]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Another thread or process opens its own files and draws by itself."""
+        return super().__getstate__() | {"_rasterizer": None, "_mesh": None, "_coded": None}
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of array `name` without its time axis."""
+        first = self.rig.cameras[0]
+        return (len(self.rig.cameras), *CODED[name][0], first.height, first.width)
+
+    def picture(self, name: str, step: int, camera: int, window: Window = WHOLE) -> np.ndarray:
+        """One picture of array `name`, or the rows and columns of it that are wanted."""
+        seen = self.rig.cameras[camera]
+        top, bottom, _ = window[0].indices(seen.height)
+        left, right, _ = window[1].indices(seen.width)
+        place = (step, camera, top, bottom, left, right)
+        if self._coded is None or self._coded[0] != place:
+            self._rasterizer = self._rasterizer or make_rasterizer(self.backend)
+            part = seen.crop(left, top, 1, right - left, bottom - top)
+            drawn = draw(self._rasterizer, self._mesh_of(step), [part])
+            self._coded = place, encode(*(drawn[kind][0] for kind in ("depth", "normals", "x_can")))
+        return self._coded[1][name]
+
+    def _mesh_of(self, step: int) -> Mesh:
+        if self._mesh is None or self._mesh[0] != step:
+            vertices, x_can = self.rows(step, "vertex_offsets", "vertices", "x_can")
+            (faces,) = self.rows(step, "face_offsets", "faces")
+            if not len(faces):
+                raise DataError(f"{self.path(step)}: step {step} has no triangles; expected a head")
+            self._mesh = step, Mesh(vertices, x_can, faces)
+        return self._mesh[1]
