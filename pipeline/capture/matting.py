@@ -7,6 +7,7 @@ cut into person, background and a band between, and closed-form matting solves t
 import cv2
 import numpy as np
 from pymatting import estimate_alpha_cf
+from scipy.ndimage import map_coordinates
 
 from pipeline.errors import DataError
 
@@ -38,31 +39,64 @@ MATTING_EPSILON = 1e-3
 def alpha_from_plate(
     picture: np.ndarray, plate: np.ndarray, background: float | None = None, person: float | None = None
 ) -> np.ndarray:
-    """Alpha (H, W) uint8, person 255, of a picture (H, W, 3) over the plate (H, W, 3), both uint8 sRGB.
+    """Alpha (H, W) uint8 of one picture (H, W, 3) over its plate (H, W, 3), both uint8 sRGB: see `Matter`."""
+    return Matter(plate, background, person)(picture)
+
+
+class Matter:
+    """Tells a person from the plate of one camera.
 
     `background` and `person` are distances to the lit plate in sRGB levels (Euclidean over the channels, after a
     one-pixel blur): up to the one a pixel is wall, from the other it is person. Levin, Lischinski, Weiss 2008 between.
-    What is None is found from the noise of the wall. Raises DataError when no part of the wall looks like the plate.
+    What is None is found from the noise of the wall. Pictures above SOLVED_HEIGHT are solved at that height.
     """
-    height, width = picture.shape[:2]
-    shrink = min(SOLVED_HEIGHT / height, 1.0)
-    if shrink == 1:
-        return _alpha(picture, plate, background, person)
-    size = (round(width * shrink), round(height * shrink))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    alpha = _alpha(small, cv2.resize(plate, size, interpolation=cv2.INTER_AREA), background, person)
-    return enlarge_alpha(alpha, small, picture)
+
+    def __init__(self, plate: np.ndarray, background: float | None = None, person: float | None = None):
+        """`plate` (H, W, 3) uint8 sRGB, the set without the person."""
+        height, width = plate.shape[:2]
+        shrink = min(SOLVED_HEIGHT / height, 1.0)
+        self.size = (round(width * shrink), round(height * shrink))
+        self.plate = _blurred(self._small(plate))
+        self.levels = background, person
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        """Alpha (H, W) uint8, person 255, of a picture (H, W, 3) uint8 sRGB.
+
+        Raises DataError when no part of the wall looks like the plate.
+        """
+        small = self._small(picture)
+        alpha = self._alpha(small)
+        return alpha if small is picture else enlarge_alpha(alpha, small, picture)
+
+    def _small(self, picture: np.ndarray) -> np.ndarray:
+        """At the size that is solved."""
+        same = picture.shape[1::-1] == self.size
+        return picture if same else cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA)
+
+    def _alpha(self, picture: np.ndarray) -> np.ndarray:
+        smooth = _blurred(picture)
+        wall, seen = lit_plate(smooth, self.plate)
+        distance = _length(smooth - wall)
+        noise = float(np.median(distance[seen]))
+        background, person = self.levels
+        background = max(WALL_NOISE * noise, LEAST_LEVEL) if background is None else background
+        person = PERSON_LEVEL * background if person is None else max(person, background)
+        return solve_alpha(picture, trimap(distance, background, person))
 
 
-def _alpha(picture: np.ndarray, plate: np.ndarray, background: float | None, person: float | None) -> np.ndarray:
-    """`alpha_from_plate` at the resolution that is given."""
-    smooth = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), 1.0)
-    wall, seen = lit_plate(smooth, cv2.GaussianBlur(plate.astype(np.float32), (0, 0), 1.0))
-    distance = np.linalg.norm(smooth - wall, axis=2)
-    noise = float(np.median(distance[seen]))
-    background = max(WALL_NOISE * noise, LEAST_LEVEL) if background is None else background
-    person = PERSON_LEVEL * background if person is None else max(person, background)
-    return solve_alpha(picture, trimap(distance, background, person))
+def _blurred(picture: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) float32 without most of its noise."""
+    return cv2.GaussianBlur(picture.astype(np.float32), (0, 0), 1.0)
+
+
+def _dot(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Scalar products (H, W) of vectors (H, W, 3)."""
+    return np.einsum("hwc,hwc->hw", first, second)
+
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    """Lengths (H, W) of vectors (H, W, 3); np.linalg.norm takes four times as long."""
+    return np.sqrt(_dot(vectors, vectors))
 
 
 def alpha_from_score(picture: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -81,45 +115,43 @@ def enlarge_alpha(alpha: np.ndarray, small: np.ndarray, picture: np.ndarray) -> 
     """Alpha (H, W) uint8 of a picture (H, W, 3) from the alpha (h, w) of the same picture made `small` (h, w, 3).
 
     Closed-form matting takes alpha for a linear function of colour in small windows; the same functions, fitted to what
-    was solved, give alpha at the full resolution (guided upsampling, He and Sun 2015).
+    was solved, give alpha at the full resolution (guided upsampling, He and Sun 2015). Only where alpha changes: all
+    else is enlarged as it is.
     """
-    height, width = picture.shape[:2]
+    (height, width), (rows, columns) = picture.shape[:2], alpha.shape
     large = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
-    disc = np.ones((2 * GUIDE_WINDOW + 1,) * 2, np.uint8)
-    band = cv2.erode(alpha, disc) < cv2.dilate(alpha, disc)
-    if not band.any():
-        return large
-    rows, columns = np.flatnonzero(band.any(1)), np.flatnonzero(band.any(0))
-    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    slope, offset = _linear_model(small[box] / np.float32(255), alpha[box] / np.float32(255))
-    model = np.dstack([slope, offset])
-    top, bottom = round(rows[0] * height / len(alpha)), round((rows[-1] + 1) * height / len(alpha))
-    left, right = (round(c * width / alpha.shape[1]) for c in (columns[0], columns[-1] + 1))
-    model = cv2.resize(model, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
-    guide = picture[top:bottom, left:right] / np.float32(255)
-    solved = (model[..., :3] * guide).sum(2) + model[..., 3]
-    inside = cv2.resize(band[box].astype(np.uint8), solved.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
-    there = large[top:bottom, left:right]
-    there[inside] = np.rint(np.clip(solved, 0, 1) * 255).astype(np.uint8)[inside]
+    window = _square(GUIDE_WINDOW)
+    band = (cv2.erode(alpha, window) < cv2.dilate(alpha, window)).astype(np.uint8)
+    # what is interpolated between pixels of the band needs their neighbours, whose mean needs their windows
+    model = _linear_model(small, alpha, cv2.dilate(band, _square(GUIDE_WINDOW + 1)) > 0)
+    inside = np.nonzero(cv2.resize(band, (width, height), interpolation=cv2.INTER_NEAREST))
+    places = [(inside[0] + 0.5) * rows / height - 0.5, (inside[1] + 0.5) * columns / width - 0.5]
+    there = [map_coordinates(part, places, order=1, mode="nearest") for part in model]
+    guide = picture[inside] / np.float32(255)
+    solved = there[3] + sum(guide[:, channel] * there[channel] for channel in range(3))
+    large[inside] = np.rint(np.clip(solved, 0, 1) * 255).astype(np.uint8)
     return large
 
 
-def _linear_model(guide: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Slopes (h, w, 3) and offsets (h, w): alpha (h, w) linear in the guide (h, w, 3) round each pixel."""
+def _linear_model(small: np.ndarray, alpha: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Slopes and offset (4, h, w) float32: alpha (h, w) uint8 linear in the picture (h, w, 3) uint8, both in [0, 1],
+    round each pixel whose window lies `where` (h, w) bool is set.
+    """
+    guide, alpha = small / np.float32(255), alpha / np.float32(255)
 
     def mean(values: np.ndarray) -> np.ndarray:
         return cv2.blur(values, (2 * GUIDE_WINDOW + 1,) * 2)
 
-    centre, alpha_mean = mean(guide), mean(alpha)
-    moments = mean((guide[..., :, None] * guide[..., None, :]).reshape(*alpha.shape, 9)[..., [0, 1, 2, 4, 5, 8]])
-    covariance = moments[..., [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(*alpha.shape, 3, 3)
-    covariance = (
-        covariance - centre[..., :, None] * centre[..., None, :] + MATTING_EPSILON * np.eye(3, dtype=np.float32)
-    )
-    along = mean(guide * alpha[..., None]) - centre * alpha_mean[..., None]
+    r, g, b = cv2.split(guide)
+    products = cv2.merge([r * r, r * g, r * b, g * g, g * b, b * b])
+    centre, alpha_mean, moments = mean(guide)[where], mean(alpha)[where], mean(products)[where]
+    covariance = moments[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3) - centre[:, :, None] * centre[:, None, :]
+    covariance += MATTING_EPSILON * np.eye(3, dtype=np.float32)
+    along = mean(guide * alpha[..., None])[where] - centre * alpha_mean[:, None]
     slope = np.linalg.solve(covariance, along[..., None])[..., 0]
-    offset = alpha_mean - (slope * centre).sum(-1)
-    return mean(slope), mean(offset)
+    model = np.zeros((*alpha.shape, 4), np.float32)
+    model[where] = np.concatenate([slope, alpha_mean[:, None] - (slope * centre).sum(-1, keepdims=True)], 1)
+    return np.moveaxis(mean(model), -1, 0)
 
 
 def lit_plate(picture: np.ndarray, plate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -129,8 +161,8 @@ def lit_plate(picture: np.ndarray, plate: np.ndarray) -> tuple[np.ndarray, np.nd
     A pixel votes when it is the plate times a grey factor; hair strands before the wall would pass alone, so votes near
     a pixel that fails are dropped and the factor is smoothed over those left.
     """
-    factor = (picture * plate).sum(2) / np.maximum((plate * plate).sum(2), 1.0)
-    residual = np.linalg.norm(picture - factor[..., None] * plate, axis=2)
+    factor = _dot(picture, plate) / np.maximum(_dot(plate, plate), 1.0)
+    residual = _length(picture - factor[..., None] * plate)
     votes = (residual < SHADOW_RESIDUAL) & (factor > SHADOW_RANGE[0]) & (factor < SHADOW_RANGE[1])
     votes = _large_parts(cv2.erode(votes.astype(np.uint8), _disc(_pixels(BAND, picture))))
     if not votes.any():
@@ -151,8 +183,10 @@ def trimap(distance: np.ndarray, background: float, person: float) -> np.ndarray
     Unknown is a band round the edge of what is surely person, and whatever is connected to it and not surely wall.
     """
     core = _without_holes(_large_parts(distance > person))
-    _, labels = cv2.connectedComponents((core | (distance > background)).astype(np.uint8), connectivity=4)
-    reach = _without_holes(np.isin(labels, np.unique(labels[core])))
+    count, labels = cv2.connectedComponents((core | (distance > background)).astype(np.uint8), connectivity=4)
+    attached = np.zeros(count, bool)
+    attached[labels[core]] = True
+    reach = _without_holes(attached[labels])
     disc = _disc(_pixels(BAND, distance))
     sure = cv2.erode(core.astype(np.uint8), disc)
     return (sure + cv2.dilate(reach.astype(np.uint8), disc)) / 2
@@ -173,6 +207,10 @@ def solve_alpha(picture: np.ndarray, known: np.ndarray) -> np.ndarray:
 def _pixels(length: float, picture: np.ndarray) -> int:
     """A length given at REFERENCE_HEIGHT in this picture's pixels; two at least, for all is blurred by one before."""
     return max(round(length * picture.shape[0] / REFERENCE_HEIGHT), 2)
+
+
+def _square(reach: int) -> np.ndarray:
+    return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
 
 
 def _disc(radius: int) -> np.ndarray:

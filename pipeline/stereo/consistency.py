@@ -35,15 +35,28 @@ def agreement(
     """
     count = len(views)
     result = np.zeros((count, count, *np.max([view.shape for view in views], 0)), bool)
+    known = [mask.astype(np.uint8) for mask in trusted]
     for i, view in enumerate(views):
-        points = unproject(view.camera, np.where(trusted[i], depths[i], 1))
+        rows, columns = np.nonzero(trusted[i])
+        points = unproject(view.camera, depths[i])[rows, columns]
+        result[i, i, rows, columns] = True
         for j, other in enumerate(views):
-            pixels, depth = other.camera.project(points)
-            u, v = np.moveaxis((pixels - 0.5).astype(np.float32), -1, 0)
-            seen = cv2.remap(depths[j], u, v, cv2.INTER_LINEAR, borderValue=0)
-            known = cv2.remap(trusted[j].astype(np.uint8), u, v, cv2.INTER_NEAREST, borderValue=0) > 0
-            view.camera.own(result[i, j])[...] = trusted[i] & known & (np.abs(seen - depth) < tolerance)
+            if j != i and len(points):
+                pixels, depth = other.camera.project(points)
+                places = (pixels - 0.5).astype(np.float32)
+                near = np.abs(_at(depths[j], places, cv2.INTER_LINEAR) - depth) < tolerance
+                result[i, j, rows, columns] = near & (_at(known[j], places, cv2.INTER_NEAREST) > 0)
     return result
+
+
+def _at(picture: np.ndarray, places: np.ndarray, interpolation: int) -> np.ndarray:
+    """A picture (h, w) at `places` (n, 2), columns and rows as array indices; 0 beyond its edges.
+
+    OpenCV takes maps of less than 32768 rows and columns, so the places are laid out as a picture of their own.
+    """
+    width = min(len(places), 1024)
+    maps = np.pad(places, ((0, -len(places) % width), (0, 0))).reshape(-1, width, 2)
+    return cv2.remap(picture, maps, None, interpolation, borderValue=0).ravel()[: len(places)]
 
 
 def splat(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
