@@ -10,6 +10,10 @@ crop of 0.7 to 1 of the width resized to the crop's size. Ours: `Pictures.croppe
 that rasterize and isolate write, where all that is done once, before training. Our pictures are rasterised at the
 resolution that crops are trained at: 880x608 is 1604x1100 scaled as the release's mean crop is.
 
+`wait_share_*` is how much of a training's time its steps wait for their pictures, read when they are needed or ahead of
+that by so many threads: each step asks for `--batch` crops and then does nothing for `--step-ms`, as the host does
+while a GPU computes.
+
 Figures are per second of CPU time of one thread, the files in the page cache, the two sides measured in turns.
 OpenCV decodes the files, and the synthetic maps have none of the small islands that real ones have and the release
 works through one by one: both to the release's advantage.
@@ -28,6 +32,7 @@ import torch
 import zarr
 from scipy.ndimage import binary_dilation, label
 
+from pipeline.avatar.data.ahead import Ahead
 from pipeline.avatar.data.pictures import BYTES_PER_PIXEL, CACHE_BYTES, Pictures, sequence_views
 from pipeline.raster.buffers import write_buffers
 from pipeline.store.chunk import Array, write_chunk
@@ -39,6 +44,7 @@ NECK, FACE, TORSO = 1, 2, 3  # labels of the face parser
 TORSO_REACH = 50  # pixels that the torso is grown into the background
 ISLAND_COLOUR = 0.15  # an island whose median colour is this near to the neck's is kept
 CROP_SHARE = (0.7, 1.0)  # of the width
+STEPS, AHEAD = 8, 2  # steps that wait or not, and how many are read ahead by each thread
 
 
 class View:
@@ -182,12 +188,31 @@ def timed(read: Callable[[int], object], index: int) -> float:
     return time.process_time() - started
 
 
+def wait_share(read: Callable[[int], object], given: argparse.Namespace, threads: int) -> float:
+    """The share of the time of some steps in which they wait for their batch, the first step left out."""
+    steps = STEPS + 1
+    ahead = Ahead(
+        lambda step: [read(n % given.views) for n in range(given.batch)], steps, AHEAD * threads, threads or 1
+    )
+    try:
+        for step in range(steps):
+            if step == 1:
+                ahead.waited, started = 0.0, time.perf_counter()
+            ahead.take(step)
+            time.sleep(given.step_ms / 1e3)
+        return ahead.waited / (time.perf_counter() - started)
+    finally:
+        ahead.close()
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--views", type=int, default=8, help="views on disk")
     parser.add_argument("--samples", type=int, default=24, help="crops read on each side")
     parser.add_argument("--size", type=int, default=512, help="side of the crops")
+    parser.add_argument("--batch", type=int, default=8, help="crops of a step that reads ahead")
+    parser.add_argument("--step-ms", type=float, default=400, help="what such a step takes without its crops")
     parser.add_argument("--height", type=int, default=880, help="of our pictures")
     parser.add_argument("--width", type=int, default=608)
     given = parser.parse_args()
@@ -218,6 +243,8 @@ def main() -> None:
             for sample in range(given.samples + 1):
                 for read, spent in seconds.items():
                     spent.append(timed(read, sample % given.views))
+            waits = {f"wait_share_{threads}_readers": wait_share(ours, given, threads) for threads in (0, 1, 2)}
+            pictures.close()
     # The first read of each opens files and fills caches: left out.
     ours_s, release_s = (float(np.mean(spent[1:])) for spent in seconds.values())
     figures = {
@@ -228,6 +255,7 @@ def main() -> None:
         "release_mb_per_view": release_mb,
         "views_that_fit_in_memory": CACHE_BYTES // (given.height * given.width * BYTES_PER_PIXEL),
         "samples": given.samples,
+        **waits,
     }
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 

@@ -1,0 +1,82 @@
+"""What the autoencoder loses in bfloat16: PSNR of its pictures and latents to those in float32. Last line: JSON.
+
+    python -m benchmarks.autoencoder [--model FOLDER] [--capture data/demo/901] [--side 128] [--device cpu|cuda]
+
+FOLDER is a latent diffusion model as the setting train.architecture.pretrained takes it; without one the weights are
+random, of Stable Diffusion 2.1's sizes: that says how far the rounding is passed on, not what trained weights make of
+it. Pictures are the first frame of every camera, cut to a square round their middle. psnr_pictures compares both
+decoders on the float32 encoder's latents, psnr_whole the whole way through both, psnr_latents the encoders.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+
+from pipeline.avatar.data.pictures import to_unit
+from pipeline.avatar.model.autoencoder import LatentAutoencoder
+from pipeline.avatar.model.pretrained import load_pretrained
+from pipeline.capture.decode import read_source
+from pipeline.capture.formats import open_capture
+from tests.latent_model import STABLE_DIFFUSION_2_1
+
+
+def pictures_of(folder: Path, side: int) -> torch.Tensor:
+    """Squares (N, 3, side, side) in [-1, 1] of the first frame of each camera."""
+    capture = open_capture(folder)
+    found = []
+    for source in capture.pictures(capture.sequences()[0]).values():
+        picture = next(read_source(source, range(1)))
+        height, width = picture.shape[:2]
+        edge = min(height, width)
+        top, left = (height - edge) // 2, (width - edge) // 2
+        square = picture[top : top + edge, left : left + edge]
+        found.append(cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA))
+    return to_unit(torch.from_numpy(np.stack(found)))
+
+
+def one_by_one(work: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor) -> torch.Tensor:
+    """What `work` makes of each of a batch: memory for one at a time."""
+    return torch.cat([work(one[None]) for one in batch])
+
+
+def psnr(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Decibels, against the range of what is expected."""
+    expected = expected.double()
+    error = (found.double() - expected).square().mean()
+    return float(20 * torch.log10(expected.max() - expected.min()) - 10 * torch.log10(error))
+
+
+def main() -> None:
+    """Encode and decode in both precisions."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="folder or name of a pretrained model; none: random weights")
+    parser.add_argument("--capture", type=Path, default=Path("data/demo/901"))
+    parser.add_argument("--side", type=int, default=128)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    given = parser.parse_args()
+    torch.manual_seed(0)
+    vae = load_pretrained(given.model).vae if given.model else AutoencoderKL(**STABLE_DIFFUSION_2_1["vae"])
+    autoencoder = LatentAutoencoder(vae).to(given.device)
+    pictures = pictures_of(given.capture, given.side).to(given.device)
+    latents = one_by_one(autoencoder.encode, pictures)
+    truth = one_by_one(autoencoder.decode, latents)
+    with torch.autocast(given.device, torch.bfloat16):  # as the avatar computes with precision bfloat16
+        coarse = one_by_one(autoencoder.encode, pictures).float()
+        decoded, whole = one_by_one(autoencoder.decode, latents), one_by_one(autoencoder.decode, coarse)
+    figures = {
+        "psnr_pictures": psnr(decoded, truth),
+        "psnr_whole": psnr(whole, truth),
+        "psnr_latents": psnr(coarse, latents),
+    }
+    about = {"pictures": len(pictures), "side": given.side, "weights": given.model or "random", "device": given.device}
+    print(json.dumps({name: round(value, 2) for name, value in figures.items()} | about))
+
+
+if __name__ == "__main__":
+    main()
