@@ -89,6 +89,17 @@ BAD = {
 }
 
 
+def test_what_is_not_read_is_said(own_capture: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = own_capture / "calibration/camera_params.json"
+    edit(path, lambda content: content.update(distortion={CAMERA: [0.0, 0.0]}, calibrated_on="a Monday"))
+    with caplog.at_level("WARNING"):
+        read_rig_of(open_capture(own_capture), 1.0)
+    assert any("unknown key calibrated_on is not read" in line for line in caplog.messages)
+    edit(path, lambda content: content["distortion"].update({CAMERA: [-0.1, 0.0]}))
+    with pytest.raises(DataError, match=r"camera_params\.json: distortion is not read from this format; expected"):
+        read_rig_of(open_capture(own_capture), 1.0)
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_geometry(own_capture: Path, case: str) -> None:
     change, message = BAD[case]

@@ -98,6 +98,26 @@ def test_a_container_whose_header_counts_no_frames(film: tuple[Path, np.ndarray]
     assert all(np.array_equal(a, b) for a, b in zip(read, everything[5:], strict=True))
 
 
+def test_frames_that_an_edit_list_hides_have_no_number(film: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    """Cut without encoding anew: three frames lie before the beginning, and no player shows them."""
+    path = tmp_path / "cut.mp4"
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("libx264", rate=24, options={"qp": "0", "g": "20", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        packets = []
+        for n, frame in enumerate(decode_all(film[0])[:10]):
+            frame.pts, frame.time_base, frame.pict_type = n, Fraction(1, 24), 0
+            packets += stream.encode(frame)
+        for packet in [*packets, *stream.encode()]:
+            early = round(3 / 24 / packet.time_base)
+            packet.pts, packet.dts = packet.pts - early, packet.dts - early
+            target.mux(packet)
+    shown = [frame.to_ndarray(format="rgb24") for frame in decode_all(path)]
+    assert len(shown) == probe(path).frames == 7
+    read = list(read_frames(path, range(2, 7)))
+    assert all(np.array_equal(a, b) for a, b in zip(read, shown[2:], strict=True))
+
+
 def test_an_avi_is_refused(tmp_path: Path) -> None:
     """It does not keep when frames are shown: their numbers would be wrong."""
     with av.open(str(tmp_path / "a.avi"), "w") as target:

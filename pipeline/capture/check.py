@@ -18,7 +18,7 @@ from pipeline import cli
 from pipeline.cameras.rig import Rig
 from pipeline.capture.calibration import read_rig_of
 from pipeline.capture.formats import open_capture
-from pipeline.capture.sfm.act import lines
+from pipeline.capture.sfm.act import blamed, unchecked
 from pipeline.capture.sfm.epipolar import distances
 from pipeline.capture.sfm.matches import Pairs, Seen, View, look
 from pipeline.capture.sfm.pictures import few_moments, views_of
@@ -49,7 +49,7 @@ def main() -> None:
     seen = [look(view) for view in views]
     verdict, pairs = judge(seen, rig.cameras, cli.Progress(len(rig.cameras) * 4, "pairs").update)
     rows = camera_rows(rig, views, seen, verdict, pairs)
-    found = lines(verdict, rig)
+    found = blamed(verdict, rig, {}) + unchecked(verdict, rig)
     found += [f"camera {row['name']}, frame {moments[0]}: {note}" for row in rows for note in row["notes"]]
     with publish(options.output) as partial:
         partial.write_text(page(f"{options.capture}, {sequence}, frames {moments}", found, rows, verdict))

@@ -11,9 +11,11 @@ from pipeline.capture.video import VideoInfo, probe, read_frames
 from pipeline.errors import DataError
 
 
-def read_picture(path: Path, expected: str) -> np.ndarray:
-    """A picture file (H, W, 3) uint8 sRGB as it is stored. Raises DataError, saying what was expected."""
-    return cv2.cvtColor(_load(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, expected), cv2.COLOR_BGR2RGB)
+def read_picture(path: Path, expected: str, upright: bool = False) -> np.ndarray:
+    """A picture file (H, W, 3) uint8 sRGB as it is stored, or `upright`, as it is shown. Raises DataError, saying what
+    was expected."""
+    flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return cv2.cvtColor(_load(path, flags, expected), cv2.COLOR_BGR2RGB)
 
 
 def read_grey(path: Path, expected: str) -> np.ndarray:
@@ -39,7 +41,7 @@ def probe_source(source: Source) -> VideoInfo:
     """Number of frames and size of a recording; of picture files the first one's size."""
     if isinstance(source, Film):
         return probe(source.path)
-    height, width = read_picture(source.paths[0], "a picture of this camera").shape[:2]
+    height, width = read_picture(source.paths[0], "a picture of this camera", source.upright).shape[:2]
     return VideoInfo(len(source.paths), width, height)
 
 
@@ -49,7 +51,7 @@ def read_source(source: Source, numbers: range) -> Iterator[np.ndarray]:
         yield from read_frames(source.path, numbers)
     else:
         for path in source.files(numbers):
-            yield read_picture(path, "a picture of this camera")
+            yield read_picture(path, "a picture of this camera", source.upright)
 
 
 def read_masks(source: Source, numbers: range) -> Iterator[np.ndarray]:

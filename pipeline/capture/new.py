@@ -9,6 +9,7 @@ the folder is, and what will be held out, is said.
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -19,9 +20,11 @@ from pipeline.capture.calibration import read_rig_of
 from pipeline.capture.decode import probe_source
 from pipeline.capture.formats import open_capture
 from pipeline.capture.formats.base import Capture
+from pipeline.capture.plausible import check_count
 from pipeline.errors import DataError
 
 HELD_OUT_SHARE = 0.2  # of the time of a capture that has one sequence
+EVERY = 8  # of the photographs of one moment, that is held out
 ENOUGH = 10  # frames; of fewer no time is held out
 LONGEST = 800  # pixels of the working picture's longer side, more on request
 LONG = 100  # frames from which spans are longer: a job should last minutes
@@ -43,18 +46,29 @@ def frame_counts(capture: Capture) -> dict[str, int]:
     return counts
 
 
+def recorded_sizes(capture: Capture, names: list[str]) -> set[tuple[int, int]]:
+    """Width and height of what the cameras recorded of the first sequence."""
+    sources = capture.pictures(capture.sequences()[0])
+    return {(info.width, info.height) for name in names for info in [probe_source(sources[name])]}
+
+
 def common_cameras(capture: Capture) -> list[str]:
     """Cameras that recorded every sequence."""
     sources = [capture.pictures(sequence) for sequence in capture.sequences()]
     return [name for name in capture.cameras() if all(name in source for source in sources)]
 
 
-def held_out_camera(cameras: list[Camera]) -> str:
-    """A camera that training can do without: neither the most central nor one at the edge, by viewing direction."""
+def held_out_cameras(capture: Capture, names: list[str], cameras: list[Camera] | None, frames: int) -> list[str]:
+    """Of one moment every eighth picture, for no time can be held out. Else a camera that training can do without:
+    neither the most central nor one at the edge, by viewing direction, or by name where no pose is known yet."""
+    if frames == 1 and len(names) >= 2 * EVERY:
+        return names[EVERY // 2 :: EVERY]
+    if cameras is None:
+        return [names[len(names) // 4]]
     axes = np.stack([camera.camera_from_world[2, :3] for camera in cameras])
     central = axes @ axes.mean(0)
     order = np.argsort(-central, kind="stable")
-    return cameras[order[len(order) // 4]].name
+    return [cameras[order[len(order) // 4]].name]
 
 
 def sequences_and_split(counts: dict[str, int]) -> tuple[list[tuple[str, int]], list[str]]:
@@ -82,39 +96,39 @@ def main() -> None:
     for path in (table, config):
         if path.exists():
             raise DataError(f"{path}: is there already; expected a new name, see --subject")
-    if not capture.posed:
-        raise DataError(
-            f"{options.folder}: {len(capture.cameras())} cameras, but nothing says where they stand; expected "
-            "transforms.json or COLMAP's sparse/0 beside the recordings (docs/captures/unposed.md)"
-        )
     counts, names = frame_counts(capture), common_cameras(capture)
-    rig = read_rig_of(capture, 1.0, names)
+    check_count(names, str(options.folder))
+    rig = read_rig_of(capture, 1.0, names) if capture.posed else None
+    sizes = sorted({(one.width, one.height) for one in rig.cameras} if rig else recorded_sizes(capture, names))
     rows, held_out = sequences_and_split(counts)
-    camera = held_out_camera(list(rig.cameras))
+    apart = held_out_cameras(capture, names, list(rig.cameras) if rig else None, max(counts.values()))
     table.write_text(
         "subject\tsequence\tfolder\tframes\n"
         + "".join(f"{subject}\t{name}\t{options.folder}\t{frames}\n" for name, frames in rows)
     )
-    longest = max(max(one.width, one.height) for one in rig.cameras)
+    longest = max(map(max, sizes))
+    calibrate: dict[str, Any] = {"scale": round(LONGEST / longest, 3)} if longest > LONGEST else {}
     settings = {
         "captures": str(table),
         "avatars": [subject],
-        "split": {"cameras": [camera], "sequences": held_out},
+        "split": {"cameras": apart, "sequences": held_out},
         "films": {"cameras": [], "orbits": held_out, "drivers": []},
-        **({"calibrate": {"scale": round(LONGEST / longest, 3)}} if longest > LONGEST else {}),
+        **({"calibrate": calibrate} if calibrate else {}),
         **({"span": 64} if max(counts.values()) >= LONG else {}),
     }
     config.write_text(f"# {capture.kind}: {options.folder}\n{yaml.safe_dump(settings, sort_keys=False)}")
     masks = "masks" if capture.masks(next(iter(counts))) else "plates" if capture.plates() else "no masks, no plates"
     frames = ", ".join(f"{name} ({count} frames)" for name, count in counts.items())
-    sizes = ", ".join(sorted({f"{one.width}x{one.height}" for one in rig.cameras}))
+    shapes = ", ".join(f"{width}x{height}" for width, height in sizes)
     left_out = sorted(set(capture.cameras()) - set(names))
     lines = [
-        f"{options.folder} is a capture of the kind {capture.kind}: {len(names)} cameras of {sizes}, {masks}",
+        f"{options.folder} is a capture of the kind {capture.kind}: {len(names)} cameras of {shapes}, {masks}",
         f"sequences: {frames}",
         *([f"left out, since they lack a sequence: {', '.join(left_out)}"] if left_out else []),
-        f"held out: camera {camera}, {f'sequence {held_out[0]}' if held_out else 'no time: too few frames'}",
+        f"held out: camera {', '.join(apart)}, {f'sequence {held_out[0]}' if held_out else 'no time: too few frames'}",
     ]
+    if not capture.posed:
+        lines.append("nothing says where the cameras stand: calibrate finds them from what they see")
     if not capture.metric:
         lines.append("not said to be in metres: the size of the head tells, unless calibrate.metres_per_unit is set")
     lines += [f"wrote {table} and {config}", f"run: snakemake --cores all --configfile {config}"]

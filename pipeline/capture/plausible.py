@@ -35,8 +35,7 @@ def check_rig(cameras: Sequence[Camera], metric: bool, where: str) -> None:
     """
     for camera in cameras:
         check_intrinsics(camera, f"{where}: camera {camera.name}")
-    if len(cameras) < FEWEST:
-        raise DataError(f"{where}: {len(cameras)} cameras; expected {FEWEST} at least, or no surface can be confirmed")
+    check_count([camera.name for camera in cameras], where)
     check_poses(cameras, where)
     target = common_point(cameras)
     distance = float(np.median([np.linalg.norm(camera.centre - target) for camera in cameras]))
@@ -47,6 +46,13 @@ def check_rig(cameras: Sequence[Camera], metric: bool, where: str) -> None:
             f"{where}: the cameras stand {distance:.4g} m from what they look at; "
             f"expected {DISTANCE[0]} to {DISTANCE[1]:g} m{hint}"
         )
+
+
+def check_count(names: Sequence[str], where: str) -> None:
+    """Raise DataError, beginning with `where`, unless there are cameras enough for a surface."""
+    if len(names) < FEWEST:
+        found = f"{len(names)} cameras ({', '.join(names)})" if names else "no camera"
+        raise DataError(f"{where}: {found}; expected {FEWEST} at least, or no surface can be confirmed")
 
 
 def check_intrinsics(camera: Camera, what: str) -> None:

@@ -153,13 +153,14 @@ def write_metrics(path: Path, metrics: Metrics) -> None:
 
 
 def write_comparison(path: Path, footage: Footage, methods: dict[str, Method], limit: int, attributes: dict) -> None:
-    """Write up to `limit` evenly spread headline pictures of each method, so that the report need not remake them.
+    """Write up to `limit` evenly spread pictures of each method, of the first split that has any, so that the report need
+    not remake them.
 
     One array (P, h, w, 3) uint8 per method; attribute `pictures` lists (sequence, step, camera) of each.
     """
     every = [
         (sequence, step, camera)
-        for sequence, camera in footage.split(HEADLINE)
+        for sequence, camera in next(filter(None, map(footage.split, SPLITS)), [])
         for step in range(footage.targets[sequence].steps)
     ]
     chosen = np.unique(np.linspace(0, len(every) - 1, min(limit, len(every))).round().astype(int))

@@ -72,7 +72,7 @@ def _title(path: Path) -> str:
 def facts(material: Material, times: list[records.RuleTime]) -> list[tuple[str, str, str]]:
     """The cards at the top: (figure, what it is, more)."""
     result = []
-    avatar = material.metrics["heldout_both"].get("avatar")
+    avatar = records.headline(material.metrics).get("avatar")
     if avatar:
         gain = records.gain_db(material.metrics)
         more = f"{gain:+.1f} dB over the better baseline" if gain is not None else ""

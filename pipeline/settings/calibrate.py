@@ -16,6 +16,18 @@ class CalibrateSettings(StageSettings):
         description="What is done about cameras whose pictures do not fit their poses: stop and name them, drop them,"
         " pose them anew by what they see, or keep them with a warning.",
     )
+    refine: Literal["nothing", "poses", "lenses"] = Field(
+        "nothing",
+        description="What of given cameras is made to fit the person's matches: nothing, their poses, or their poses"
+        " and focal lengths. Cameras that nobody gave are found as a whole.",
+    )
+    one_lens: bool = Field(
+        True,
+        description="Whether cameras with pictures alike in size and focal length have one lens, where it is found.",
+    )
+    moments: int = Field(
+        8, ge=1, le=100, description="Time steps of a sequence that cameras are found from or refined on."
+    )
     metres_per_unit: float | None = Field(
         None, gt=0, description="Length of the capture's unit; none: metres, or what is found where it is not metric."
     )

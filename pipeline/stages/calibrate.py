@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +10,65 @@ import numpy as np
 from pipeline import cli
 from pipeline.cameras.rig import Rig, write_rig
 from pipeline.capture.calibration import read_rig_of
-from pipeline.capture.decode import read_source
+from pipeline.capture.decode import probe_source, read_source
 from pipeline.capture.formats import open_capture
 from pipeline.capture.formats.base import Capture
 from pipeline.capture.ingest import Developer
-from pipeline.capture.plausible import check_rig
+from pipeline.capture.plausible import check_rig, common_point
 from pipeline.capture.sfm.act import settle
+from pipeline.capture.sfm.find import find, unposed_rig
 from pipeline.capture.sfm.matches import look
-from pipeline.capture.sfm.pictures import few_moments, views_of
+from pipeline.capture.sfm.pictures import MOMENTS, few_moments, views_of
+from pipeline.capture.sfm.refine import refined
+from pipeline.detect import models
+from pipeline.detect.late import FEWEST as FEWEST_FRAMES
+from pipeline.detect.late import late_cameras, watch
+from pipeline.detect.person import person_mask
 from pipeline.errors import DataError
 from pipeline.head.fit.unit import metres_per_unit
 from pipeline.head.model.prior import load_prior
 from pipeline.settings.calibrate import CalibrateSettings
 
+WATCHED = 24  # successive frames from the middle of a sequence, in which a camera that lags is looked for
 METRES = 0.15  # a capture that does not say its unit is metric if its heads are off the average by less
+
+
+def placed(capture: Capture, options: Namespace) -> Rig:
+    """The capture's cameras in its own unit: given, or found from what they see; those that do not fit dealt with."""
+    settings: CalibrateSettings = options.settings
+    names, sequence = [name for name in capture.cameras() if name not in options.without], options.sequence
+    if capture.posed:
+        rig = read_rig_of(capture, settings.scale, names)
+        if not sequence:
+            return rig
+    elif not sequence:
+        raise DataError(f"{capture.folder}: nothing says where its cameras stand; expected --sequence to find them")
+    else:
+        rig, known = unposed_rig(capture, sequence, settings.scale, names)
+    by_person = not capture.posed or settings.refine != "nothing"
+    moments = few_moments(capture, sequence, settings.moments if by_person else MOMENTS)
+    where = f"{capture.folder}: {sequence}, frames {', '.join(map(str, moments))}"
+    find_person = person_mask if by_person and models.present() else None
+    seen = [look(view) for view in views_of(capture, sequence, rig, moments, find_person)]
+    if not capture.posed:
+        rig, seen = find(rig, seen, known, settings.one_lens, settings.off_cameras == "drop", where)
+    rig = settle(rig, seen, settings.off_cameras, where, partial(late, capture, sequence))
+    if capture.posed and settings.refine != "nothing":
+        seen = [of for of in seen if of.view.name in rig.names]
+        rig = refined(rig, seen, lenses=settings.refine == "lenses", shared=settings.one_lens, where=where)
+    return rig
+
+
+def late(capture: Capture, sequence: str, rig: Rig) -> dict[int, int]:
+    """Cameras by number that lag behind the others, with the frames; none where faces are not looked for."""
+    sources = capture.pictures(sequence)
+    frames = min(probe_source(source).frames for source in sources.values())
+    start = max(frames - WATCHED, 0) // 2
+    if not models.present() or frames < FEWEST_FRAMES:
+        return {}
+    aim, develop = common_point(rig.cameras), {camera.name: Developer(camera).shape for camera in rig.cameras}
+    numbers = range(start, min(start + WATCHED, frames))
+    return late_cameras(rig, watch(rig, aim, lambda name: map(develop[name], read_source(sources[name], numbers))))
 
 
 def unit(capture: Capture, rig: Rig, options: Namespace) -> float:
@@ -70,13 +116,7 @@ def main() -> None:
     arguments.add_argument("--output", type=Path, required=True, help="cameras.json")
     options = arguments.parse_args()
     capture = open_capture(options.capture)
-    names = [name for name in capture.cameras() if name not in options.without]
-    rig = read_rig_of(capture, options.settings.scale, names)
-    if options.sequence:
-        moments = few_moments(capture, options.sequence)
-        where = f"{options.capture}: {options.sequence}, frames {', '.join(map(str, moments))}"
-        seen = [look(view) for view in views_of(capture, options.sequence, rig, moments)]
-        rig = settle(rig, seen, options.settings.off_cameras, where)
+    rig = placed(capture, options)
     rig = in_metres(rig, unit(capture, rig, options))
     check_rig(rig.cameras, True, str(capture.folder))
     write_rig(options.output, rig)

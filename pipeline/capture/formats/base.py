@@ -27,9 +27,10 @@ class Film:
 
 @dataclass(frozen=True)
 class Stills:
-    """A picture file per frame, frame n is `paths[n]`."""
+    """A picture file per frame, frame n is `paths[n]`; `upright`: turned as the files' EXIF says, as they are shown."""
 
     paths: tuple[Path, ...]
+    upright: bool = False
 
     def files(self, numbers: range | None = None) -> list[Path]:
         """The files that hold the frames with these numbers, or all."""

@@ -1,6 +1,7 @@
 """A participant of NeRSemble v2: docs/captures/nersemble.md."""
 
 import json
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ import numpy as np
 
 from pipeline.capture.formats import numbers
 from pipeline.capture.formats.base import Capture, Film, RecordedCamera, Source, Stills
+from pipeline.cli import log
 from pipeline.errors import ConfigError, DataError
 
 GEOMETRY = "world_2_cam (4x4 per camera) and intrinsics (3x3)"
@@ -16,6 +18,7 @@ COLORS = "a 3xN colour matrix per camera"
 # Terms of the polynomials of Cheung, Westland, Connah and Ripamonti (2004).
 TERMS = (3, 4, 5, 7, 8, 10, 11, 14, 16, 17, 19, 20, 22, 35)
 BACKGROUND = "BACKGROUND"
+BENDING = re.compile(r"dist|radial|tangential|lens|fisheye|^[kp]\d$|model|skew", re.IGNORECASE)
 
 
 class NersembleCapture(Capture):
@@ -70,6 +73,13 @@ class NersembleCapture(Capture):
         for key in ("world_2_cam", "intrinsics"):
             if not geometry.get(key):
                 raise DataError(f"{path}: no {key}; expected {GEOMETRY}")
+        for key in sorted(set(geometry) - {"world_2_cam", "intrinsics"}):
+            if BENDING.search(key) and not _is_nothing(geometry[key]):
+                raise DataError(
+                    f"{path}: {key} is not read from this format; expected {GEOMETRY} alone: a lens that bends lines "
+                    "can be told in transforms.json or a COLMAP model (docs/captures)"
+                )
+            log.warning("%s: unknown key %s is not read; expected %s", path, key, GEOMETRY)
         shared = geometry["intrinsics"]
         result = []
         for name in sorted(geometry["world_2_cam"]):
@@ -118,3 +128,10 @@ class NersembleCapture(Capture):
         """`sequences/<name>/landmarks/cam_<serial>.npy`, added by whoever ran a detector."""
         found = sorted((self.folder / "sequences" / sequence / "landmarks").glob("*.npy"))
         return {path.stem.removeprefix("cam_") if path.stem.startswith("cam_") else path.name: path for path in found}
+
+
+def _is_nothing(value: Any) -> bool:
+    """Whether all numbers in a value of a JSON file are zero."""
+    if isinstance(value, dict | list):
+        return all(map(_is_nothing, value.values() if isinstance(value, dict) else value))
+    return not value

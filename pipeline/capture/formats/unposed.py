@@ -1,10 +1,11 @@
 """Videos or photographs of a person whose cameras nobody knows yet: docs/captures/unposed.md."""
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from pipeline.capture.formats.base import Capture, RecordedCamera, Source
+from pipeline.capture.formats.base import Capture, RecordedCamera, Source, Stills
 from pipeline.capture.formats.folders import mask_sources, picture_sources, sequences
 from pipeline.errors import ConfigError, DataError
 
@@ -24,7 +25,12 @@ class UnposedCapture(Capture):
 
     @cached_property
     def _pictures(self) -> dict[str, dict[str, Source]]:
-        return {name: picture_sources(self.folder, name) for name in sequences(self.folder)}
+        found = {name: picture_sources(self.folder, name) for name in sequences(self.folder)}
+        # Nobody's calibration speaks of the pictures as they are stored, so they are taken as they are shown.
+        return {
+            sequence: {n: replace(s, upright=True) if isinstance(s, Stills) else s for n, s in sources.items()}
+            for sequence, sources in found.items()
+        }
 
     def sequences(self) -> list[str]:
         """Folders of videos, or of folders of pictures."""

@@ -1,6 +1,6 @@
 """What is done about cameras that do not fit what they see: said, left out or posed anew, as the settings ask."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -17,24 +17,32 @@ from pipeline.errors import DataError
 Action = Literal["stop", "drop", "repose", "keep"]
 
 
-def settle(rig: Rig, seen: Sequence[Seen], action: Action, where: str) -> Rig:
-    """The rig after cameras that do not fit their pictures were dealt with. Raises DataError naming them (`stop`)."""
+def settle(
+    rig: Rig, seen: Sequence[Seen], action: Action, where: str, late: Callable[[Rig], Mapping[int, int]] = lambda _: {}
+) -> Rig:
+    """The rig after cameras that do not fit their pictures were dealt with. Raises DataError naming them (`stop`).
+
+    `late` finds cameras that lag behind, with their frames; no pose mends them, so `repose` leaves them out too.
+    """
     verdict, pairs = judge(seen, rig.cameras, lambda done: None)
-    for line in lines(verdict, rig):
+    behind = dict(late(rig))
+    said = blamed(verdict, rig, behind)
+    for line in [*said, *unchecked(verdict, rig)]:
         log.warning("%s: %s", where, line)
-    off = sorted(verdict.off)
+    off = sorted({*verdict.off, *behind})
     if not off or action == "keep":
         return rig
     if action == "stop":
-        raise DataError(f"{where}: {'; '.join(blamed(verdict, rig))} (calibrate.off_cameras: drop, repose or keep)")
+        raise DataError(f"{where}: {'; '.join(said)} (calibrate.off_cameras: drop, repose or keep)")
+    out = off if action == "drop" else sorted(behind)
     if len(rig.cameras) - len(off) < FEWEST_CAMERAS:
         raise DataError(
             f"{where}: {len(off)} of {len(rig.cameras)} cameras do not fit what they see; expected {FEWEST_CAMERAS} "
             "that do: is it the right calibration?"
         )
-    if action == "drop":
-        return replace(rig, cameras=tuple(camera for i, camera in enumerate(rig.cameras) if i not in off))
-    return reposed(rig, seen, pairs, off, where)
+    if action == "repose" and (turned := [i for i in off if i not in behind]):
+        rig = reposed(rig, seen, pairs, turned, where)
+    return replace(rig, cameras=tuple(camera for i, camera in enumerate(rig.cameras) if i not in out))
 
 
 def reposed(rig: Rig, seen: Sequence[Seen], pairs: Pairs, off: Sequence[int], where: str) -> Rig:
@@ -66,23 +74,27 @@ def change(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     return float(np.degrees(np.arccos(np.clip(turn, -1, 1)))), float(np.linalg.norm(np.subtract(*centres)))
 
 
-def blamed(verdict: Verdict, rig: Rig) -> list[str]:
+def blamed(verdict: Verdict, rig: Rig, late: Mapping[int, int]) -> list[str]:
     """One line on each camera that does not fit."""
     swapped = {i: other for a, b in verdict.swapped for i, other in ((a, b), (b, a))}
     said = []
-    for i, pixels in sorted(verdict.off.items()):
-        line = f"camera {rig.cameras[i].name}: its matches lie {pixels:.1f} pixels off the other cameras' epipolar "
-        line += f"lines; expected under {verdict.bound:.2g}"
+    for i in sorted({*verdict.off, *late}):
+        line = f"camera {rig.cameras[i].name}: "
+        if i in late:
+            way = "late" if late[i] > 0 else "early"
+            line += f"its pictures come {abs(late[i])} frames {way}; expected those of the others' moments"
+        else:
+            line += f"its matches lie {verdict.off[i]:.1f} pixels off the other cameras' epipolar lines; expected "
+            line += f"under {verdict.bound:.2g}"
         if i in swapped:
             line += f": its pictures are camera {rig.cameras[swapped[i]].name}'s"
         said.append(line)
     return said
 
 
-def lines(verdict: Verdict, rig: Rig) -> list[str]:
-    """All there is to say: cameras that do not fit, and such that share nothing with others."""
-    alone = [
+def unchecked(verdict: Verdict, rig: Rig) -> list[str]:
+    """A line on each camera that shares nothing with others."""
+    return [
         f"camera {rig.cameras[i].name}: shares no 30 matches with any other camera, so its pose is not checked"
         for i in verdict.alone
     ]
-    return blamed(verdict, rig) + alone

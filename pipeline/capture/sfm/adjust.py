@@ -16,6 +16,7 @@ from pipeline.capture.sfm import model
 from pipeline.capture.sfm.matches import Seen, match_guided
 
 WIDEST = np.radians(60)  # between cameras that are matched: nothing is found beyond
+NEAREST = 14  # of a camera's neighbours at most are matched with it: photographs may be many
 # Pixels (of a picture PIXELS_HIGH) off the epipolar line in each round: the first poses are rough, the later ones not.
 BANDS = (2.5, 1.25, 0.8)
 ROBUST = 0.25  # pixels where Cauchy's loss begins to discount: half the median residual of 901's matches
@@ -80,11 +81,14 @@ def quietly(run: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def near(cameras: Sequence[Camera]) -> list[tuple[int, int]]:
-    """Pairs of cameras that see the same side of the person: those at most WIDEST apart."""
+    """Pairs of cameras that see the same side of the person: each with its nearest, those at most WIDEST apart."""
     target = common_point(cameras)
     away = np.stack([camera.centre - target for camera in cameras])
     away /= np.linalg.norm(away, axis=1, keepdims=True)
-    return [(a, b) for a, b in combinations(range(len(cameras)), 2) if away[a] @ away[b] > np.cos(WIDEST)]
+    cosine = away @ away.T
+    last = np.sort(cosine, axis=1)[:, -min(NEAREST + 1, len(cameras))]  # a camera is its own nearest
+    near_enough = cosine >= np.maximum(np.minimum(last[:, None], last), np.cos(WIDEST))
+    return [(a, b) for a, b in combinations(range(len(cameras)), 2) if near_enough[a, b]]
 
 
 def keep_long(found: pycolmap.Reconstruction) -> None:

@@ -18,10 +18,15 @@ MOST = 1500
 
 @dataclass(frozen=True)
 class Features:
-    """`pixels` (n, 2) float64, the centre of the top left pixel is (0.5, 0.5); `descriptors` (n, 128) float32, unit."""
+    """`pixels` (n, 2) float64, the centre of the top left pixel is (0.5, 0.5); `descriptors` (n, 128) float32, unit;
+    the clearest first."""
 
     pixels: np.ndarray
     descriptors: np.ndarray
+
+    def clearest(self, count: int) -> "Features":
+        """The first `count`."""
+        return Features(self.pixels[:count], self.descriptors[:count])
 
 
 NONE = Features(np.zeros((0, 2)), np.zeros((0, 128), np.float32))
@@ -42,6 +47,8 @@ def extract(picture: np.ndarray, mask: np.ndarray | None) -> Features:
     keypoints, descriptors = sift.detectAndCompute(scaled, inside)
     if not keypoints:
         return NONE
+    order = np.argsort([-point.response for point in keypoints], kind="stable")
+    keypoints, descriptors = [keypoints[i] for i in order], descriptors[order]
     # OpenCV puts a pixel's centre at whole numbers.
     pixels = np.array([point.pt for point in keypoints]) + 0.5
     pixels /= (size[0] / grey.shape[1], size[1] / grey.shape[0])

@@ -19,10 +19,10 @@ DIFFERENT = 20.0
 MOMENTS = 3  # that cameras are judged by: one moment's matches are too few on small pictures
 
 
-def few_moments(capture: Capture, sequence: str) -> list[int]:
-    """Frames spread over a sequence, as many as its shortest recording has at most."""
+def few_moments(capture: Capture, sequence: str, count: int = MOMENTS) -> list[int]:
+    """`count` frames spread over a sequence, as many as its shortest recording has at most."""
     frames = min(probe_source(source).frames for source in capture.pictures(sequence).values())
-    return sorted({round(share * (frames - 1)) for share in np.linspace(0.1, 0.9, MOMENTS)})
+    return sorted({round(share * (frames - 1)) for share in np.linspace(0.1, 0.9, count)})
 
 
 def views_of(

@@ -1,0 +1,55 @@
+"""Published cameras refined on what they see of the person, in the unit and axes that they were published in."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pycolmap
+
+from pipeline.cameras.camera import Camera
+from pipeline.cameras.rig import Rig
+from pipeline.capture.sfm.act import change
+from pipeline.capture.sfm.adjust import adjust
+from pipeline.capture.sfm.matches import Seen
+from pipeline.cli import log
+from pipeline.errors import DataError
+
+FAR = 3.0  # times the median distance from which a camera's old place does not count when both rigs are laid together
+
+
+def refined(rig: Rig, seen: Sequence[Seen], *, lenses: bool, shared: bool, where: str) -> Rig:
+    """The rig with poses, and focal lengths with `lenses`, that fit the person's matches; each change is logged."""
+    found = adjust(seen, rig.cameras, focal=lenses, shared=shared)
+    cameras = laid_on(found.cameras, rig.cameras)
+    for before, after, error in zip(rig.cameras, cameras, found.error, strict=True):
+        angle, away = change(before.camera_from_world, after.camera_from_world)
+        old, new = before.intrinsics[0, 0], after.intrinsics[0, 0]
+        log.info(
+            "%s: camera %s refined: turned by %.2f degrees, moved by %.3g units%s; its points lie %.2f pixels off",
+            where, after.name, angle, away, f", focal length {old:.1f} to {new:.1f}" if lenses else "", error,
+        )  # fmt: skip
+    return replace(rig, cameras=tuple(cameras))
+
+
+def laid_on(cameras: Sequence[Camera], onto: Sequence[Camera]) -> list[Camera]:
+    """Cameras of any unit and axes, moved to where most of the same cameras `onto` stand, in their unit.
+
+    Raises DataError where their centres lie on one line.
+    """
+    centres, targets = (np.stack([camera.centre for camera in rig]) for rig in (cameras, onto))
+    use = np.ones(len(centres), bool)
+    for _ in range(2):
+        target_from_here = pycolmap.estimate_sim3d(centres[use], targets[use])
+        if target_from_here is None:
+            raise DataError("the cameras stand on one line, which leaves open how they are turned; expected a rig")
+        moved = np.stack([target_from_here * centre for centre in centres])
+        away = np.linalg.norm(moved - targets, axis=1)
+        use = away <= FAR * np.median(away) + 1e-12
+    rotation = target_from_here.rotation.matrix()
+    result = []
+    for camera, centre in zip(cameras, moved, strict=True):
+        pose = np.eye(4)
+        pose[:3, :3] = camera.camera_from_world[:3, :3] @ rotation.T
+        pose[:3, 3] = -pose[:3, :3] @ centre
+        result.append(replace(camera, camera_from_world=pose))
+    return result
