@@ -1,16 +1,18 @@
 """From a folder to a running workflow in two commands, for every kind of capture."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 import yaml
 
 from pipeline.capture.new import sequences_and_split
 from pipeline.planning import config
 from pipeline.provenance import ROOT
-from tests.other_captures import write_colmap, write_transforms
+from tests.other_captures import pictures_of, write_colmap, write_transforms
 
 SEQUENCE = "EXP-5-mouth"
 
@@ -49,12 +51,46 @@ def test_a_folder_becomes_a_table_and_a_config_that_plan(
     assert "me.tsv: is there already" in again.stderr
 
 
-def test_recordings_without_cameras_say_what_is_missing(tiny_capture: Path, tmp_path: Path) -> None:
+def test_recordings_without_cameras_plan_as_well(
+    tiny_capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_colmap(tiny_capture, tmp_path / "capture", SEQUENCE, "OPENCV", True)
     (tmp_path / "capture/sparse").rename(tmp_path / "sparse")
     done = new(tmp_path, tmp_path / "capture")
+    assert done.returncode == 0, done.stderr
+    assert "kind unposed: 5 cameras of 128x192, 256x384, no masks" in done.stdout
+    assert "nothing says where the cameras stand: calibrate finds them from what they see" in done.stdout
+    monkeypatch.chdir(tmp_path)
+    plan = config.load(yaml.safe_load(Path("me.yaml").read_text())).plan()
+    plan.check_captures()
+    assert plan.calibration("me") == []
+
+
+def test_photographs_hold_out_every_eighth(tiny_capture: Path, tmp_path: Path) -> None:
+    picture = pictures_of(tiny_capture, SEQUENCE, "222200037")[0]
+    (tmp_path / "capture").mkdir()
+    for number in range(17):
+        cv2.imwrite(str(tmp_path / f"capture/p{number:02d}.png"), picture)
+    done = new(tmp_path, tmp_path / "capture")
+    assert done.returncode == 0, done.stderr
+    assert "held out: camera p04, p12, no time: too few frames" in done.stdout
+
+
+def test_two_cameras_are_too_few_and_four_get_a_hint(tiny_capture: Path, tmp_path: Path) -> None:
+    write_colmap(tiny_capture, tmp_path / "capture", SEQUENCE, "OPENCV", True)
+    (tmp_path / "capture/sparse").rename(tmp_path / "sparse")
+    cameras = sorted((tmp_path / "capture/images").iterdir())
+    shutil.rmtree(cameras[0])
+    done = new(tmp_path, tmp_path / "capture")
+    assert "4 cameras: a point counts where two agree (pointcloud.min_views: 2)" in done.stdout
+    assert yaml.safe_load((tmp_path / "me.yaml").read_text())["pointcloud"] == {"min_views": 2}
+    for camera in cameras[1:3]:
+        shutil.rmtree(camera)
+    (tmp_path / "me.yaml").unlink()
+    (tmp_path / "me.tsv").unlink()
+    done = new(tmp_path, tmp_path / "capture")
     assert done.returncode == 1
-    assert "5 cameras, but nothing says where they stand; expected transforms.json or COLMAP's sparse/0" in done.stderr
+    assert "2 cameras (222200048, 222200049); expected 3 at least, or no surface can be confirmed" in done.stderr
     assert not (tmp_path / "me.tsv").exists()
 
 

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.capture.sfm.quality import cut, quality
+from pipeline.capture.sfm.matches import View
+from pipeline.capture.sfm.quality import cut, cut_heads, quality
 
 
 def bust(dx: int, dy: int) -> np.ndarray:
@@ -21,6 +22,13 @@ def bust(dx: int, dy: int) -> np.ndarray:
 )
 def test_the_edge_that_cuts_a_head(move: tuple[int, int], edge: str) -> None:
     assert cut(bust(*move)) == edge
+
+
+def test_a_head_that_the_edge_cuts_is_said_once_with_camera_and_frame() -> None:
+    picture = np.zeros((120, 100, 3), np.uint8)
+    masks = tuple(bust(0, dy).astype(np.uint8) * 255 for dy in (0, -30, -30))
+    said = cut_heads([View("left", (picture,) * 3, masks), View("bare", (picture,) * 3, (None,) * 3)], [2, 8, 14])
+    assert said == ["camera left, frame 8: the top edge cuts the person's head; expected all of it in the picture"]
 
 
 def test_blur_and_light() -> None:

@@ -15,14 +15,15 @@ import jinja2
 import numpy as np
 
 from pipeline import cli
-from pipeline.cameras.rig import Rig
+from pipeline.cameras.rig import Rig, read_rig
 from pipeline.capture.calibration import read_rig_of
 from pipeline.capture.formats import open_capture
+from pipeline.capture.new import frame_counts, held_out_cameras, held_out_line, sequences_and_split
 from pipeline.capture.sfm.act import blamed, unchecked
 from pipeline.capture.sfm.epipolar import distances
 from pipeline.capture.sfm.matches import Pairs, Seen, View, look
 from pipeline.capture.sfm.pictures import few_moments, views_of
-from pipeline.capture.sfm.quality import quality
+from pipeline.capture.sfm.quality import cut_heads, quality
 from pipeline.capture.sfm.verdict import Verdict, judge
 from pipeline.store.chunk import publish
 
@@ -38,21 +39,27 @@ def main() -> None:
     parser.add_argument("capture", type=Path, help="the subject's folder")
     parser.add_argument("--sequence", help="the sequence to look at (default: the first)")
     parser.add_argument("--frames", type=int, nargs="+", help="the frames to look at (default: three)")
+    parser.add_argument("--cameras", type=cli.existing_file, help="cameras.json in place of the capture's own cameras")
     parser.add_argument("--scale", type=float, default=1.0, help="working size, share of the recorded size")
     parser.add_argument("--output", type=Path, default=Path("check.html"), help="the page (default: check.html)")
     options = parser.parse_args()
     capture = open_capture(options.capture)
     sequence = options.sequence or capture.sequences()[0]
-    rig = read_rig_of(capture, options.scale)
+    rig = read_rig(options.cameras) if options.cameras else read_rig_of(capture, options.scale)
     moments = options.frames or few_moments(capture, sequence)
     views = views_of(capture, sequence, rig, moments)
     seen = [look(view) for view in views]
     verdict, pairs = judge(seen, rig.cameras, cli.Progress(len(rig.cameras) * 4, "pairs").update)
     rows = camera_rows(rig, views, seen, verdict, pairs)
     found = blamed(verdict, rig, {}) + unchecked(verdict, rig)
+    found += cut_heads(views, moments)
     found += [f"camera {row['name']}, frame {moments[0]}: {note}" for row in rows for note in row["notes"]]
+    counts = frame_counts(capture)
+    apart = held_out_line(
+        held_out_cameras(capture, rig.names, list(rig.cameras), max(counts.values())), sequences_and_split(counts)[1]
+    )
     with publish(options.output) as partial:
-        partial.write_text(page(f"{options.capture}, {sequence}, frames {moments}", found, rows, verdict))
+        partial.write_text(page(f"{options.capture}, {sequence}, frames {moments}", apart, found, rows, verdict))
     for line in found:
         cli.log.warning("%s: %s", options.capture, line)
     cli.log.info("%s: %d cameras, %d of them off", options.output, len(rig.cameras), len(verdict.off))
@@ -66,8 +73,6 @@ def camera_rows(rig: Rig, views: Sequence[View], seen: Sequence[Seen], verdict: 
     rows = []
     for i, (camera, view, of) in enumerate(zip(rig.cameras, views, found, strict=True)):
         notes = []
-        if of.cut:
-            notes.append(f"the person reaches the {of.cut} edge: the head is cut; expected all of it in the picture")
         if of.sharpness < BLURRED * usual:
             notes.append(f"sharpness {of.sharpness:.1f}; expected about {usual:.1f} as the others: blurred?")
         if of.clipped > CLIPPED:
@@ -108,7 +113,7 @@ def thumbnail(view: View) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
 
 
-def page(title: str, found: Sequence[str], rows: Sequence[dict], verdict: Verdict) -> str:
+def page(title: str, apart: str, found: Sequence[str], rows: Sequence[dict], verdict: Verdict) -> str:
     """The page as HTML."""
     table = [
         [
@@ -118,7 +123,7 @@ def page(title: str, found: Sequence[str], rows: Sequence[dict], verdict: Verdic
         for a in range(len(rows))
     ]
     template = jinja2.Template(TEMPLATE.read_text(), autoescape=True)
-    return template.render(title=title, found=found, rows=rows, table=table, limit=verdict.bound)
+    return template.render(title=title, apart=apart, found=found, rows=rows, table=table, limit=verdict.bound)
 
 
 if __name__ == "__main__":

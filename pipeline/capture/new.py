@@ -26,6 +26,7 @@ from pipeline.errors import DataError
 HELD_OUT_SHARE = 0.2  # of the time of a capture that has one sequence
 EVERY = 8  # of the photographs of one moment, that is held out
 ENOUGH = 10  # frames; of fewer no time is held out
+FOR_THREE_VIEWS = 5  # cameras; of fewer hardly any point is seen by the three that agree otherwise
 LONGEST = 800  # pixels of the working picture's longer side, more on request
 LONG = 100  # frames from which spans are longer: a job should last minutes
 
@@ -84,6 +85,12 @@ def sequences_and_split(counts: dict[str, int]) -> tuple[list[tuple[str, int]], 
     return parts, [parts[1][0]]
 
 
+def held_out_line(cameras: list[str], sequences: list[str]) -> str:
+    """What training will not see, in words."""
+    time = f"sequence {sequences[0]}" if sequences else "no time: too few frames"
+    return f"held out: camera {', '.join(cameras)}, {time}"
+
+
 def main() -> None:
     """Look, check, write, say what to run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -114,6 +121,7 @@ def main() -> None:
         "split": {"cameras": apart, "sequences": held_out},
         "films": {"cameras": [], "orbits": held_out, "drivers": []},
         **({"calibrate": calibrate} if calibrate else {}),
+        **({"pointcloud": {"min_views": 2}} if len(names) < FOR_THREE_VIEWS else {}),
         **({"span": 64} if max(counts.values()) >= LONG else {}),
     }
     config.write_text(f"# {capture.kind}: {options.folder}\n{yaml.safe_dump(settings, sort_keys=False)}")
@@ -125,8 +133,12 @@ def main() -> None:
         f"{options.folder} is a capture of the kind {capture.kind}: {len(names)} cameras of {shapes}, {masks}",
         f"sequences: {frames}",
         *([f"left out, since they lack a sequence: {', '.join(left_out)}"] if left_out else []),
-        f"held out: camera {', '.join(apart)}, {f'sequence {held_out[0]}' if held_out else 'no time: too few frames'}",
+        held_out_line(apart, held_out),
     ]
+    if len(names) < FOR_THREE_VIEWS:
+        lines.append(
+            f"{len(names)} cameras: a point counts where two agree (pointcloud.min_views: 2), so errors pass too"
+        )
     if not capture.posed:
         lines.append("nothing says where the cameras stand: calibrate finds them from what they see")
     if not capture.metric:

@@ -153,8 +153,8 @@ def write_metrics(path: Path, metrics: Metrics) -> None:
 
 
 def write_comparison(path: Path, footage: Footage, methods: dict[str, Method], limit: int, attributes: dict) -> None:
-    """Write up to `limit` evenly spread pictures of each method, of the first split that has any, so that the report need
-    not remake them.
+    """Write up to `limit` evenly spread pictures of each method, of the first split that has any: the report need not
+    remake them.
 
     One array (P, h, w, 3) uint8 per method; attribute `pictures` lists (sequence, step, camera) of each.
     """

@@ -19,6 +19,7 @@ from pipeline.capture.sfm.act import settle
 from pipeline.capture.sfm.find import find, unposed_rig
 from pipeline.capture.sfm.matches import look
 from pipeline.capture.sfm.pictures import MOMENTS, few_moments, views_of
+from pipeline.capture.sfm.quality import cut_heads
 from pipeline.capture.sfm.refine import refined
 from pipeline.detect import models
 from pipeline.detect.late import FEWEST as FEWEST_FRAMES
@@ -49,7 +50,10 @@ def placed(capture: Capture, options: Namespace) -> Rig:
     moments = few_moments(capture, sequence, settings.moments if by_person else MOMENTS)
     where = f"{capture.folder}: {sequence}, frames {', '.join(map(str, moments))}"
     find_person = person_mask if by_person and models.present() else None
-    seen = [look(view) for view in views_of(capture, sequence, rig, moments, find_person)]
+    views = views_of(capture, sequence, rig, moments, find_person)
+    for line in cut_heads(views, moments):
+        cli.log.warning("%s: %s", capture.folder, line)
+    seen = [look(view) for view in views]
     if not capture.posed:
         rig, seen = find(rig, seen, known, settings.one_lens, settings.off_cameras == "drop", where)
     rig = settle(rig, seen, settings.off_cameras, where, partial(late, capture, sequence))

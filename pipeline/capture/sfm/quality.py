@@ -1,9 +1,12 @@
 """What a picture itself tells of its worth: sharpness, exposure, and a head that the picture's edge cuts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+
+from pipeline.capture.sfm.matches import View
 
 # Share of an edge that the person may touch: hair strands do, a head that is cut covers more.
 CUT = 0.04
@@ -43,3 +46,15 @@ def cut(person: np.ndarray) -> str:
         if edge.mean() > CUT:
             return name
     return ""
+
+
+def cut_heads(views: Sequence[View], moments: Sequence[int]) -> list[str]:
+    """A line for each view with a picture whose edge cuts the head, for the first such moment."""
+    said = []
+    for view in views:
+        for mask, moment in zip(view.masks, moments, strict=True):
+            if mask is not None and (edge := cut(mask > 127)):
+                where = f"camera {view.name}, frame {moment}"
+                said.append(f"{where}: the {edge} edge cuts the person's head; expected all of it in the picture")
+                break
+    return said

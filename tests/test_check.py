@@ -1,0 +1,43 @@
+"""The page that shows whether a capture's cameras fit its pictures."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+SEQUENCE = "EXP-5-mouth"
+
+
+def check(capture: Path, page: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the command on one sequence."""
+    command = [sys.executable, "-m", "pipeline.capture.check", str(capture), "--sequence", SEQUENCE]
+    return subprocess.run([*command, "--output", str(page), *options], capture_output=True, text=True, check=False)
+
+
+def test_the_page_of_a_good_capture(tiny_capture: Path, tmp_path: Path) -> None:
+    done = check(tiny_capture, tmp_path / "check.html")
+    assert done.returncode == 0, done.stderr
+    assert "5 cameras, 0 of them off" in done.stderr
+    page = (tmp_path / "check.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 5
+    assert all(camera in page for camera in ("220700191", "222200037", "222200049"))
+    assert "{{" not in page
+
+
+def test_a_turned_camera_is_on_the_page_and_in_the_exit_status(tiny_capture: Path, tmp_path: Path) -> None:
+    capture = tmp_path / "901"
+    shutil.copytree(tiny_capture, capture)
+    path = capture / "calibration/camera_params.json"
+    content = json.loads(path.read_text())
+    turn, angle = np.eye(4), np.radians(1)
+    turn[:3, :3] = [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
+    content["world_2_cam"]["222200037"] = (turn @ content["world_2_cam"]["222200037"]).tolist()
+    path.write_text(json.dumps(content))
+    done = check(capture, tmp_path / "check.html", "--frames", "0", "2")
+    assert done.returncode == 1
+    line = "camera 222200037: its matches lie"
+    assert line in done.stderr
+    assert line in (tmp_path / "check.html").read_text()
