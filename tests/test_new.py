@@ -66,7 +66,7 @@ def test_recordings_without_cameras_plan_as_well(
     assert plan.calibration("me") == []
 
 
-def test_photographs_hold_out_every_eighth(tiny_capture: Path, tmp_path: Path) -> None:
+def test_photographs_hold_out_every_eighth(tiny_capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = pictures_of(tiny_capture, SEQUENCE, "222200037")[0]
     (tmp_path / "capture").mkdir()
     for number in range(17):
@@ -74,6 +74,10 @@ def test_photographs_hold_out_every_eighth(tiny_capture: Path, tmp_path: Path) -
     done = new(tmp_path, tmp_path / "capture")
     assert done.returncode == 0, done.stderr
     assert "held out: camera p04, p12, no time: too few frames" in done.stdout
+    assert "results/me/renders/still/orbit.mp4" in done.stdout
+    monkeypatch.chdir(tmp_path)
+    plan = config.load(yaml.safe_load(Path("me.yaml").read_text())).plan()
+    assert (plan.steps("me", "all"), plan.motions) == (1, {"still": 97})
 
 
 def test_two_cameras_are_too_few_and_four_get_a_hint(tiny_capture: Path, tmp_path: Path) -> None:

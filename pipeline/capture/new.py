@@ -7,6 +7,7 @@ the folder is, and what will be held out, is said.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ HELD_OUT_SHARE = 0.2  # of the time of a capture that has one sequence
 EVERY = 8  # of the photographs of one moment, that is held out
 ENOUGH = 10  # frames; of fewer no time is held out
 FOR_THREE_VIEWS = 5  # cameras; of fewer hardly any point is seen by the three that agree otherwise
+STILL, STILL_SECONDS = "still", 4.0  # a motion in which nobody moves: what a camera circles where one moment is all
 LONGEST = 800  # pixels of the working picture's longer side, more on request
 LONG = 100  # frames from which spans are longer: a job should last minutes
 
@@ -113,13 +115,17 @@ def main() -> None:
         "subject\tsequence\tfolder\tframes\n"
         + "".join(f"{subject}\t{name}\t{options.folder}\t{frames}\n" for name, frames in rows)
     )
-    longest = max(map(max, sizes))
+    longest, one_moment = max(map(max, sizes)), list(counts.values()) == [1]
+    motion = Path(f"{subject}_{STILL}.json")
+    if one_moment:
+        keys = [{"seconds": seconds, "like": f"{next(iter(counts))}:0"} for seconds in (0, STILL_SECONDS)]
+        motion.write_text(json.dumps({"keyframes": keys}) + "\n")
     calibrate: dict[str, Any] = {"scale": round(LONGEST / longest, 3)} if longest > LONGEST else {}
     settings = {
         "captures": str(table),
         "avatars": [subject],
         "split": {"cameras": apart, "sequences": held_out},
-        "films": {"cameras": [], "orbits": held_out, "drivers": []},
+        "films": {"orbits": list(held_out), **({"motions": {STILL: str(motion)}} if one_moment else {})},
         **({"calibrate": calibrate} if calibrate else {}),
         **({"pointcloud": {"min_views": 2}} if len(names) < FOR_THREE_VIEWS else {}),
         **({"span": 64} if max(counts.values()) >= LONG else {}),
@@ -143,6 +149,11 @@ def main() -> None:
         lines.append("nothing says where the cameras stand: calibrate finds them from what they see")
     if not capture.metric:
         lines.append("not said to be in metres: the size of the head tells, unless calibrate.metres_per_unit is set")
+    if one_moment:
+        lines.append(
+            f"one moment: an avatar of one expression, which {motion} holds still: add "
+            f"results/{subject}/renders/{STILL}/orbit.mp4 to the command below for a film of the head from all round"
+        )
     lines += [f"wrote {table} and {config}", f"run: snakemake --cores all --configfile {config}"]
     sys.stdout.write("\n".join(lines) + "\n")
 
