@@ -20,7 +20,7 @@ from pipeline.capture.sfm.find import find, unposed_rig
 from pipeline.capture.sfm.matches import look
 from pipeline.capture.sfm.pictures import MOMENTS, few_moments, views_of
 from pipeline.capture.sfm.quality import cut_heads
-from pipeline.capture.sfm.refine import refined
+from pipeline.capture.sfm.refine import changed, refined
 from pipeline.detect import models
 from pipeline.detect.late import FEWEST as FEWEST_FRAMES
 from pipeline.detect.late import late_cameras, watch
@@ -37,6 +37,7 @@ METRES = 0.15  # a capture that does not say its unit is metric if its heads are
 def placed(capture: Capture, options: Namespace) -> Rig:
     """The capture's cameras in its own unit: given, or found from what they see; those that do not fit dealt with."""
     settings: CalibrateSettings = options.settings
+    known = False  # whether focal lengths are
     names, sequence = [name for name in capture.cameras() if name not in options.without], options.sequence
     if capture.posed:
         rig = read_rig_of(capture, settings.scale, names)
@@ -54,13 +55,14 @@ def placed(capture: Capture, options: Namespace) -> Rig:
     for line in cut_heads(views, moments):
         cli.log.warning("%s: %s", capture.folder, line)
     seen = [look(view) for view in views]
-    if not capture.posed:
-        rig, seen = find(rig, seen, known, settings.one_lens, settings.off_cameras == "drop", where)
-    rig = settle(rig, seen, settings.off_cameras, where, partial(late, capture, sequence))
-    if capture.posed and settings.refine != "nothing":
-        seen = [of for of in seen if of.view.name in rig.names]
+    if not capture.posed or settings.refine == "anew":
+        given = rig
+        rig, seen = find(rig, seen, known or capture.posed, settings.one_lens, settings.off_cameras == "drop", where)
+        if capture.posed:
+            rig = replace(rig, cameras=tuple(changed(given.cameras, rig.cameras, where)))
+    elif settings.refine != "nothing":
         rig = refined(rig, seen, lenses=settings.refine == "lenses", shared=settings.one_lens, where=where)
-    return rig
+    return settle(rig, seen, settings.off_cameras, where, partial(late, capture, sequence))
 
 
 def late(capture: Capture, sequence: str, rig: Rig) -> dict[int, int]:

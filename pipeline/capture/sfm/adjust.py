@@ -32,14 +32,20 @@ class Adjusted:
 
 
 def adjust(
-    seen: Sequence[Seen], cameras: Sequence[Camera], *, focal: bool, shared: bool, fixed: Sequence[int] = ()
+    seen: Sequence[Seen],
+    cameras: Sequence[Camera],
+    *,
+    focal: bool,
+    shared: bool,
+    fixed: Sequence[int] = (),
+    bands: Sequence[float] = BANDS,
 ) -> Adjusted:
     """Refine poses (and focal lengths with `focal`; one for alike cameras with `shared`) from poses a few pixels off.
 
     Cameras numbered in `fixed` keep theirs. The result's unit and axes are the given ones but for what the fit leaves
     free: where none is fixed, the caller aligns.
     """
-    for band in BANDS:
+    for band in bands:
         scale = min(view.view.tolerance for view in seen) / 1.5
         pairs = match_guided(seen, cameras, near(cameras), band * scale)
         with tempfile.TemporaryDirectory(prefix="sfm-") as name:

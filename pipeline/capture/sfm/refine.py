@@ -9,26 +9,34 @@ import pycolmap
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig
 from pipeline.capture.sfm.act import change
-from pipeline.capture.sfm.adjust import adjust
+from pipeline.capture.sfm.adjust import BANDS, adjust
 from pipeline.capture.sfm.matches import Seen
 from pipeline.cli import log
 from pipeline.errors import DataError
 
+# Pixels (of a picture 400 high) that given cameras may be off at first: published ones of a person who moved are by 4.
+ASTRAY = 5.0
 FAR = 3.0  # times the median distance from which a camera's old place does not count when both rigs are laid together
 
 
 def refined(rig: Rig, seen: Sequence[Seen], *, lenses: bool, shared: bool, where: str) -> Rig:
     """The rig with poses, and focal lengths with `lenses`, that fit the person's matches; each change is logged."""
-    found = adjust(seen, rig.cameras, focal=lenses, shared=shared)
-    cameras = laid_on(found.cameras, rig.cameras)
-    for before, after, error in zip(rig.cameras, cameras, found.error, strict=True):
+    found = adjust(seen, rig.cameras, focal=lenses, shared=shared, bands=(ASTRAY, *BANDS))
+    return replace(rig, cameras=tuple(changed(rig.cameras, found.cameras, where)))
+
+
+def changed(given: Sequence[Camera], found: Sequence[Camera], where: str) -> list[Camera]:
+    """Cameras that were `found`, laid on the `given` ones of the same names, and a line on how each differs."""
+    own = {camera.name: camera for camera in given}
+    result = laid_on(found, [own[camera.name] for camera in found])
+    for after in result:
+        before = own[after.name]
         angle, away = change(before.camera_from_world, after.camera_from_world)
-        old, new = before.intrinsics[0, 0], after.intrinsics[0, 0]
         log.info(
-            "%s: camera %s refined: turned by %.2f degrees, moved by %.3g units%s; its points lie %.2f pixels off",
-            where, after.name, angle, away, f", focal length {old:.1f} to {new:.1f}" if lenses else "", error,
+            "%s: camera %s refined: turned by %.2f degrees, moved by %.3g units, focal length %.1f to %.1f pixels",
+            where, after.name, angle, away, before.intrinsics[0, 0], after.intrinsics[0, 0],
         )  # fmt: skip
-    return replace(rig, cameras=tuple(cameras))
+    return result
 
 
 def laid_on(cameras: Sequence[Camera], onto: Sequence[Camera]) -> list[Camera]:
