@@ -47,7 +47,7 @@ class RandomPictures(Pictures):
         )
         rgb = torch.randint(256, (*self._shape, 3), generator=generator, dtype=torch.uint8)
         codes = torch.randn(1, CODE_SIZE, generator=generator)
-        return Buffers(depth, normals, x_can, mask, codes), Target(rgb, mask, torch.ones_like(mask))
+        return Buffers(depth, normals, x_can, mask, codes, torch.zeros(1, 6)), Target(rgb, mask, torch.ones_like(mask))
 
 
 def random_model(size: str, device: str = "cpu") -> tuple[Pretrained, CLIPTextModel]:

@@ -97,9 +97,8 @@ def paper(pretrained: str) -> Values:
 def trained_avatar(settings: TrainSettings, pictures: Pictures) -> Avatar:
     """An avatar after all steps of the settings, with its averaged weights, ready to render."""
     torch.manual_seed(settings.seed)
-    codes, depth, x_can = pictures.statistics()
-    avatar = Avatar(settings.architecture, codes.shape[1])
-    avatar.describe_data(codes, depth, x_can)
+    avatar = Avatar(settings.architecture, len(pictures.views[0].z_exp))
+    avatar.describe_data(*pictures.statistics())
     trainer = Trainer(avatar, pictures, settings)
     while trainer.step < trainer.total:
         trainer.train_step()

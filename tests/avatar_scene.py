@@ -59,7 +59,16 @@ def write_scene(folder: Path, sequence: str = "SPIN", steps: int = 3, spans: int
             paths[kind].append(made)
     codes = np.linspace(-1, 1, steps * 4, dtype=np.float32).reshape(steps, 4)
     track = {"subject": "tiny", "sequence": sequence, "start": 0, "stop": steps}
-    write_chunk(paths["tracks"][0], {"z_exp": Array(codes, ("time", "code"), "", "")}, track)
+    gaze = np.linspace(-0.3, 0.4, steps * 4, dtype=np.float32).reshape(steps, 2, 2)
+    lids = np.linspace(1, 9, steps * 2, dtype=np.float32).reshape(steps, 2)
+    eyeballs = np.array([[0.15, 0.1, 0.25, 0.12], [-0.15, 0.1, 0.25, 0.12]], np.float32)
+    arrays = {
+        "z_exp": Array(codes, ("time", "code"), "", ""),
+        "gaze": Array(gaze, ("time", "eye", "angle"), "", ""),
+        "lids": Array(lids, ("time", "eye"), "", ""),
+        "eyeballs": Array(eyeballs, ("eye", "sphere"), "", ""),
+    }
+    write_chunk(paths["tracks"][0], arrays, track)
     return paths
 
 

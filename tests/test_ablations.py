@@ -17,10 +17,17 @@ from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.condition import Buffers
 from pipeline.avatar.model.planes import FeaturePlanes, sphere
 from pipeline.avatar.train.loop import Trainer
-from pipeline.errors import DataError
-from pipeline.evaluate.ablations import PAPER, TITLES, WHOLE
+from pipeline.errors import ConfigError, DataError
+from pipeline.evaluate.paper_tables import (
+    ABLATED,
+    DEFERRED,
+    TITLES,
+    WHOLE,
+    ablation_rows,
+    order,
+)
 from pipeline.planning.config import load
-from pipeline.planning.presets import ABLATIONS, laid_over
+from pipeline.planning.presets import ABLATIONS, BASELINES, laid_over
 from pipeline.provenance import ROOT
 from pipeline.settings.ablations import AblationsSettings
 from pipeline.settings.architecture import Architecture
@@ -33,7 +40,7 @@ SHORT = {"texture_steps": 2, "steps": 3, "crop_height": 12, "crop_width": 12, "a
 
 def settings_of(name: str) -> TrainSettings:
     """The training settings of a variant at tiny size."""
-    return TrainSettings(**laid_over(SHORT, ABLATIONS.get(name, {}).get("train", {})))
+    return TrainSettings(**laid_over(SHORT, (ABLATIONS | BASELINES).get(name, {}).get("train", {})))
 
 
 def stirred(name: str) -> Avatar:
@@ -65,22 +72,23 @@ def other(buffers: Buffers, name: str) -> Buffers:
 
 def test_names_are_the_same_everywhere():
     assert AblationsSettings().variants == tuple(ABLATIONS)
-    assert {WHOLE, *ABLATIONS} == PAPER.keys() == TITLES.keys()
+    assert {WHOLE, *ABLATIONS} == ABLATED.keys()
+    assert {DEFERRED} == BASELINES.keys() < TITLES.keys() > ABLATED.keys()
 
 
 @pytest.mark.parametrize("preset", ["demo", "paper"])
-@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("name", [*ABLATIONS, *BASELINES])
 def test_a_variant_is_the_whole_but_for_its_part(preset, name):
     whole = load(DEMO | {"preset": preset, "span": 5})
     ablated = whole.ablated(name)
     assert ablated.train != whole.train
     same = whole.model_copy(update={"train": ablated.train})
     assert ablated == same
-    expected = laid_over(whole.train.model_dump(), ABLATIONS[name]["train"])
+    expected = laid_over(whole.train.model_dump(), whole.all_variants[name]["train"])
     assert ablated.train.model_dump() == expected
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("name", [*ABLATIONS, *BASELINES])
 def test_every_variant_trains(name, pictures):
     settings = settings_of(name)
     torch.manual_seed(0)
@@ -111,14 +119,14 @@ def test_only_one_pass_is_blind_to_noise(name, reads, pictures):
 def test_without_prior_there_is_no_controlnet_and_the_unet_reads_the_condition(pictures):
     whole, plain = stirred(WHOLE), stirred("no_prior")
     assert not list(plain.controlnet.parameters())
-    patch, channels = TINY.get("patch", 2), 9 + 4 * TINY["plane_features"]
+    patch, channels = TINY.get("patch", 2), 9 + 5 * TINY["plane_features"]
     assert plain.unet.conv_in.in_channels == whole.unet.conv_in.in_channels + channels * patch**2
     buffers, _ = pictures[4]
     for name in ("depth", "normals", "x_can", "z_exp"):
         assert not torch.equal(render(plain, buffers), render(plain, other(buffers, name))), name
 
 
-@pytest.mark.parametrize(("name", "planes"), [(WHOLE, 4), ("spherical_uv", 2), ("no_features", 0)])
+@pytest.mark.parametrize(("name", "planes"), [(WHOLE, 5), ("spherical_uv", 3), ("no_features", 0)])
 def test_planes_of_the_variants(name, planes, pictures):
     avatar, (buffers, _) = stirred(name), pictures[4]
     assert avatar.planes.values.shape[0] == planes
@@ -147,7 +155,7 @@ def test_the_mask_is_a_channel_of_its_own(pictures):
     buffers, _ = pictures[4]
     avatar = Avatar(Architecture(**TINY, mask_channel=True), code_size=4)
     picture, *_ = avatar.conditions(buffers)
-    assert picture.shape[1] == 9 + 4 * TINY["plane_features"] + 1
+    assert picture.shape[1] == 9 + 5 * TINY["plane_features"] + 1
     assert torch.equal(picture[:, -1], buffers.mask.float())
 
 
@@ -186,10 +194,75 @@ def test_the_table_has_our_figures_beside_the_papers(tmp_path, monkeypatch):
     assert list(found) == [WHOLE, *variants]
     assert [row["psnr"] for row in found.values()] == ["20.00", "21.00", "22.00"]
     assert (found["no_prior"]["paper_psnr"], found["no_prior"]["paper_lpips"]) == ("24.5", "0.078")
-    assert found[WHOLE]["flicker"] == ""
+    assert "flicker" not in header
+    assert found[WHOLE]["paper_jod"] == "7.85"
     page = (tmp_path / "t.md").read_text()
     assert page.count("\n|") == 4
     assert TITLES["spherical_uv"] in page
     monkeypatch.setattr(sys, "argv", [*arguments, str(paths[1])])
     with pytest.raises(DataError, match="1 files of metrics; expected one for each of spherical_uv, no_prior"):
         ablations.main()
+
+
+def test_deferred_rendering_learns_from_absolute_errors(pictures):
+    """The same step, but for the error's power: its loss is the mean of |x0's error|, by hand."""
+    losses = {}
+    for error in ("absolute", "squared"):
+        settings = settings_of(DEFERRED).model_copy(update={"error": error, "texture_steps": 0, "texture_weight": 0.0})
+        settings = settings.model_copy(update={"plane_smoothness": 0.0, "batch": 1})
+        torch.manual_seed(0)
+        avatar = Avatar(settings.architecture, code_size=4)
+        avatar.describe_data(*pictures.statistics())
+        trainer = Trainer(avatar, pictures, settings)
+        (part,) = [trainer.batches.on_device(part) for part in trainer.batches.read(0)]
+        condition, tokens, colours = avatar.conditions(part.buffers)
+        base = avatar.base(colours, part.buffers.mask)
+        truth = avatar.encode(part.target.rgb.permute(0, 3, 1, 2).float() / 127.5 - 1, base)
+        predicted = -avatar(part.noise, part.timesteps, base, condition, tokens)  # v at the last timestep is -x0
+        apart = (predicted - truth).abs() if error == "absolute" else (predicted - truth).square()
+        weights = torch.nn.functional.avg_pool2d(part.weights, avatar.autoencoder.factor)
+        expected = (apart.mean(1) * weights).sum() / weights.sum()
+        losses[error] = float(trainer.train_step().detach()), float(expected.detach())
+    for found, expected in losses.values():
+        assert found == pytest.approx(expected, rel=1e-3)
+    assert losses["absolute"][0] != pytest.approx(losses["squared"][0], rel=0.05)
+
+
+def test_the_papers_order_is_said_where_it_holds_and_where_not():
+    def measured(psnr: float, jod: float) -> dict:
+        return {"heldout_both": {"avatar": {"psnr_paper": psnr, "jod": jod}}}
+
+    rows = ablation_rows({WHOLE: measured(25, 8), "no_diffusion": measured(26, 7), "no_prior": measured(24, 7.5)})
+    lines = dict(line.split(": ", 1) for line in order(rows))
+    assert lines["PSNR"] == "2 of 3 pairs as in the paper; here no_diffusion over whole"
+    assert lines["JOD"] == "2 of 3 pairs as in the paper; here no_prior over no_diffusion"  # 7.69 and 7.67 there
+    assert lines["LPIPS"] == "not measured here"
+
+
+def test_baselines_stand_beside_the_avatar(tmp_path, monkeypatch):
+    methods = ("avatar", "mesh_colour", "nearest_frame")
+    whole = {"heldout_both": {name: {"psnr": 20.0 + number} for number, name in enumerate(methods)}}
+    (tmp_path / "whole.json").write_text(json.dumps(whole))
+    (tmp_path / "deferred.json").write_text(metrics(24.0))
+    arguments = ["ablations", "--whole", str(tmp_path / "whole.json"), "--deferred", str(tmp_path / "deferred.json")]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--table", str(tmp_path / "t.tsv"), "--page", str(tmp_path / "t.md")])
+    ablations.main()
+    header, *rows = (line.split("\t") for line in (tmp_path / "t.tsv").read_text().splitlines())
+    expected = {WHOLE: "20.00", DEFERRED: "24.00", "mesh_colour": "21.00", "nearest_frame": "22.00"}
+    assert {row[0]: row[1] for row in rows} == expected
+    assert rows[1][header.index("paper_psnr")] == "24.5"
+
+
+def test_variants_of_ones_own_are_laid_over_and_checked():
+    wide = {"train": {"architecture": {"plane_size": 64}}}
+    settings = load(DEMO | {"variants": {"wide": wide}})
+    settings.check_variants()
+    assert settings.ablated("wide").train.architecture.plane_size == 64
+    for variants, message in (
+        ({"no_prior": {}}, "no_prior"),
+        ({"a/b": {}}, "a/b"),
+        ({"x": {"mesh": {"voxel_mm": 3}}}, r"variants\.x: mesh: variants share it; expected train, render, evaluate"),
+        ({"x": {"train": {"stepz": 3}}}, r"config: variants\.x\.train\.stepz: unknown key"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load(DEMO | {"variants": variants}).check_variants()

@@ -11,8 +11,9 @@ from synthetic_head import HELD_OUT_CAMERA, HELD_OUT_SEQUENCE, write_ball
 from test_evaluate import command
 
 from pipeline.errors import DataError
-from pipeline.evaluate.compare import changes, flat, interval, scores
-from pipeline.evaluate.evaluation import Picture
+from pipeline.evaluate.compare import changes, flat, scores
+from pipeline.evaluate.intervals import interval
+from pipeline.evaluate.pictures import Picture
 from pipeline.store.chunk import read_arrays, read_attributes
 from tests.synthetic_head import write_pictures
 

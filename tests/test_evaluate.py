@@ -13,11 +13,12 @@ from synthetic_head import HELD_OUT_CAMERA, HELD_OUT_SEQUENCE, SEQUENCES, see, w
 
 from pipeline.cameras.rig import read_rig
 from pipeline.errors import DataError
-from pipeline.evaluate.evaluation import Viewing, measure, read_pictures, table
+from pipeline.evaluate.evaluation import Viewing, measure, table
 from pipeline.evaluate.footage import SPLITS, Footage, read_tracks
 from pipeline.evaluate.image import figures
 from pipeline.evaluate.mesh_colour import MeshColour, spread
 from pipeline.evaluate.nearest_frame import NearestFrame
+from pipeline.evaluate.pictures import read_pictures
 from pipeline.store.chunk import read_arrays, read_attributes
 from pipeline.store.reel import open_reels
 
@@ -59,6 +60,7 @@ def command(root: Path, output: Path, *changed: str) -> list[str]:
         *("--settings", '{"colour_cell": 0.05}'),
         *("--held-out-cameras", HELD_OUT_CAMERA, "--held-out-sequences", HELD_OUT_SEQUENCE),
         *("--output", str(output / "metrics.json"), "--pictures", str(output / "pictures.tsv")),
+        *("--figures", str(output / "figures.tsv")),
         *("--comparison", str(output / "comparison.zarr.zip"), *changed),
     ]
 

@@ -87,6 +87,17 @@ def soft_disc(colour: tuple[int, int, int], radius: float = 30.0) -> tuple[np.nd
     return picture.round().astype(np.uint8), alpha, away < radius - 1
 
 
+def test_what_is_almost_white_has_no_specks_of_other_colours() -> None:
+    colour = (120, 80, 60)
+    picture, _, mask = soft_disc(colour)
+    noise = np.random.default_rng(0).integers(-12, 1, picture.shape)
+    noisy = np.where(np.linalg.norm(picture - 255.0, axis=-1, keepdims=True) < 1, picture + noise, picture)
+    shown = with_alpha(noisy.clip(0, 255).astype(np.uint8), mask)
+    faint = shown[..., 3] < 25
+    assert (shown[faint][:, 3] > 0).sum() > 200
+    assert np.abs(shown[faint & (shown[..., 3] > 0)][:, :3].astype(int) - colour).max() < 8
+
+
 @pytest.mark.parametrize("colour", [(120, 80, 60), (40, 30, 25), (225, 185, 165)])
 def test_alpha_of_a_soft_disc_over_white(colour: tuple[int, int, int]) -> None:
     picture, alpha, mask = soft_disc(colour)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import cv2
 import numpy as np
@@ -75,6 +76,7 @@ def files_of(root: Path) -> dict[str, list[Path] | Path]:
         "cameras": root / "cameras.json",
         "rig": root / "rigs" / "capture.json",
         "metrics": root / "metrics.json",
+        "figures": root / "figures.tsv",
         "comparison": root / "comparison.zarr.zip",
         "quality": [root / "quality" / f"{sequence}.json" for sequence in SEQUENCES],
     }
@@ -96,6 +98,7 @@ def ball(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(*lists, "--rig", files["rig"], "--settings", '{"colour_cell": 0.05}'),
         *("--held-out-cameras", HELD_OUT_CAMERA, "--held-out-sequences", HELD_OUT_SEQUENCE),
         *("--output", files["metrics"], "--comparison", files["comparison"], "--pictures", root / "pictures.tsv"),
+        *("--figures", files["figures"]),
     )
     assert evaluated.returncode == 0, evaluated.stderr
     for path in files["quality"]:
@@ -205,9 +208,24 @@ def test_sheets_choose_in_order(ball: Path) -> None:
     assert {shot.sequence for shot in shots} == {"SMILE", "TURN"}
 
 
-def test_large_film_is_named_not_embedded(ball: Path) -> None:
-    films = read_films(list(ball.glob("renders/*/*.mp4")), [], largest_mb=1e-6)
-    assert [film.uri for film in films] == [None, None]
+def test_films_that_find_no_room_lie_beside_the_page(tmp_path: Path) -> None:
+    paths = [tmp_path / "renders" / f"S@{number:02d}" / "capture.mp4" for number in range(40)]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes(10_000))
+    films = read_films(paths, tmp_path / "report.html", ["S@07"], embedded_mb=0.05)
+    assert [film.inside for film in films] == [True] * 5 + [False] * 35
+    assert films[0].name == "S@07"
+    for film in films[5:]:
+        assert (tmp_path / unquote(film.uri)).read_bytes() == bytes(10_000)
+    assert sum(len(film.uri) for film in films) < 80_000
+
+
+def test_films_come_first_then_the_cost_then_the_tables(ball: Path) -> None:
+    text = Page((ball / "report.html").read_text(encoding="utf-8")).text
+    titles = ["Films", "Few steps of diffusion", "What it cost", "How good it is", "Real, avatar, difference"]
+    places = [text.index(title) for title in titles]
+    assert places == sorted(places)
 
 
 def test_films_of_drivers_name_them_and_count_as_unseen(tmp_path):
@@ -215,7 +233,7 @@ def test_films_of_drivers_name_them_and_count_as_unseen(tmp_path):
     for path in paths:
         path.parent.mkdir(parents=True)
         path.write_bytes(b"a film")
-    driven, own = read_films(paths, [], largest_mb=1)
+    driven, own = read_films(paths, tmp_path / "report.html", [], embedded_mb=1)
     assert (driven.title, driven.held_out) == ("driven by 2, who is beside", True)
     assert (own.title, own.held_out) == ("avatar beside the real head", False)
 
@@ -224,13 +242,17 @@ def test_page_without_headline_pictures(ball: Path, tmp_path: Path) -> None:
     """Nothing held out both ways: the page shows rendered pictures, and the table the splits there are."""
     files = files_of(ball)
     lists = [word for name in ("renders", "targets", "buffers", "tracks") for word in (f"--{name}", *files[name])]
-    changed = {"metrics": tmp_path / "metrics.json", "comparison": tmp_path / "comparison.zarr.zip"}
+    changed = {
+        "metrics": tmp_path / "metrics.json",
+        "figures": tmp_path / "figures.tsv",
+        "comparison": tmp_path / "comparison.zarr.zip",
+    }
     done = run_stage(
         "evaluate",
         *(*lists, "--rig", files["rig"], "--settings", '{"colour_cell": 0.05}'),
         *("--held-out-cameras", HELD_OUT_CAMERA, "--held-out-sequences", ""),
         *("--output", changed["metrics"], "--comparison", changed["comparison"]),
-        *("--pictures", tmp_path / "pictures.tsv"),
+        *("--pictures", tmp_path / "pictures.tsv", "--figures", changed["figures"]),
     )
     assert done.returncode == 0, done.stderr
     with open_material(**{**files, **changed}) as material:
@@ -280,11 +302,14 @@ def test_best_of_a_split_and_the_gain() -> None:
         "mesh_colour": {"psnr_head": 21.5, "flip": 0.05},
         "nearest_frame": {"psnr_head": 22.0, "flip": 0.2},
     }
-    cells = records.metric_cells(rows)
+    intervals = {("avatar", "flip"): (0.08, 0.12), ("mesh_colour", "flip"): (0, 1)}
+    cells = records.metric_cells(rows, records.FIGURES, intervals)
     assert list(cells) == ["avatar", "mesh_colour", "nearest_frame"]
     assert [cells[name]["psnr_head"].best for name in cells] == [True, False, False]
     assert [cells[name]["flip"].best for name in cells] == [False, True, False]
     assert cells["mesh_colour"]["flip"].delta == "-0.050"
+    assert cells["avatar"]["flip"].delta == "0.080 to 0.120"
+    assert cells["avatar"]["psnr_head"].delta == ""
     assert records.gain_db({"heldout_both": rows}) == 2.0
     assert records.gain_db({"heldout_both": {}}) is None
 

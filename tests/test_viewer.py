@@ -164,15 +164,15 @@ def test_errors_go_from_blue_to_red():
 def test_the_avatar_of_a_view_is_what_it_renders_of_its_crop(finished, steps):
     results, avatar, picture = Results(finished), tiny_avatar(57).eval(), Picture(48, 64, 0.36)
     mesh, code = results.mesh(SEQUENCE, 0), results.track(SEQUENCE)["z_exp"][0]
+    eyes = np.array([0.1, 0, 0.1, 0, 3, 9], np.float32)
     avatar.sampling = avatar.sampling._replace(steps=4, eta=1.0)
     view = arc()[2]
-    *waits, shown = refined(avatar, EmbreeRasterizer(), mesh, code, view, HEAD.centre, picture, steps)
+    *waits, shown = refined(avatar, EmbreeRasterizer(), mesh, code, eyes, view, HEAD.centre, picture, steps)
     assert len(waits) == steps - 1
     (camera,) = crop_round([view], HEAD.centre, picture).cameras
     drawn = {name: torch.from_numpy(part) for name, part in buffers.draw(EmbreeRasterizer(), mesh, [camera]).items()}
-    given = Buffers(
-        drawn["depth"], drawn["normals"].float(), drawn["x_can"], drawn["mask"] > 0, torch.from_numpy(code)[None]
-    )
+    codes = torch.from_numpy(code)[None], torch.from_numpy(eyes)[None]
+    given = Buffers(drawn["depth"], drawn["normals"].float(), drawn["x_can"], drawn["mask"] > 0, *codes)
     noise = shared_noise(avatar.latent_shape(64, 48), steps, 0)
     expected = to_bytes(avatar.render(given, noise, steps, 1.0 if steps == 4 else 0.0))[0].numpy()
     np.testing.assert_array_equal(shown, placed(expected, camera, view))

@@ -1,5 +1,6 @@
 # Loads the settings once and turns them into paths and arguments; the only functions of the workflow.
 import os
+import re
 import shlex
 import sys
 from functools import cache
@@ -33,6 +34,7 @@ try:
     PLAN = SETTINGS.plan()
     PLAN.check_captures()
     SETTINGS.check_paths()
+    SETTINGS.check_variants()
     for line in PLAN.notes():
         logger.warning(line)
 except ConfigError as error:
@@ -71,13 +73,13 @@ wildcard_constraints:
     driver=r"[^/~]+",
     motion=r"[^/~]+",
     rig=r"[^/]+",
-    ablation="|".join(configuration.ABLATIONS),
+    ablation="|".join(re.escape(name) for name in SETTINGS.all_variants),
     span=r"\d{6}-\d{6}",
 
 
 def settings_today(stage, ablation):
     """A stage's settings as JSON; None for a stage or a variant that there is no more."""
-    if ablation and ablation not in configuration.ABLATIONS:
+    if ablation and ablation not in SETTINGS.all_variants:
         return None
     settings = SETTINGS.ablated(ablation) if ablation else SETTINGS
     return settings.stage(stage) if hasattr(settings, stage) else None

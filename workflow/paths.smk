@@ -32,13 +32,19 @@ SPEED = f"{SUBJECT}/speed/{{sequence}}.tsv"
 SPEED_FILM = f"{SUBJECT}/speed/{{sequence}}.mp4"
 METRICS = f"{SUBJECT}/metrics.json"
 PICTURES = f"{SUBJECT}/pictures.tsv"
+FIGURES = f"{SUBJECT}/figures.tsv"
 COMPARISON = f"{SUBJECT}/comparison.zarr.zip"
 REPORT = f"{SUBJECT}/report.html"
 CONTACT_SHEET = f"{SUBJECT}/contact_sheet.png"
 ABLATION_TABLE = f"{SUBJECT}/ablations.tsv"
 ABLATION_PAGE = f"{SUBJECT}/ablations.md"
+BASELINE_TABLE = f"{SUBJECT}/baselines.tsv"
+BASELINE_PAGE = f"{SUBJECT}/baselines.md"
 
 VARIANT = f"{SUBJECT}/ablations/{{ablation}}"  # the same files again, made without a part of the method
+
+
+COMPARED = f"{SUBJECT}/compared/{{ablation}}"  # and what it changes
 
 
 def of_variant(path):

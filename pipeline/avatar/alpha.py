@@ -6,6 +6,7 @@ import numpy as np
 INSIDE = 0.02  # of the picture's height: deeper in the mesh than this the head is taken to be opaque
 REACH = 0.08  # and farther from the mesh than this there is nothing: hair stands off it
 LEAST = 1 / 255
+FAINT = 0.12  # below this alpha a pixel's own colour is mostly noise: thirty levels from white at most
 
 
 def alpha_over_white(picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -13,7 +14,9 @@ def alpha_over_white(picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray,
 
     `mask` (h, w) bool is where the mesh is. Deep inside all is opaque. Round the silhouette a pixel is a mix of white
     and of the colour of the nearest pixel deep inside, so its alpha is how far it is from white on the way there. It is
-    at least what keeps the colour between 0 and 1; over white the picture comes out as it was.
+    at least what keeps the colour between 0 and 1; over white the picture comes out as it was. What is almost white has
+    the colour of that nearest pixel too: its own, divided by so little, would be specks of any colour, which show where
+    alpha is left out or shrunk.
     """
     mixed = picture.astype(np.float64) / 255
     height = len(picture)
@@ -31,9 +34,13 @@ def alpha_over_white(picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray,
     share = ((1 - mixed) * away).sum(-1) / np.maximum((away**2).sum(-1), 1e-4)
     needed = 1 - mixed.min(-1)  # the darkest channel can be no darker than 0 before white was mixed in
     alpha = np.clip(np.maximum(share, needed), 0, 1)
+    faint = (alpha < FAINT) & ~deep
+    alpha[faint] = np.clip(share, 0, 1)[faint]
     alpha[deep] = 1
     alpha[(distance > margin + reach) | (alpha < LEAST)] = 0
     colour = np.where(alpha[..., None] > 0, 1 - (1 - mixed) / np.maximum(alpha, LEAST)[..., None], 1)
+    faint &= alpha > 0
+    colour[faint] = near[label[faint]]
     return np.clip(colour, 0, 1), alpha
 
 

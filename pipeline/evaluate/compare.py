@@ -20,12 +20,13 @@ from safetensors import safe_open
 
 from pipeline import cli
 from pipeline.errors import DataError
-from pipeline.evaluate.evaluation import Picture, read_pictures
+from pipeline.evaluate.intervals import interval
+from pipeline.evaluate.pictures import Picture, read_pictures
 from pipeline.store.chunk import publish, read_attributes
 from pipeline.store.reel import open_reels
 
-RESAMPLES = 1000
 METHOD = "avatar"
+VARIANTS = "ablations"  # the folder of a subject's variants
 COLUMNS = ("split", "figure", "a", "b", "difference", "low", "high", "pictures")
 Key = tuple[str, str, int]  # sequence, camera, step
 
@@ -37,16 +38,6 @@ def avatars(pictures: list[Picture]) -> dict[str, dict[Key, dict[str, float]]]:
         if one.method == METHOD:
             result.setdefault(one.split, {})[one.sequence, one.camera, one.step] = one.figures
     return result
-
-
-def interval(differences: np.ndarray, moments: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Where the mean of differences (P,) lies in nine of ten resamples of the `moments` (P,) that they belong to."""
-    _, index = np.unique(moments, axis=0, return_inverse=True)
-    index = index.reshape(-1)
-    total, count = np.bincount(index, differences), np.bincount(index)
-    drawn = np.random.default_rng(seed).integers(len(total), size=(RESAMPLES, len(total)))
-    low, high = np.quantile(total[drawn].sum(1) / count[drawn].sum(1), (0.05, 0.95))
-    return float(low), float(high)
 
 
 def scores(a: list[Picture], b: list[Picture]) -> list[dict[str, Any]]:
@@ -71,12 +62,21 @@ def scores(a: list[Picture], b: list[Picture]) -> list[dict[str, Any]]:
 
 
 def records(folder: Path) -> dict[str, dict[str, Any]]:
-    """{stage: the settings and the code that made its files}, as a subject's chunks and its avatar record them."""
-    result: dict[str, dict[str, Any]] = {}
+    """{stage: the settings and the code that made its files}, as a subject's chunks and its avatar record them.
+
+    A variant's folder, `ablations/{name}` of a subject's, has what it shares from there.
+    """
+    variant = folder.resolve().parent.name == VARIANTS
+    result = records(folder.resolve().parents[1]) if variant else {}
+    found: set[str] = set()
     for path in sorted(folder.rglob("*.zarr.zip")):
+        if VARIANTS in path.relative_to(folder).parts[:1]:
+            continue
         attributes = read_attributes(path)
         if {"stage", "settings", "code"} <= attributes.keys():
-            result.setdefault(attributes["stage"], {"code": attributes["code"], **flat(attributes["settings"])})
+            if attributes["stage"] not in found:
+                result[attributes["stage"]] = {"code": attributes["code"], **flat(attributes["settings"])}
+            found.add(attributes["stage"])
     avatar = folder / "avatar.safetensors"
     if avatar.is_file():
         with safe_open(avatar, "pt") as file:

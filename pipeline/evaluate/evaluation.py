@@ -1,8 +1,7 @@
-"""The table: every split, method and figure, as means over pictures; the figures and pictures behind it."""
+"""The table: every split, method and figure, as means over pictures; and the pictures behind it."""
 
-import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +13,15 @@ from pipeline.evaluate.flicker import flicker
 from pipeline.evaluate.footage import SPLITS, Footage
 from pipeline.evaluate.image import figures
 from pipeline.evaluate.jod import jod
+from pipeline.evaluate.paper import paper_means
+from pipeline.evaluate.pictures import Picture
 from pipeline.store.chunk import Array, publish, write_chunk
 
 Method = Callable[[str, int, str], np.ndarray]  # (sequence, step, camera) to a picture (h, w, 3) uint8
 Metrics = dict[str, dict[str, dict[str, float]]]
-HEADLINE = "heldout_both"
+# (prediction, truth (h, w, 3) uint8, head (h, w) bool) to figures: of networks that are there or not
+Judge = Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, float]]
 REGIONS = ("eyes", "mouth")
-PLACE = ("split", "method", "sequence", "camera", "step")  # columns that say which picture
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,10 @@ class Viewing:
     frames_per_second: float
 
 
-@dataclass(frozen=True)
-class Picture:
-    """The figures of one picture by one method."""
-
-    split: str
-    method: str
-    sequence: str
-    camera: str
-    step: int
-    figures: dict[str, float]
-
-
-def measure(footage: Footage, methods: dict[str, Method], viewing: Viewing) -> list[Picture]:
-    """Every picture of every split by every method.
+def measure(
+    footage: Footage, methods: dict[str, Method], viewing: Viewing, judges: Sequence[Judge] = ()
+) -> list[Picture]:
+    """Every picture of every split by every method, with the figures of all `judges` too.
 
     Raises DataError when no split has a rendered picture, or a picture's head mask is empty.
     """
@@ -58,7 +49,7 @@ def measure(footage: Footage, methods: dict[str, Method], viewing: Viewing) -> l
     for split, pairs in films.items():
         for sequence, camera in pairs:
             for name, method in methods.items():
-                film = film_figures(footage, method, sequence, camera, viewing)
+                film = film_figures(footage, method, sequence, camera, viewing, judges)
                 result += [Picture(split, name, sequence, camera, step, row) for step, row in enumerate(film)]
             done += footage.targets[sequence].steps
             progress.update(done, f", {split}")
@@ -66,7 +57,7 @@ def measure(footage: Footage, methods: dict[str, Method], viewing: Viewing) -> l
 
 
 def film_figures(
-    footage: Footage, method: Method, sequence: str, camera: str, viewing: Viewing
+    footage: Footage, method: Method, sequence: str, camera: str, viewing: Viewing, judges: Sequence[Judge] = ()
 ) -> list[dict[str, float]]:
     """Figures of every step of one camera's film; `flicker` from the second step on, the film's `jod` at the first.
 
@@ -81,6 +72,8 @@ def film_figures(
         now = method(sequence, step, camera), footage.target(sequence, step, camera), head
         regions = {name: footage.region(sequence, step, camera, name) & head for name in REGIONS}
         result.append(figures(*now, viewing.pixels_per_degree, regions))
+        for judge in judges:
+            result[-1] |= judge(*now)
         if before is not None and (before[2] & head).any():
             result[-1]["flicker"] = flicker(before[0], now[0], before[1], now[1], before[2] & head)
         film.append(now[0])
@@ -96,50 +89,24 @@ def table(pictures: list[Picture]) -> Metrics:
 
     A split without a picture is an empty dict.
     """
-    rows: dict[str, dict[str, list[dict[str, float]]]] = {split: {} for split in SPLITS}
+    rows: dict[str, dict[str, list[Picture]]] = {split: {} for split in SPLITS}
     for picture in pictures:
-        rows[picture.split].setdefault(picture.method, []).append(picture.figures)
+        rows[picture.split].setdefault(picture.method, []).append(picture)
     return {split: {name: means(each) for name, each in methods.items()} for split, methods in rows.items()}
 
 
-def means(pictures: list[dict[str, float]]) -> dict[str, float]:
+def means(pictures: list[Picture]) -> dict[str, float]:
     """Mean of each figure over the pictures that have it, and the number of pictures.
 
-    `psnr_pooled` and `psnr_head_pooled` are of the squared error averaged over all pictures, as papers often have it.
+    `psnr_pooled` and `psnr_head_pooled` are of the squared error averaged over all pictures; `..._paper` are by the
+    paper's own definitions.
     """
-    names = {name for picture in pictures for name in picture}
-    result = {name: float(np.mean([picture[name] for picture in pictures if name in picture])) for name in names}
+    names = {name for picture in pictures for name in picture.figures}
+    every = {name: [picture.figures[name] for picture in pictures if name in picture.figures] for name in names}
+    result = {name: float(np.mean(values)) for name, values in every.items()}
     for name in ("psnr", "psnr_head"):
-        errors = 10 ** (-np.array([picture[name] for picture in pictures]) / 10)
-        result[f"{name}_pooled"] = float(-10 * np.log10(errors.mean()))
-    return {**result, "pictures": len(pictures)}
-
-
-def write_pictures(path: Path, pictures: list[Picture]) -> None:
-    """Write every picture's figures as a table, tabs between columns; empty where a picture lacks one."""
-    names = sorted({name for picture in pictures for name in picture.figures})
-    with publish(path) as partial, partial.open("w", newline="") as file:
-        rows = csv.writer(file, delimiter="\t", lineterminator="\n")
-        rows.writerow([*PLACE, *names])
-        for picture in pictures:
-            values = [f"{picture.figures[name]:.4f}" if name in picture.figures else "" for name in names]
-            rows.writerow([*(getattr(picture, key) for key in PLACE), *values])
-
-
-def read_pictures(path: Path) -> list[Picture]:
-    """Read what `write_pictures` wrote. Raises DataError naming the file when it is no such table."""
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    if not rows or not set(PLACE) <= set(rows[0]):
-        raise DataError(f"{path}: no table of figures; expected the columns {', '.join(PLACE)}")
-    return [
-        Picture(
-            *(row[key] for key in PLACE[:-1]),
-            int(row[PLACE[-1]]),
-            {name: float(text) for name, text in row.items() if name not in PLACE and text},
-        )
-        for row in rows
-    ]
+        result[f"{name}_pooled"] = float(-10 * np.log10(np.mean(10 ** (-np.array(every[name]) / 10))))
+    return {**result, **paper_means(pictures), "pictures": len(pictures)}
 
 
 def write_metrics(path: Path, metrics: Metrics) -> None:

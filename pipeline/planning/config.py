@@ -6,6 +6,7 @@ stage.
 """
 
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -17,7 +18,7 @@ from pipeline import settings
 from pipeline.errors import ConfigError
 from pipeline.planning.films import PATHS, check_names, motion_steps
 from pipeline.planning.plan import Plan, require_known
-from pipeline.planning.presets import ABLATIONS, PRESETS, laid_over
+from pipeline.planning.presets import ABLATIONS, BASELINES, PRESETS, laid_over
 from pipeline.planning.table import DRIVES, read_table
 from pipeline.settings.animate import AnimateSettings
 from pipeline.settings.base import Device, OnDevice, Section, StageSettings
@@ -26,6 +27,8 @@ from pipeline.settings.prior_config import WHERE_FROM
 from pipeline.settings.render import RenderSettings
 
 S = TypeVar("S", bound=StageSettings)
+VARIANT = re.compile(r"[\w-]+")
+VARIED = ("train", "render", "evaluate")  # sections whose stages run once for every variant
 
 
 class Naming(Section):
@@ -70,6 +73,11 @@ class Root(Naming):
     head_prior: str | None = Field(None, description="weights of a head prior; none means the one that is shipped")
     ict_facekit: str | None = Field(None, description="ict_facekit.npz, only needed to train a head prior anew")
     span: int = Field(8, ge=1, le=100_000, description="time steps per chunk; no result depends on it")
+    variants: dict[str, dict[str, Any]] = Field(
+        {},
+        description="other settings of train, render and evaluate by a name of one's own, laid over those of this "
+        "file: made and measured beside them on request, docs/stages/ablations.md",
+    )
     avatars: list[str] = Field([], description="subjects that get an avatar; none named means all")
     split: Split
     films: Films = Films()
@@ -107,9 +115,30 @@ class Root(Naming):
         if self.head_prior and Path(self.head_prior) != trained and not Path(self.head_prior).is_file():
             raise ConfigError(f"config: head_prior: no file {self.head_prior}; {WHERE_FROM}")
 
+    @property
+    def all_variants(self) -> dict[str, dict[str, Any]]:
+        """What is laid over the settings for every variant by name: ablations, baselines and those of one's own."""
+        return {**self.variants, **ABLATIONS, **BASELINES}
+
     def ablated(self, name: str) -> Self:
-        """The same settings with one part of the method left out or replaced."""
-        return self.model_validate(laid_over(self.model_dump(), ABLATIONS[name]))
+        """The settings of a variant: one part of the method left out or replaced, or whatever else it changes."""
+        return self.model_validate(laid_over(self.model_dump(), self.all_variants[name]))
+
+    def check_variants(self) -> None:
+        """Raise ConfigError for a variant whose name is taken or no plain word, or that changes what is shared."""
+        for name, values in self.variants.items():
+            if name in {**ABLATIONS, **BASELINES} or not VARIANT.fullmatch(name):
+                taken = ", ".join({**ABLATIONS, **BASELINES})
+                raise ConfigError(f"config: variants: {name!r}; expected letters, digits, - and _, and none of {taken}")
+            if shared := sorted(values.keys() - set(VARIED)):
+                raise ConfigError(
+                    f"config: variants.{name}: {shared[0]}: variants share it; expected {', '.join(VARIED)}"
+                )
+            try:
+                self.ablated(name)
+            except ValidationError as error:
+                lines = (_explain(fault).removeprefix("config: ") for fault in error.errors())
+                raise ConfigError("\n".join(f"config: variants.{name}.{line}" for line in lines)) from None
 
     def plan(self) -> Plan:
         """Read the capture table and check every name in the config against it. Raises ConfigError."""

@@ -1,4 +1,4 @@
-"""Named starting points of config.yaml, and the paper's ablations: values laid over, or under, the user's own.
+"""Starting points of config.yaml by name, the paper's ablations, a baseline: values laid over, or under, the user's.
 
 Only pipeline/planning/config.py reads this: a stage is handed the values, so no result depends on their name.
 """
@@ -47,6 +47,7 @@ PRESETS: dict[str, Values] = {
                 "base": "none",
                 "predicts": "v",
                 "expression_tokens": 4,
+                "eyes": "tokens",
                 "plane_size": 512,
                 "plane_features": 16,
                 "plane_spread": 1.0,
@@ -83,6 +84,18 @@ ABLATIONS: dict[str, Values] = {
     "no_prior": {"train": {"architecture": {"backbone": "plain"}}},
     "no_features": {"train": {"texture_steps": 0, "texture_weight": 0.0, "architecture": {"features": "none"}}},
     "spherical_uv": {"train": {"architecture": {"features": "spherical"}}},
+}
+
+# Table 1's nearest relative: the same features, one pass, an absolute error (Thies et al. 2019, deferred neural
+# rendering), and no code of the expression but the mesh's own shape.
+BASELINES: dict[str, Values] = {
+    "deferred": {
+        "train": {
+            "terminal_share": 1.0,
+            "error": "absolute",
+            "architecture": {"process": "regression", "backbone": "plain", "expression": "none"},
+        },
+    },
 }
 
 

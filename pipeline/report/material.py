@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.cameras.rig import Rig, read_rig
 from pipeline.errors import DataError
 from pipeline.evaluate.image import psnr
+from pipeline.evaluate.intervals import read_intervals
 from pipeline.raster.coding import read_buffers
 from pipeline.store.chunk import read_arrays, read_attributes
 from pipeline.store.reel import Reel, open_reels
@@ -32,7 +33,8 @@ class Shot:
 class Material:
     """Reels by sequence; `frames` have the cameras of `cameras`, `buffers` and `targets` those of `rig`.
 
-    `quality` is what fit_quality wrote, by sequence. `baselines` (P, h, w, 3) by name show `shots`, the headline
+    `quality` is what fit_quality wrote, by sequence; `intervals` those of the means of `metrics`, by split, method and
+    figure. `baselines` (P, h, w, 3) by name show `shots`, the headline
     pictures that evaluate kept.
     """
 
@@ -47,6 +49,7 @@ class Material:
     rig: Rig
     quality: dict[str, dict[str, Any]]
     metrics: dict[str, dict[str, dict[str, float]]]
+    intervals: dict[tuple[str, str, str], tuple[float, float]]
     shots: list[Shot]
     baselines: dict[str, np.ndarray]
     held_out: dict[str, list[str]]
@@ -104,6 +107,7 @@ def open_material(
     cameras: Path,
     rig: Path,
     metrics: Path,
+    figures: Path,
     comparison: Path,
 ) -> Iterator[Material]:
     """Open the workflow's files; of the renders only those on the capture's rig (capture.zarr.zip) are used.
@@ -136,6 +140,7 @@ def open_material(
             read_rig(rig),
             {figures["sequence"]: figures for figures in (json.loads(path.read_text()) for path in quality)},
             json.loads(metrics.read_text()),
+            read_intervals(figures),
             shots or _rendered_shots(render_reels),
             dict(zip(BASELINES, read_arrays(comparison, *BASELINES), strict=True)) if shots else {},
             {"cameras": known["held_out_cameras"], "sequences": known["held_out_sequences"]},

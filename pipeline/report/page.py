@@ -1,9 +1,11 @@
-"""The report: one HTML page that holds all its pictures, films and figures."""
+"""The report: one HTML page that holds its pictures and figures, and the first films; others lie beside it."""
 
 import base64
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,12 +20,17 @@ TEMPLATE = "report.html.jinja"
 
 @dataclass(frozen=True)
 class Film:
-    """A film of the page: `uri` holds it, None when it is too large to embed."""
+    """A film of the page: `uri` holds it, or says where it lies beside the page."""
 
     title: str
     name: str
     held_out: bool
-    uri: str | None
+    uri: str
+
+    @property
+    def inside(self) -> bool:
+        """Whether the page holds it."""
+        return self.uri.startswith("data:")
 
 
 @dataclass(frozen=True)
@@ -40,21 +47,18 @@ class Speed:
         return Speed(figures.stem, records.speed_rows(figures), _embedded(film.read_bytes()))
 
 
-def read_films(paths: list[Path], held_out: list[str], largest_mb: float) -> list[Film]:
-    """Films from `renders/{sequence}/{rig}.mp4`, those of held-out sequences first; none above `largest_mb` is held."""
-    films = []
+def read_films(paths: list[Path], page: Path, held_out: list[str], embedded_mb: float) -> list[Film]:
+    """Films from `renders/{sequence}/{rig}.mp4` for a page at `page`, those of held-out sequences first.
+
+    The first ones that fit into `embedded_mb` together are held by the page; the others are named by the way to them.
+    """
+    films, room = [], embedded_mb * 1e6
     unseen = [*held_out, *(path.parent.name for path in paths if driver_of(path.parent.name))]
     for path in sorted(paths, key=lambda path: (path.parent.name not in unseen, path.parent.name, path.stem)):
-        data = path.read_bytes()
-        fits = len(data) <= largest_mb * 1e6
-        films.append(
-            Film(
-                _title(path),
-                path.parent.name,
-                path.parent.name in unseen,
-                _embedded(data) if fits else None,
-            )
-        )
+        room -= path.stat().st_size
+        where = quote(Path(os.path.relpath(path, page.parent)).as_posix())
+        uri = _embedded(path.read_bytes()) if room >= 0 else where
+        films.append(Film(_title(path), path.parent.name, path.parent.name in unseen, uri))
     return films
 
 
@@ -125,12 +129,7 @@ def context(
         "comparison": sheets.comparison_rows(material, settings.moments),
         "quality": quality,
         "quality_plot": plots.line_plot(quality, "picture", "PSNR inside the head, dB", from_zero=False),
-        "metrics": {
-            name: (title, material.metrics[name], records.metric_cells(material.metrics[name]))
-            for name, title in records.SPLITS.items()
-            if material.metrics[name]
-        },
-        "figures": records.FIGURES,
+        "metrics": {name: _scores(material, name) for name in records.SPLITS if material.metrics[name]},
         "less_is_better": records.LESS_IS_BETTER,
         "method_names": sheets.METHOD_NAMES,
         "times": times,
@@ -138,6 +137,18 @@ def context(
         "settings": used,
         "machine": records.machine(),
     }
+
+
+def _scores(material: Material, split: str) -> dict[str, Any]:
+    """One split's tables: our figures, and those by the paper's definitions; columns that nobody has are left out."""
+    rows = material.metrics[split]
+    bounds = {(method, name): pair for (where, method, name), pair in material.intervals.items() if where == split}
+    known = {name for row in rows.values() for name in row}
+    tables = []
+    for figures in (records.FIGURES, records.PAPER_FIGURES):
+        used = {name: title for name, title in figures.items() if name in known}
+        tables.append((used, records.metric_cells(rows, used, bounds)))
+    return {"title": records.SPLITS[split], "pictures": rows["avatar"]["pictures"], "tables": tables}
 
 
 def render(values: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 720, 240
+COLOURS = 6  # of the style sheet; further lines begin again
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 30
 
 
@@ -26,7 +27,7 @@ def nice_ticks(low: float, high: float, count: int = 5) -> np.ndarray:
 
 
 def line_plot(lines: list[Line], x_title: str, y_title: str, from_zero: bool) -> Markup:
-    """SVG of some curves with grid, axis titles and a dot per value; line i has CSS class `series i`."""
+    """SVG of some curves with grid, axis titles and a dot per value; line i has CSS class `series s(i mod COLOURS)`."""
     values = np.concatenate([line.values for line in lines])
     ticks = nice_ticks(0.0 if from_zero else float(values.min()), float(values.max()))
     last = max(max(len(line.values) for line in lines) - 1, 1)
@@ -46,7 +47,7 @@ def line_plot(lines: list[Line], x_title: str, y_title: str, from_zero: bool) ->
     for index, line in enumerate(lines):
         points = [(x(step), y(float(value))) for step, value in enumerate(line.values)]
         path = " ".join(f"{left},{top}" for left, top in points)
-        parts.append(f'<g class="series s{index}"><polyline points="{path}"/>')
+        parts.append(f'<g class="series s{index % COLOURS}"><polyline points="{path}"/>')
         parts += [
             f'<circle cx="{left}" cy="{top}" r="3"><title>{escape(line.name)}, {step}: {value:.3g}</title></circle>'
             for step, ((left, top), value) in enumerate(zip(points, line.values, strict=True))

@@ -14,18 +14,32 @@ from safetensors import SafetensorError, safe_open
 from pipeline.errors import DataError
 from pipeline.store.reel import Reel
 
-LESS_IS_BETTER = {"flip_head", "flip", "flicker"}
+LESS_IS_BETTER = {"flip_head", "flip", "flicker", "lpips_head", "lpips", "akd", "lpips_paper", "akd_paper"}
 FIGURES = {
     "psnr_head": "PSNR head, dB",
     "ssim_head": "SSIM head",
     "flip_head": "FLIP head",
+    "lpips_head": "LPIPS head",
     "psnr_eyes": "PSNR eyes, dB",
     "psnr_mouth": "PSNR mouth, dB",
     "jod": "JOD",
     "psnr": "PSNR frame, dB",
     "ssim": "SSIM frame",
     "flip": "FLIP frame",
+    "lpips": "LPIPS frame",
+    "ms_ssim": "MS-SSIM frame",
     "flicker": "flicker, levels",
+    "akd": "AKD, px of 512",
+    "csim": "CSIM",
+    "face_found": "faces found",
+}
+PAPER_FIGURES = {
+    "psnr_paper": "PSNR, dB",
+    "ssim_paper": "SSIM",
+    "ms_ssim_paper": "MS-SSIM",
+    "lpips_paper": "LPIPS",
+    "akd_paper": "AKD, px of 512",
+    "csim_paper": "CSIM",
 }
 FIT_FIGURES = {
     "face_cloud_to_mesh_median_mm": "face: cloud to mesh, median mm",
@@ -56,7 +70,8 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure as shown: `text`, whether it is the `best` of its split, and how far (`delta`) from the avatar's."""
+    """A figure as shown: `text`, whether it is the `best` of its split, and how far (`delta`) from the avatar's; the
+    avatar's own has its interval there."""
 
     text: str
     best: bool
@@ -74,19 +89,27 @@ class RuleTime:
     memory_mb: float | None
 
 
-def metric_cells(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, Cell]]:
-    """{method: {figure: cell}} of one split's {method: {figure: value}}, the avatar first."""
+def metric_cells(
+    rows: dict[str, dict[str, float]], figures: dict[str, str], intervals: dict[tuple[str, str], tuple[float, float]]
+) -> dict[str, dict[str, Cell]]:
+    """{method: {figure: cell}} of one split's {method: {figure: value}}, the avatar first; of the named `figures`.
+
+    `intervals` by method and figure, of those that have one.
+    """
     result: dict[str, dict[str, Cell]] = {}
     for method in sorted(rows, key=lambda name: (name != "avatar", name)):
         result[method] = {}
-        for figure in FIGURES:
+        for figure in figures:
             if figure not in rows[method]:
                 continue
-            held = [row[figure] for row in rows.values()]
+            held = [row[figure] for row in rows.values() if figure in row]
             best = min(held) if figure in LESS_IS_BETTER else max(held)
-            digits = 2 if figure.startswith(("psnr", "flicker", "jod")) else 3
-            difference = rows[method][figure] - rows["avatar"][figure]
-            delta = f"{difference:+.{digits}f}" if method != "avatar" else ""
+            digits = 2 if figure.startswith(("psnr", "flicker", "jod", "akd", "face")) else 3
+            delta = ""
+            if method != "avatar" and figure in rows["avatar"]:
+                delta = f"{rows[method][figure] - rows['avatar'][figure]:+.{digits}f}"
+            elif (method, figure) in intervals:
+                delta = " to ".join(f"{bound:.{digits}f}" for bound in intervals[method, figure])
             result[method][figure] = Cell(f"{rows[method][figure]:.{digits}f}", rows[method][figure] == best, delta)
     return result
 

@@ -55,7 +55,12 @@ class Architecture(Section):
         description="attention to z_exp: with the text attention's query (Eq. 11 of the paper), with projections of "
         "its own that start as copies of the text attention's (the paper's code), or none",
     )
-    expression_tokens: int = Field(4, ge=1, le=32, description="tokens made from z_exp")
+    expression_tokens: int = Field(4, ge=1, le=32, description="tokens made from z_exp and the eyes' pose")
+    eyes: Literal["turned", "tokens", "none"] = Field(
+        "turned",
+        description="what the networks know of gaze and lids, as far as the tracks have them. tokens: the tokens of "
+        "z_exp tell them too (the paper's code); turned: and a feature plane lies on the eyeballs and turns with them",
+    )
     features: Literal["triplanes", "spherical", "none"] = Field(
         "triplanes", description="what is learned on the head: three planes and the ambient one, a sphere and it, none"
     )

@@ -23,6 +23,16 @@ class EvaluateSettings(StageSettings):
     colour_steps: int = Field(
         200, ge=1, le=100_000, description="most training steps that mesh_colour averages, evenly spread"
     )
+    lpips: str | None = Field(
+        None,
+        min_length=1,
+        description="safetensors file of LPIPS on AlexNet, see docs/stages/evaluate.md; none: no LPIPS",
+    )
+    face_embedding: str | None = Field(
+        None,
+        min_length=1,
+        description="ONNX file of a face embedding for pictures of 112x112, such as ArcFace's; none: no CSIM",
+    )
     comparison_pictures: int = Field(
         24, ge=1, le=1000, description="most headline pictures of the baselines kept for the report"
     )

@@ -45,6 +45,9 @@ class LoopSettings(Computing):
         description="the weights whose gradient is limited; controlnet means the U-Net where that reads the condition "
         "itself (backbone plain)",
     )
+    error: Literal["squared", "absolute"] = Field(
+        "squared", description="what the training objective makes of the difference between predicted and true latents"
+    )
     snr_limit: float = Field(
         1.0, ge=1, le=1e6, description="min-SNR weighting: 1 weighs errors of the picture alike, 1e6 those of v"
     )

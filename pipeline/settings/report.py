@@ -10,6 +10,9 @@ class ReportSettings(StageSettings):
 
     cameras: int = Field(6, ge=1, le=16, description="cameras shown on the sheets of frames and targets")
     moments: int = Field(6, ge=1, le=24, description="time steps on the mesh sheet and rows of the comparison")
-    largest_film_mb: float = Field(
-        20.0, gt=0, le=200, description="a film above this many megabytes is named, not embedded"
+    embedded_mb: float = Field(
+        12.0,
+        ge=0,
+        le=200,
+        description="megabytes of films that the page holds, the first ones; the others are shown from their own files",
     )

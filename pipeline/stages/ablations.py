@@ -1,4 +1,4 @@
-"""Put the figures of the avatar and of its ablations into one table, beside the paper's."""
+"""Put the figures of the avatar beside those of its ablations, or of the baselines, and beside the paper's."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline import cli
 from pipeline.errors import DataError
-from pipeline.evaluate.ablations import WHOLE, as_markdown, as_tsv, table
+from pipeline.evaluate.paper_tables import WHOLE, Row, ablation_rows, as_markdown, as_tsv, baseline_rows, table
 from pipeline.settings.ablations import AblationsSettings
 from pipeline.store.chunk import publish
 
@@ -15,24 +15,32 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     result = cli.parser(__doc__, AblationsSettings)
     result.add_argument("--whole", type=cli.existing_file, required=True, help="metrics.json of the avatar")
-    result.add_argument(
-        "--ablated", type=cli.existing_file, nargs="+", required=True, help="metrics.json of each of the variants"
-    )
-    result.add_argument("--table", type=Path, required=True, help="ablations.tsv")
-    result.add_argument("--page", type=Path, required=True, help="ablations.md")
+    others = result.add_mutually_exclusive_group(required=True)
+    others.add_argument("--ablated", type=cli.existing_file, nargs="+", help="metrics.json of each of the variants")
+    others.add_argument("--deferred", type=cli.existing_file, help="metrics.json of deferred neural rendering")
+    result.add_argument("--table", type=Path, required=True, help="ablations.tsv or baselines.tsv")
+    result.add_argument("--page", type=Path, required=True, help="ablations.md or baselines.md")
     return result.parse_args()
+
+
+def read_rows(given: argparse.Namespace) -> list[Row]:
+    """The table's rows. Raises DataError when there is not one file for each variant of the settings."""
+    whole = json.loads(given.whole.read_text())
+    if given.deferred:
+        return baseline_rows(whole, json.loads(given.deferred.read_text()))
+    names = given.settings.variants
+    if len(names) != len(given.ablated):
+        raise DataError(f"{len(given.ablated)} files of metrics; expected one for each of {', '.join(names)}")
+    ablated = {name: json.loads(path.read_text()) for name, path in zip(names, given.ablated, strict=True)}
+    return ablation_rows({WHOLE: whole, **ablated})
 
 
 def main() -> None:
     """Read, write both."""
     given = arguments()
-    names = (WHOLE, *given.settings.variants)
-    paths = (given.whole, *given.ablated)
-    if len(names) != len(paths):
-        raise DataError(f"{len(given.ablated)} files of metrics; expected one for each of {', '.join(names[1:])}")
-    rows = table({name: json.loads(path.read_text()) for name, path in zip(names, paths, strict=True)})
+    rows = read_rows(given)
     with publish(given.table) as partial:
-        partial.write_text(as_tsv(rows))
+        partial.write_text(as_tsv(table(rows)))
     with publish(given.page) as partial:
         partial.write_text(as_markdown(rows))
 

@@ -5,12 +5,18 @@ from pathlib import Path
 
 from pipeline import cli
 from pipeline.cameras.rig import read_rig
-from pipeline.evaluate.evaluation import Viewing, measure, table, write_comparison, write_metrics, write_pictures
+from pipeline.evaluate.evaluation import Judge, Viewing, measure, table, write_comparison, write_metrics
+from pipeline.evaluate.faces import Embedding, Faces
 from pipeline.evaluate.footage import Footage, read_tracks
+from pipeline.evaluate.intervals import write_figures
+from pipeline.evaluate.lpips import load_lpips
 from pipeline.evaluate.mesh_colour import MeshColour
 from pipeline.evaluate.nearest_frame import NearestFrame
+from pipeline.evaluate.pictures import write_pictures
 from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.store.reel import open_reels
+
+SHIPPED = "shipped"
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -26,10 +32,28 @@ def arguments() -> argparse.Namespace:
     result.add_argument("--rig", type=cli.existing_file, required=True, help="rigs/capture.json")
     result.add_argument("--held-out-cameras", type=names, required=True, help="names, separated by commas")
     result.add_argument("--held-out-sequences", type=names, required=True, help="names, separated by commas")
+    result.add_argument("--faces", help="folder of the networks of detect, `shipped` for this environment's")
     result.add_argument("--output", type=Path, required=True, help="metrics.json")
     result.add_argument("--pictures", type=Path, required=True, help="pictures.tsv, the figures of every picture")
+    result.add_argument("--figures", type=Path, required=True, help="figures.tsv, by sequence and camera, intervals")
     result.add_argument("--comparison", type=Path, required=True, help="comparison.zarr.zip, pictures for the report")
     return result.parse_args()
+
+
+def judges(faces: str | None, settings: EvaluateSettings) -> list[Judge]:
+    """Those whose networks are there; a line for each that is not."""
+    result: list[Judge] = []
+    if settings.lpips:
+        result.append(load_lpips(Path(settings.lpips)).figures)
+    else:
+        cli.log.info("no LPIPS: evaluate.lpips names no file of its weights")
+    if not faces:
+        cli.log.info("no AKD, no CSIM: no face networks")
+        return result
+    embedding = Embedding(Path(settings.face_embedding)) if settings.face_embedding else None
+    if not embedding:
+        cli.log.info("no CSIM: evaluate.face_embedding names no network")
+    return [*result, Faces(None if faces == SHIPPED else faces, embedding).figures]
 
 
 def main() -> None:
@@ -55,7 +79,7 @@ def main() -> None:
         }
         methods = {"avatar": footage.render, **baselines}
         viewing = Viewing(given.settings.pixels_per_degree, given.settings.frames_per_second)
-        pictures = measure(footage, methods, viewing)
+        pictures = measure(footage, methods, viewing, judges(given.faces, given.settings))
         attributes = {
             **cli.record("evaluate", given),
             "subject": next(iter(targets.values())).attributes["subject"],
@@ -64,6 +88,7 @@ def main() -> None:
         }
         write_comparison(given.comparison, footage, baselines, given.settings.comparison_pictures, attributes)
     write_pictures(given.pictures, pictures)
+    write_figures(given.figures, pictures)
     write_metrics(given.output, table(pictures))
 
 

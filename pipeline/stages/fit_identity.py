@@ -51,7 +51,7 @@ def main() -> None:
     biases = {}
     if detected:
         biases["landmark_bias"] = bias_of(prior, heads, points)
-        biases["lid_bias"] = lid_bias_of(prior, heads, points)
+        biases["lid_bias"] = lid_bias_of(prior, heads, np.concatenate(list(seen.values())))
     with torch.no_grad():
         z_id = fitter.prior.z_id_from(torch.as_tensor(heads.identity, dtype=torch.float32)).numpy()
     centre, up, front = (np.mean(part, 0) for part in pose.centre_up_front(heads.head_from_world))

@@ -26,8 +26,13 @@ MOST_FAILED = 0.5  # share of a track's steps: what is left is no track to train
 def _eyes(
     prior: HeadPrior, identity: np.ndarray, heads: Heads, z_exp: np.ndarray, points: Path | None
 ) -> dict[str, Array]:
-    """Lids and, where irises were seen, gaze of every time step, as far as the prior knows where they lie."""
+    """Lids and, where irises were seen, gaze of every time step, as far as the prior knows where they lie; eyeballs."""
     found = {}
+    if prior.config.eyes:
+        centres = prior.eyes_from(torch.as_tensor(identity, dtype=torch.float32))
+        spheres = torch.cat([centres, prior.eye_radius[:, None]], -1).numpy()
+        about = "eyeballs at rest, the left one first: centre and radius"
+        found["eyeballs"] = Array(spheres, ("eye", "sphere"), "head unit", about)
     if prior.config.landmarks:
         places = canonical_landmarks(prior, identity)[0]
         lids = apertures(prior, identity, z_exp, heads.head_from_world, places)

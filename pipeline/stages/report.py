@@ -12,7 +12,7 @@ from pipeline.settings.report import ReportSettings
 from pipeline.store.chunk import publish
 
 LISTS = ("frames", "clouds", "tracks", "buffers", "targets", "renders", "quality", "films")
-FILES = ("cameras", "rig", "metrics", "comparison")
+FILES = ("cameras", "rig", "metrics", "figures", "comparison")
 
 
 def arguments() -> argparse.Namespace:
@@ -38,7 +38,7 @@ def main() -> None:
     given = arguments()
     files = {name: getattr(given, name) for name in (*LISTS, *FILES) if name != "films"}
     with open_material(**files) as material:
-        films = read_films(given.films, material.held_out["sequences"], given.settings.largest_film_mb)
+        films = read_films(given.films, given.output, material.held_out["sequences"], given.settings.embedded_mb)
         used = stage_settings(
             [material.frames, material.clouds, material.buffers, material.targets, material.renders], given.avatar
         )

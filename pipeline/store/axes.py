@@ -22,6 +22,7 @@ class Axis(StrEnum):
     XY = "xy"
     BOX = "box"  # x, y of its middle, edge
     ANGLE = "angle"  # yaw, pitch
+    SPHERE = "sphere"  # x, y, z of its centre, radius
     CODE = "code"
     STEP = "step"  # of the offsets that say which rows belong to a time step
     PICTURE = "picture"  # a list of pictures that share neither time nor camera

@@ -56,6 +56,7 @@ def refined(
     rasterizer: Rasterizer,
     mesh: Mesh,
     z_exp: np.ndarray,
+    eyes: np.ndarray,
     view: Camera,
     centre: np.ndarray,
     picture: Picture,
@@ -72,7 +73,8 @@ def refined(
     names = ("depth", "normals", "x_can", "mask")
     depth, normals, x_can, mask = (torch.from_numpy(drawn[name]).to(device) for name in names)
     code = torch.from_numpy(z_exp.astype(np.float32))[None].to(device)
-    given = Buffers(depth, normals.float(), x_can, mask > 0, code)
+    pose = torch.from_numpy(eyes)[None].to(device)
+    given = Buffers(depth, normals.float(), x_can, mask > 0, code, pose)
     steps = 1 if avatar.is_regression else steps
     eta = avatar.sampling.eta if steps == avatar.sampling.steps else 0.0
     with torch.inference_mode():

@@ -8,6 +8,8 @@ import numpy as np
 import trimesh
 import viser
 
+from pipeline.avatar.data.pictures import eye_poses
+from pipeline.avatar.model.eyes import SIZE
 from pipeline.cameras.orbit import Frame, Picture
 from pipeline.errors import DataError, PipelineError
 from pipeline.head.model.pose import centre_up_front
@@ -48,7 +50,7 @@ class Page:
         self.controls, self.avatars, self.rasterizer = controls, avatars, rasterizer
         self.picture = Picture(rig.width, rig.height, rig.metres)
         self.turns = Turns()
-        self.shown: tuple[Mesh, np.ndarray] | None = None  # what the avatar draws: mesh and code
+        self.shown: tuple[Mesh, np.ndarray, np.ndarray] | None = None  # what the avatar draws: mesh, code, eyes
         self.frames = 0  # pictures of the avatar sent to any browser
         self._clients: dict[int, Client] = {}
         self._stopped = threading.Event()
@@ -172,7 +174,9 @@ class Page:
 
     def _draw_mesh(self, sequence: str, step: int) -> None:
         mesh, code, fitted = self._mesh(sequence, step)
-        self.shown = (mesh, code) if mesh is not None and code is not None else None
+        track = self.results.track(sequence)
+        eyes = eye_poses(track)[step] if track else np.full(SIZE, np.nan, np.float32)
+        self.shown = (mesh, code, eyes) if mesh is not None and code is not None else None
         hidden = mesh is None or not self.controls.mesh.value or self._draws_avatar()
         if hidden:
             self.server.scene.add_frame("/mesh", show_axes=False)
@@ -200,13 +204,13 @@ class Page:
         """The avatar in one view, step by step; None while it is not to be shown."""
         if not self._draws_avatar() or self.shown is None:
             return None
-        mesh, code = self.shown
+        mesh, code, eyes = self.shown
         avatar = self.avatars.newest()
         height = max(64, min(VIEW_HEIGHT, view.image_height))
         width = int(max(64, min(4 * height, height * view.aspect)))
         camera = from_view(view.wxyz, view.position, view.fov, width, height)
         steps = avatar.sampling.steps if fine else 1
-        return refined(avatar, self.rasterizer, mesh, code, camera, self.frame.centre, self.picture, steps)
+        return refined(avatar, self.rasterizer, mesh, code, eyes, camera, self.frame.centre, self.picture, steps)
 
 
 class Client:

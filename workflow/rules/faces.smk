@@ -27,6 +27,7 @@ rule triangulate:
     input:
         cameras=CAMERAS,
         detections=of_sequence(DETECTIONS),
+        frames=of_sequence(FRAMES),
     output:
         POINTS,
     log:
@@ -46,4 +47,4 @@ rule triangulate:
         ),
     shell:
         "python -m pipeline.stages.triangulate {params.job} --cameras {input.cameras:q}"
-        " --detections {input.detections:q} --output {output:q} > {log:q} 2>&1"
+        " --detections {input.detections:q} --frames {input.frames:q} --output {output:q} > {log:q} 2>&1"

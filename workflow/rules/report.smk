@@ -1,5 +1,8 @@
 # Figures on what training never saw, and the page that shows every stage.
 
+# Networks of the user's own that pictures are judged by.
+JUDGES = [path for path in (SETTINGS.evaluate.lpips, SETTINGS.evaluate.face_embedding) if path]
+
 
 rule evaluate:
     input:
@@ -8,9 +11,11 @@ rule evaluate:
         buffers=of_all(CAPTURE_BUFFERS),
         tracks=of_all(TRACK),
         rig=CAPTURE_RIG,
+        networks=JUDGES,
     output:
         metrics=METRICS,
         pictures=PICTURES,
+        figures=FIGURES,
         comparison=COMPARISON,
     log:
         log_of("evaluate", METRICS),
@@ -22,11 +27,17 @@ rule evaluate:
         mem_mb=4000,
         runtime=60,
     params:
-        job=job("evaluate", held_out_cameras=HELD_OUT_CAMERAS, held_out_sequences=HELD_OUT_SEQUENCES),
+        job=job(
+            "evaluate",
+            held_out_cameras=HELD_OUT_CAMERAS,
+            held_out_sequences=HELD_OUT_SEQUENCES,
+            faces=[SETTINGS.detect.models or "shipped"] if DETECT else [],
+        ),
     shell:
         "python -m pipeline.stages.evaluate {params.job} --renders {input.renders:q} --targets {input.targets:q}"
         " --buffers {input.buffers:q} --tracks {input.tracks:q} --rig {input.rig:q}"
-        " --output {output.metrics:q} --pictures {output.pictures:q} --comparison {output.comparison:q} > {log:q} 2>&1"
+        " --output {output.metrics:q} --pictures {output.pictures:q} --figures {output.figures:q}"
+        " --comparison {output.comparison:q} > {log:q} 2>&1"
 
 
 rule report:
@@ -47,6 +58,7 @@ rule report:
         speed=compared(SPEED),
         speed_film=compared(SPEED_FILM),
         metrics=METRICS,
+        figures=FIGURES,
         comparison=COMPARISON,
     output:
         page=REPORT,
@@ -72,5 +84,6 @@ rule report:
         " --targets {input.targets:q} --renders {input.renders:q} --films {input.films:q}"
         " --driven {input.driven:q} --avatar {input.avatar:q}"
         " --speed {input.speed:q} --speed-film {input.speed_film:q}"
-        " --quality {input.quality:q} --metrics {input.metrics:q} --comparison {input.comparison:q}"
+        " --quality {input.quality:q} --metrics {input.metrics:q} --figures {input.figures:q}"
+        " --comparison {input.comparison:q}"
         " --output {output.page:q} --sheet {output.sheet:q} > {log:q} 2>&1"

@@ -1,13 +1,20 @@
-# What each part of the method is worth: `snakemake ablations`. Variants are the rules of the whole with other settings.
+# What each part of the method is worth: `snakemake ablations`; and what it gains on a simpler one: `snakemake baselines`.
+# Variants are the rules of the whole with other settings.
 
 
 localrules:
     ablations,
+    baselines,
 
 
 rule ablations:
     input:
         expand(ABLATION_PAGE, subject=AVATARS),
+
+
+rule baselines:
+    input:
+        expand(BASELINE_PAGE, subject=AVATARS),
 
 
 use rule train as ablation_train with:
@@ -41,9 +48,11 @@ use rule evaluate as ablation_evaluate with:
         buffers=of_all(CAPTURE_BUFFERS),
         tracks=of_all(TRACK),
         rig=CAPTURE_RIG,
+        networks=JUDGES,
     output:
         metrics=of_variant(METRICS),
         pictures=of_variant(PICTURES),
+        figures=of_variant(FIGURES),
         comparison=of_variant(COMPARISON),
     log:
         log_of("ablation_evaluate", of_variant(METRICS)),
@@ -70,3 +79,52 @@ rule ablation_table:
     shell:
         "python -m pipeline.stages.ablations {params.job} --whole {input.whole:q} --ablated {input.ablated:q}"
         " --table {output.table:q} --page {output.page:q} > {log:q} 2>&1"
+
+
+rule baseline_table:
+    input:
+        whole=METRICS,
+        deferred=expand(of_variant(METRICS), ablation="deferred", allow_missing=True),
+    output:
+        table=BASELINE_TABLE,
+        page=BASELINE_PAGE,
+    log:
+        log_of("baseline_table", BASELINE_TABLE),
+    conda:
+        environment("ablations")
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        job=job("ablations"),
+    shell:
+        "python -m pipeline.stages.ablations {params.job} --whole {input.whole:q} --deferred {input.deferred:q}"
+        " --table {output.table:q} --page {output.page:q} > {log:q} 2>&1"
+
+
+rule compare:
+    input:
+        pictures=[PICTURES, of_variant(PICTURES)],
+        avatars=[TRAINED_AVATAR, of_variant(TRAINED_AVATAR)],
+        renders=lambda wildcards: [
+            path.replace("{ablation}", wildcards.ablation)
+            for pattern in (RENDERS, of_variant(RENDERS))
+            for path in of_all(pattern)(wildcards)
+        ],
+    output:
+        multiext(f"{COMPARED}/", "index.html", "changes.md", "scores.tsv", "scores.json", "scores.md", "scores.tex"),
+    log:
+        log_of("compare", COMPARED),
+    conda:
+        environment("evaluate")
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        whole=lambda wildcards: f"{SETTINGS.results}/{wildcards.subject}",
+        output=lambda wildcards, output: os.path.dirname(output[0]),
+        code=code_of("pipeline.evaluate.compare"),
+    shell:
+        "python -m pipeline.evaluate.compare {params.whole:q} {params.whole:q}/ablations/{wildcards.ablation}"
+        " --output {params.output:q}"
+        " > {log:q} 2>&1"

@@ -3,6 +3,7 @@
 import copy
 import math
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +14,10 @@ import numpy as np
 import torch
 
 from pipeline.avatar.model.condition import Buffers
+from pipeline.avatar.model.eyes import SIZE
 from pipeline.errors import DataError
 from pipeline.raster.coding import read_buffers
-from pipeline.store.chunk import read_arrays, read_attributes
+from pipeline.store.chunk import open_chunk, read_attributes
 from pipeline.store.reel import WHOLE, Reel, Window
 
 CACHE_BYTES = 4 << 30
@@ -27,13 +29,27 @@ TRUST_REACH = 2 * INSIDE_MARGIN  # pixels round a pixel that decide whether it i
 
 @dataclass(frozen=True)
 class View:
-    """One picture: the open chunks of its sequence, its time step and place on the camera axis, and z_exp (E,)."""
+    """One picture: the open chunks of its sequence, its time step and place on the camera axis, z_exp (E,), the eyes'
+    pose (6,) and the subject's eyeballs (2, 4) as pipeline/avatar/model/eyes.py has them, NaN where unknown."""
 
     buffers: Reel
     targets: Reel | None
     step: int
     camera: int
     z_exp: np.ndarray
+    eyes: np.ndarray
+    eyeballs: np.ndarray
+
+
+def eye_poses(track: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Poses (T, 6) float32 of the eyes in the arrays of a track, NaN for what it does not know."""
+    steps = len(track["z_exp"])
+    poses = np.full((steps, SIZE), np.nan, np.float32)
+    if "gaze" in track:
+        poses[:, :4] = track["gaze"].reshape(steps, 4)
+    if "lids" in track:
+        poses[:, 4:] = track["lids"]
+    return poses
 
 
 def camera_places(reel: Reel, array: str = "depth") -> dict[str, int]:
@@ -65,7 +81,9 @@ def sequence_views(buffers: Reel, targets: Reel | None, track: Path, cameras: li
 
     Raises DataError when the files disagree about the sequence, its length or the size of the pictures.
     """
-    (codes,) = read_arrays(track, "z_exp")
+    with open_chunk(track) as chunk:
+        arrays = {name: array[...] for name, array in chunk.arrays.items()}
+    codes = arrays["z_exp"]
     if read_attributes(track)["sequence"] != buffers.sequence or (
         len(codes) < buffers.steps if buffers.part else len(codes) != buffers.steps
     ):
@@ -80,7 +98,10 @@ def sequence_views(buffers: Reel, targets: Reel | None, track: Path, cameras: li
             f"of {(*shape, 3)} as {buffers.paths[0]}"
         )
     steps = range(buffers.start, buffers.steps)
-    return [View(buffers, targets, step, camera, codes[step]) for step in steps for camera in cameras]
+    eyes, eyeballs = eye_poses(arrays), arrays.get("eyeballs", np.full((2, 4), np.nan, np.float32))
+    return [
+        View(buffers, targets, step, camera, codes[step], eyes[step], eyeballs) for step in steps for camera in cameras
+    ]
 
 
 @dataclass(frozen=True)
@@ -204,7 +225,7 @@ class Pictures:
 
         drawn = read_buffers(self._own(view.buffers), view.step, view.camera, window=window)
         geometry = (torch.from_numpy(drawn[name])[None] for name in ("depth", "normals", "x_can", "mask"))
-        buffers = Buffers(*geometry, torch.from_numpy(view.z_exp)[None])
+        buffers = Buffers(*geometry, *(torch.from_numpy(part)[None] for part in (view.z_exp, view.eyes)))
         if view.targets is None:
             return buffers, None
         return buffers, Target.from_pictures(read(view.targets, "rgb"), read(view.targets, "alpha"), buffers.mask)
@@ -218,13 +239,15 @@ class Pictures:
         """z_exp (N, E) of all views."""
         return torch.from_numpy(np.stack([view.z_exp for view in self.views]))
 
-    def statistics(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Codes (N, E) of all views, and depths (M,) and x_can (M, 5) of the head's pixels in some of them."""
+    def statistics(self) -> tuple[torch.Tensor, ...]:
+        """Codes (N, E) of all views, depths (M,) and x_can (M, 5) of the head's pixels in some of them, poses of the
+        eyes (N, 6) of all views, and the eyeballs (2, 4)."""
         some = [self[index][0] for index in range(0, len(self), max(len(self) // STATISTICS_VIEWS, 1))]
         depth, x_can = (torch.cat([getattr(part, name)[part.mask] for part in some]) for name in ("depth", "x_can"))
         if len(depth) < 2:
             raise DataError(f"{self.views[0].buffers.paths[0]}: the head is in none of {len(some)} pictures")
-        return self.codes(), depth, x_can
+        eyes = torch.from_numpy(np.stack([view.eyes for view in self.views]))
+        return self.codes(), depth, x_can, eyes, torch.from_numpy(self.views[0].eyeballs)
 
 
 def to_unit(pictures: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,8 @@ from torch import nn
 
 from pipeline.avatar.model.attention import add_expression_attention
 from pipeline.avatar.model.backbone import make_backbone
-from pipeline.avatar.model.condition import Buffers, Units, condition, condition_channels
+from pipeline.avatar.model.condition import Buffers, Units, condition, condition_channels, looked_up
+from pipeline.avatar.model.eyes import SIZE, EyePose
 from pipeline.avatar.model.planes import FeaturePlanes
 from pipeline.avatar.model.pretrained import Pretrained
 from pipeline.avatar.model.schedule import Sampling, sample, v_of_picture
@@ -20,7 +21,7 @@ RESIDUAL_UNIT = 0.25  # the difference to the base is about this large, so that 
 
 
 class Avatar(nn.Module):
-    """Deferred diffusion (DiffusionAvatars, section 3): rasterised buffers and z_exp in, a picture over white out.
+    """Deferred diffusion (DiffusionAvatars, section 3): buffers, z_exp and eyes in, a picture over white out.
 
     `code_size` is the length of z_exp; `describe_data` sets the statistics of codes and depths, which are saved with
     the weights. A pretrained model may be given, for whom has one at hand; otherwise it is loaded.
@@ -30,8 +31,13 @@ class Avatar(nn.Module):
         super().__init__()
         self.architecture, self.code_size = architecture, code_size
         self.units = Units()
+        self.eyes = EyePose() if architecture.eyes != "none" else None
         self.planes = FeaturePlanes(
-            architecture.plane_size, architecture.plane_features, architecture.plane_spread, architecture.features
+            architecture.plane_size,
+            architecture.plane_features,
+            architecture.plane_spread,
+            architecture.features,
+            architecture.eyes == "turned",
         )
         backbone = make_backbone(architecture, condition_channels(self.planes, architecture.mask_channel), pretrained)
         self.unet, self.controlnet, self.text = backbone.unet, backbone.controlnet, backbone.text
@@ -49,7 +55,7 @@ class Avatar(nn.Module):
         if architecture.expression != "none":
             add_expression_attention(self.unet, architecture.expression)
             width = self.unet.config.cross_attention_dim
-            self.to_tokens = nn.Linear(code_size, architecture.expression_tokens * width)
+            self.to_tokens = nn.Linear(code_size + SIZE * bool(self.eyes), architecture.expression_tokens * width)
         self.register_buffer("code_mean", torch.zeros(code_size))
         self.register_buffer("code_scale", torch.ones(()))
 
@@ -79,24 +85,36 @@ class Avatar(nn.Module):
     def _autocast(self) -> AbstractContextManager:
         return torch.autocast(self.text.device.type, torch.bfloat16) if self._half else nullcontext()
 
-    def describe_data(self, codes: torch.Tensor, depth: torch.Tensor, x_can: torch.Tensor) -> None:
-        """Take the statistics of the training data: z_exp (N, E), depths (M,) metres and x_can (M, 5) of head pixels.
+    def describe_data(
+        self,
+        codes: torch.Tensor,
+        depth: torch.Tensor,
+        x_can: torch.Tensor,
+        eyes: torch.Tensor,
+        eyeballs: torch.Tensor,
+    ) -> None:
+        """Take the statistics of the training data: z_exp (N, E), depths (M,) metres and x_can (M, 5) of head pixels,
+        poses of the eyes (N, 6) and the subject's eyeballs (2, 4), NaN where unknown.
 
         One scale for all of z_exp, so that its weak directions stay weak.
         """
+        if self.eyes:
+            self.eyes.measure(eyes, eyeballs)
         self.code_mean.copy_(codes.mean(0))
         self.code_scale.copy_((codes - self.code_mean).square().mean().sqrt().clamp_min(1e-6))
         self.units.measure(depth, x_can)
 
     def texture_picture(self, buffers: Buffers) -> torch.Tensor:
         """What the planes alone say: colours (B, h, w, 3) in [-1, 1] of all pixels, those of the mask with meaning."""
-        return self.planes.colours(self.planes.everywhere(self.units.points(buffers.x_can), buffers.mask))
+        points = looked_up(buffers, self.units, self.eyes)
+        return self.planes.colours(self.planes.everywhere(points, buffers.mask))
 
-    def expression(self, z_exp: torch.Tensor) -> torch.Tensor | None:
-        """Codes (B, E) to tokens (B, expression_tokens, W), for networks that read them."""
+    def expression(self, z_exp: torch.Tensor, eyes: torch.Tensor) -> torch.Tensor | None:
+        """Codes (B, E) and eyes (B, 6) to tokens (B, expression_tokens, W), for networks that read them."""
         if self.to_tokens is None:
             return None
-        tokens = self.to_tokens((z_exp - self.code_mean) / self.code_scale)
+        code = (z_exp - self.code_mean) / self.code_scale
+        tokens = self.to_tokens(torch.cat([code, self.eyes.code(eyes)], -1) if self.eyes else code)
         return tokens.unflatten(1, (self.architecture.expression_tokens, -1))
 
     def forward(
@@ -147,8 +165,8 @@ class Avatar(nn.Module):
 
     def conditions(self, buffers: Buffers) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Condition picture (B, K, h, w), expression tokens, and the texture's colours (B, h, w, 3), see above."""
-        picture, features = condition(buffers, self.units, self.planes, self.architecture.mask_channel)
-        return picture, self.expression(buffers.z_exp), self.planes.colours(features)
+        picture, features = condition(buffers, self.units, self.planes, self.architecture.mask_channel, self.eyes)
+        return picture, self.expression(buffers.z_exp, buffers.eyes), self.planes.colours(features)
 
     def base(self, colours: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """What diffusion starts from: latents of the mesh (B, h, w) in the texture's colours (B, h, w, 3) over white.

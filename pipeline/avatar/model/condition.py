@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from pipeline.avatar.model.eyes import EyePose
 from pipeline.avatar.model.planes import FeaturePlanes
 
 # Bounds of x, y, z in x_can, head units (docs/formats.md).
@@ -19,7 +20,8 @@ class Buffers:
     """Rasterised pictures of B views.
 
     `depth` (B, h, w) float32 metres; `normals` (B, h, w, 3) float32 world; `x_can` (B, h, w, 5) float32; `mask`
-    (B, h, w) bool; `z_exp` (B, E) float32.
+    (B, h, w) bool; `z_exp` (B, E) float32; `eyes` (B, 6) float32 where both eyes look and how far their lids are apart,
+    as pipeline/avatar/model/eyes.py has it, NaN where unknown.
     """
 
     depth: torch.Tensor
@@ -27,6 +29,7 @@ class Buffers:
     x_can: torch.Tensor
     mask: torch.Tensor
     z_exp: torch.Tensor
+    eyes: torch.Tensor
 
 
 class Units(nn.Module):
@@ -68,18 +71,25 @@ def condition_channels(planes: FeaturePlanes, mask_channel: bool = False) -> int
     return GEOMETRY_CHANNELS + planes.channels + mask_channel
 
 
+def looked_up(buffers: Buffers, units: Units, eyes: EyePose | None) -> torch.Tensor:
+    """Where the planes are read: canonical points (B, h, w, 5) in units, with `eyes` (B, h, w, 8) on eyeballs too."""
+    points = units.points(buffers.x_can)
+    return points if eyes is None else torch.cat([points, eyes.coordinates(buffers.x_can, buffers.eyes)], -1)
+
+
 def condition(
-    buffers: Buffers, units: Units, planes: FeaturePlanes, mask_channel: bool = False
+    buffers: Buffers, units: Units, planes: FeaturePlanes, mask_channel: bool = False, eyes: EyePose | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The ControlNet's condition (B, 9 + K F, h, w), background zero, and the pixels' features (B, h, w, K F).
 
-    Channels: depth 1, canonical xyz 3, world normals 3, hyper 2, features, and the mask (0 or 1) if asked for.
+    Channels: depth 1, canonical xyz 3, world normals 3, hyper 2, features, and the mask (0 or 1) if asked for. Planes
+    that have one on the eyeballs need `eyes`.
     """
     inside = buffers.mask[..., None]
-    points = units.points(buffers.x_can)
+    points = looked_up(buffers, units, eyes)
     features = planes.everywhere(points, buffers.mask)
     depth = units.depth(buffers.depth)[..., None]
     mask = torch.ones_like(depth)[..., : int(mask_channel)]
-    values = torch.cat([depth, points[..., :3], buffers.normals, points[..., 3:], features, mask], dim=-1)
+    values = torch.cat([depth, points[..., :3], buffers.normals, points[..., 3:5], features, mask], dim=-1)
     # Filled, not torch.where with a 0, which would be copied to the GPU and waited for.
     return values.masked_fill(~inside, 0).permute(0, 3, 1, 2), features

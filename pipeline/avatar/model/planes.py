@@ -1,4 +1,4 @@
-"""Learnable feature planes on the canonical head: TriPlanes or a sphere, and one on the hyper coordinates."""
+"""Learnable feature planes on the canonical head: TriPlanes or a sphere, one on the hyper coordinates, one on eyes."""
 
 import math
 from collections.abc import Callable
@@ -25,6 +25,7 @@ CHARTS = {  # where each plane is read at points (P, 5) in unit coordinates: (P,
     "spherical": (sphere, _pair(PAIRS[-1])),
     "none": (),
 }
+EYEBALLS = (5, 6)  # coordinates on the eyeballs, which follow the others; the seventh says how surely it is one
 
 
 class FeaturePlanes(nn.Module):
@@ -32,12 +33,14 @@ class FeaturePlanes(nn.Module):
 
     `values` (K, F, S, S) float32 for the K charts of `kind`; the last axis is a chart's first coordinate. The planes
     span [-1, 1], texel centres lie at (i + 0.5) / S of it; outside the border texel is continued. Kind "spherical" has
-    one plane on directions in place of the three, "none" has no plane and no features.
+    one plane on directions in place of the three, "none" has no plane and no features. With `eyeballs` one more plane
+    lies on them, for points (P, 8), whose features fade away from them.
     """
 
-    def __init__(self, size: int, features: int, spread: float = 1.0, kind: str = "triplanes"):
+    def __init__(self, size: int, features: int, spread: float = 1.0, kind: str = "triplanes", eyeballs: bool = False):
         super().__init__()
-        self.charts = CHARTS[kind]
+        self.eyeballs = eyeballs and kind != "none"
+        self.charts = (*CHARTS[kind], *([_pair(EYEBALLS)] if self.eyeballs else []))
         self.values = nn.Parameter(torch.randn(len(self.charts), features, size, size) * spread)
 
     @property
@@ -46,17 +49,20 @@ class FeaturePlanes(nn.Module):
         return self.values.shape[0] * self.values.shape[1]
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
-        """Features (P, K F) at canonical points (P, 5) in unit coordinates, bilinear, one plane's after another's.
+        """Features (P, K F) at canonical points (P, 5 or 8) in unit coordinates, bilinear, one plane's after another's.
 
         All points form one row of one picture, so that the gradient is summed in one fixed order.
         """
         nowhere = points.new_zeros(0, len(points), 2)
         where = torch.cat([nowhere, *(chart(points)[None] for chart in self.charts)])[:, None]  # (K, 1, P, 2)
         found = F.grid_sample(self.values, where, mode="bilinear", padding_mode="border", align_corners=False)
-        return found[:, :, 0].flatten(0, 1).T  # (K F, P) -> (P, K F)
+        found = found[:, :, 0]  # (K, F, P)
+        if self.eyeballs:
+            found = torch.cat([found[:-1], found[-1:] * points[:, EYEBALLS[-1] + 1]])
+        return found.flatten(0, 1).T  # (K F, P) -> (P, K F)
 
     def everywhere(self, points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Features (B, h, w, K F) at points (B, h, w, 5), with a meaning where the mask (B, h, w) is true.
+        """Features (B, h, w, K F) at points (B, h, w, 5 or 8), with a meaning where the mask (B, h, w) is true.
 
         A GPU looks all pixels up: how many the mask has is known there alone, and asking for that waits for the GPU. A
         CPU spares itself the others.

@@ -144,7 +144,7 @@ class Loop(ABC):
         return len(part.indices) / self.recipe.batch
 
     def _loss(self, part: Part, counts: torch.Tensor) -> torch.Tensor:
-        """The part's share of the loss: weighted mean of the squared error of v, and the texture's mean colour error.
+        """The part's share of the loss: weighted mean of the error of v, and the texture's mean colour error.
 
         The colours count alike where mesh and picture both say head.
         """
@@ -160,7 +160,8 @@ class Loop(ABC):
 
         noisy, target = self.noisy_and_target(part, self.latents(part, base), predict_v)
         predicted = predict_v(noisy, part.timesteps)
-        error = (predicted - target).square().mean(1)  # (B, h', w')
+        apart = predicted - target
+        error = (apart.square() if self.recipe.error == "squared" else apart.abs()).mean(1)  # (B, h', w')
         error = error * snr_weights(part.timesteps, self.recipe.snr_limit)[:, None, None]
         factor = avatar.autoencoder.factor
         weights = F.avg_pool2d(part.weights[:, None], factor)[:, 0] * factor**2  # of all the latent's pixels

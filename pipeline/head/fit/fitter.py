@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pipeline.cameras.rig import Rig
 from pipeline.errors import DataError
 from pipeline.head.fit.alignment import first_head
+from pipeline.head.fit.blink import shut_lids
 from pipeline.head.fit.clouds import Clouds, Frame
 from pipeline.head.fit.free_space import free_points
 from pipeline.head.fit.lids import USED, seen_gaps
@@ -233,6 +234,7 @@ def fit_sequence(
         after = energies(moved)
         worse = after > DEARER * energy
         heads, energy = heads.instead(moved, ~worse), np.where(worse, energy, after)
+    heads = replace(heads, expression=np.concatenate(list(run(partial(_with_lids, fitter), parts(heads)))))
     return heads, np.concatenate(list(run(partial(_medians, fitter.prior), parts(heads))))
 
 
@@ -265,6 +267,12 @@ def _equations(fitter: Fitter, part: tuple[Heads, Samples]) -> tuple[np.ndarray,
         blocks.append(normal_equations(point, width, fitter.schedule, Free())[:2])
     matrix, right = zip(*blocks, strict=True)
     return np.concatenate(matrix), np.concatenate(right)
+
+
+def _with_lids(fitter: Fitter, part: tuple[Heads, Samples]) -> np.ndarray:
+    """Expressions (T, J) of a window's frames after the steps that put the lids where they were seen."""
+    found = (shut_lids(fitter.prior, heads, samples, fitter.schedule) for heads, samples in _frame_by_frame(*part))
+    return np.concatenate([heads.expression for heads in found])
 
 
 def _medians(prior: HeadPrior, part: tuple[Heads, Samples]) -> list[float]:

@@ -148,7 +148,7 @@ def linearise(prior: HeadPrior, heads: Heads, samples: Samples, with_shared: boo
     if samples.landmarks.shape[1]:
         parts.append(_landmark_rows(prior, heads, samples.landmarks, with_shared))
     if samples.gaps.shape[1]:
-        parts.append(_gap_rows(prior, heads, samples.gaps, with_shared))
+        parts.append(gap_rows(prior, heads, samples.gaps, with_shared))
     rows = (None if part[0] is None else np.concatenate(part, 1) for part in zip(*parts, strict=True))
     return Linearised(*rows, surface, points, samples.gaps.shape[1])
 
@@ -178,7 +178,7 @@ def _landmark_rows(
     return tuple(None if part[0] is None else np.concatenate(part, 1) for part in zip(*parts, strict=True))
 
 
-def _gap_rows(
+def gap_rows(
     prior: HeadPrior, heads: Heads, gaps: np.ndarray, with_shared: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """Residual, agreement, frame and shared of the gaps (F, G) between lids.

@@ -1,0 +1,78 @@
+"""Figures by split, sequence, camera and method, with intervals over time steps; their table."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import DataError
+from pipeline.evaluate.pictures import Picture
+from pipeline.store.chunk import publish
+
+RESAMPLES = 1000
+WITHIN = (0.05, 0.95)
+EVERY = "all"
+COLUMNS = ("split", "sequence", "camera", "method", "figure", "mean", "low", "high", "pictures")
+
+
+def interval(values: np.ndarray, moments: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Where the mean of values (P,) lies in nine of ten resamples of the `moments` (P, ...) that they belong to.
+
+    Bootstrap (Efron 1979) of whole moments, since pictures of one moment are not independent of each other.
+    """
+    _, index = np.unique(moments, axis=0, return_inverse=True)
+    index = index.reshape(-1)
+    total, count = np.bincount(index, values), np.bincount(index)
+    drawn = np.random.default_rng(seed).integers(len(total), size=(RESAMPLES, len(total)))
+    low, high = np.quantile(total[drawn].sum(1) / count[drawn].sum(1), WITHIN)
+    return float(low), float(high)
+
+
+def moments_of(pictures: list[Picture]) -> np.ndarray:
+    """Which moment each picture shows: (P, 2), sequence and step."""
+    return np.array([(picture.sequence, str(picture.step)) for picture in pictures])
+
+
+def groups(pictures: list[Picture]) -> dict[tuple[str, str, str, str], list[Picture]]:
+    """Pictures by split, sequence, camera and method, each sequence and camera also joined into `all`."""
+    result: dict[tuple[str, str, str, str], list[Picture]] = {}
+    for picture in pictures:
+        for sequence in (EVERY, picture.sequence):
+            for camera in (EVERY, picture.camera):
+                result.setdefault((picture.split, sequence, camera, picture.method), []).append(picture)
+    return result
+
+
+def rows(pictures: list[Picture]) -> Iterator[tuple[str | float | int, ...]]:
+    """The table's rows: a mean of each figure of each group, between which bounds, and of how many pictures."""
+    for place, group in groups(pictures).items():
+        for name in sorted({name for picture in group for name in picture.figures}):
+            having = [picture for picture in group if name in picture.figures]
+            values = np.array([picture.figures[name] for picture in having])
+            yield *place, name, float(values.mean()), *interval(values, moments_of(having)), len(having)
+
+
+def read_intervals(path: Path) -> dict[tuple[str, str, str], tuple[float, float]]:
+    """Bounds of the means over all sequences and cameras, by split, method and figure, of what `write_figures` wrote.
+
+    Raises DataError naming the file when it is no such table.
+    """
+    with path.open(newline="") as file:
+        table = list(csv.DictReader(file, delimiter="\t"))
+    if not table or not set(COLUMNS) <= set(table[0]):
+        raise DataError(f"{path}: no table of figures; expected the columns {', '.join(COLUMNS)}")
+    return {
+        (row["split"], row["method"], row["figure"]): (float(row["low"]), float(row["high"]))
+        for row in table
+        if row["sequence"] == row["camera"] == EVERY
+    }
+
+
+def write_figures(path: Path, pictures: list[Picture]) -> None:
+    """Publish the table, tabs between columns."""
+    with publish(path) as partial, partial.open("w", newline="") as file:
+        table = csv.writer(file, delimiter="\t", lineterminator="\n")
+        table.writerow(COLUMNS)
+        for row in rows(pictures):
+            table.writerow([f"{value:.4f}" if isinstance(value, float) else value for value in row])

@@ -1,0 +1,58 @@
+"""The figures of every picture: one row per split, method, sequence, camera and step; their table."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import DataError
+from pipeline.store.chunk import publish
+
+PLACE = ("split", "method", "sequence", "camera", "step")  # columns that say which picture
+HEADLINE = "heldout_both"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The figures of one picture by one method."""
+
+    split: str
+    method: str
+    sequence: str
+    camera: str
+    step: int
+    figures: dict[str, float]
+
+
+def films_of(pictures: list[Picture]) -> list[list[Picture]]:
+    """The pictures of each sequence and camera by themselves, in the order of their steps."""
+    films: dict[tuple[str, str], list[Picture]] = {}
+    for picture in pictures:
+        films.setdefault((picture.sequence, picture.camera), []).append(picture)
+    return [sorted(film, key=lambda picture: picture.step) for film in films.values()]
+
+
+def write_pictures(path: Path, pictures: list[Picture]) -> None:
+    """Write every picture's figures as a table, tabs between columns; empty where a picture lacks one."""
+    names = sorted({name for picture in pictures for name in picture.figures})
+    with publish(path) as partial, partial.open("w", newline="") as file:
+        rows = csv.writer(file, delimiter="\t", lineterminator="\n")
+        rows.writerow([*PLACE, *names])
+        for picture in pictures:
+            values = [f"{picture.figures[name]:.4f}" if name in picture.figures else "" for name in names]
+            rows.writerow([*(getattr(picture, key) for key in PLACE), *values])
+
+
+def read_pictures(path: Path) -> list[Picture]:
+    """Read what `write_pictures` wrote. Raises DataError naming the file when it is no such table."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    if not rows or not set(PLACE) <= set(rows[0]):
+        raise DataError(f"{path}: no table of figures; expected the columns {', '.join(PLACE)}")
+    return [
+        Picture(
+            *(row[key] for key in PLACE[:-1]),
+            int(row[PLACE[-1]]),
+            {name: float(text) for name, text in row.items() if name not in PLACE and text},
+        )
+        for row in rows
+    ]
