@@ -23,6 +23,7 @@ import zarr
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.orbit import look_at
 from pipeline.head.model.prior import load_prior
+from pipeline.head.model.regions import LOWER, UPPER
 from pipeline.mesh.cut import Plane
 from pipeline.mesh.head import mesh_head
 from pipeline.raster.buffers import draw, write_buffers
@@ -33,7 +34,7 @@ from pipeline.store.chunk import Array, open_chunk, write_chunk
 
 PRIOR = Path(__file__).resolve().parents[1] / "pipeline/head/weights/head_prior.safetensors"
 SIZE, YAWS, READS = 512, (-60, 0, 25), 15
-LOWER, UPPER = np.array([-1, -1, -1.5, -0.2, -0.2]), np.array([1, 1, 0.5, 0.2, 0.2])
+LOWEST, RANGE = np.array(LOWER), np.array(UPPER) - np.array(LOWER)
 Drawn = dict[str, np.ndarray]
 
 
@@ -79,7 +80,7 @@ def as_release(folder: Path, drawn: Drawn) -> Callable[[int], Drawn]:
         return np.where(hit, np.rint(np.clip(values, 0, 1) * top) + 1, 0).astype(np.uint16 if bits == 16 else np.uint8)
 
     for camera, hit in enumerate(drawn["mask"]):
-        unit, normal = (drawn["x_can"][camera] - LOWER) / (UPPER - LOWER), drawn["normals"][camera]
+        unit, normal = (drawn["x_can"][camera] - LOWEST) / RANGE, drawn["normals"][camera]
         angles = np.stack([np.arccos(np.clip(normal[..., 2], -1, 1)), np.arctan2(normal[..., 1], normal[..., 0])], -1)
         sphere = np.concatenate([hit[..., None], angles / [np.pi, 2 * np.pi] + [0, 0.5]], -1)
         some = hit[..., None]
@@ -103,7 +104,7 @@ def as_release(folder: Path, drawn: Drawn) -> Callable[[int], Drawn]:
         unit = np.concatenate([picture("uv", 65534), picture("uv_ambient", 254)[..., :2]], -1)
         theta, phi = np.moveaxis(picture("normals", 254)[..., 1:] * [np.pi, 2 * np.pi] - [0, np.pi], -1, 0)
         normals = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], -1)
-        x_can = (unit * (UPPER - LOWER) + LOWER).astype(np.float32)
+        x_can = (unit * RANGE + LOWEST).astype(np.float32)
         return {"depth": picture("depths", 65534) * 2, "normals": normals, "x_can": x_can, "mask": mask}
 
     return read
@@ -126,7 +127,7 @@ def measure(read: Callable[[int], Drawn], drawn: Drawn) -> dict[str, float]:
     off = {name: [] for name in ("xyz_texels", "hyper_texels", "normal_degrees", "depth_mm")}
     for camera, got in enumerate(found):
         hit = drawn["mask"][camera]
-        texels = np.abs(got["x_can"] - drawn["x_can"][camera])[hit] / ((UPPER - LOWER) / 512)
+        texels = np.abs(got["x_can"] - drawn["x_can"][camera])[hit] / (RANGE / 512)
         apart = np.linalg.norm(np.cross(got["normals"], drawn["normals"][camera]), axis=-1)[hit]
         off["xyz_texels"].append(texels[:, :3].max())
         off["hyper_texels"].append(texels[:, 3:].max())

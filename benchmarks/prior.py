@@ -127,7 +127,7 @@ def measure(prior: HeadPrior, model: FaceModel, heads: int) -> dict[str, dict[st
         worse = cluttered(prior, *scan, rng)
         for way, given, schedule in (("fitted", scan, SCHEDULE), ("cluttered", worse, WIDE)):
             z_id, z_exp, moved = fitted_codes(prior, *given, schedule)
-            rotation = moved[:3, :3] / np.cbrt(np.linalg.det(moved[:3, :3]))
+            rotation = moved[:3, :3] / pose.scale_of(moved)
             ways[way] = distances(prior, z_id, z_exp, pose.apply(moved, points), normals @ rotation.T)
         for part, triangles in parts.items():
             ways[part] = distances(prior, *known, *visible_points(sampler, posed, neutral, triangles, rng))

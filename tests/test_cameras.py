@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig, read_rig, write_rig
 from pipeline.errors import DataError
+from pipeline.evenly import evenly
 
 ANGLES = st.tuples(*[st.floats(-3, 3)] * 3)
 SHIFTS = st.tuples(*[st.floats(-1, 1)] * 3)
@@ -31,6 +32,30 @@ def test_rays_meet_their_pixels(angles, shift, depth) -> None:
     pixels, z = camera.project(points)
     np.testing.assert_allclose(z, depth, atol=1e-9)
     np.testing.assert_allclose(pixels[7, 11], (11.5, 7.5), atol=1e-6)
+
+
+@given(angles=ANGLES, shift=SHIFTS, seed=st.integers(0, 99))
+def test_hits_are_the_pixels_that_points_fall_on(angles, shift, seed) -> None:
+    camera = make_camera(angles, shift)
+    points = np.random.default_rng(seed).normal(0, 2, (200, 3))  # before, behind and beside the camera
+    inside, row, column, depth = camera.hits(points)
+    found = iter(zip(row, column, depth, strict=True))
+    for point, hit in zip(points, inside, strict=True):  # one by one, in the words of a pinhole camera
+        x, y, z = camera.camera_from_world[:3, :3] @ point + camera.camera_from_world[:3, 3]
+        u, v = 90 * x / z + 20.5, 80 * y / z + 31
+        assert hit == (z > 0 and 0 <= u < 40 and 0 <= v < 60)
+        if hit:
+            assert next(found) == (int(v), int(u), pytest.approx(z))
+
+
+@given(total=st.integers(0, 500), count=st.integers(0, 60))
+def test_even_picks_reach_from_end_to_end(total, count) -> None:
+    picks = evenly(total, count)
+    assert len(picks) == min(total, count)
+    assert (np.diff(picks) >= 1).all()
+    if min(total, count) > 1:
+        assert (picks[0], picks[-1]) == (0, total - 1)
+        assert np.ptp(np.diff(picks)) <= 1
 
 
 @given(left=st.floats(-5, 30), top=st.floats(-5, 30), scale=st.floats(0.25, 4))

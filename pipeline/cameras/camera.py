@@ -49,6 +49,18 @@ class Camera:
         homogeneous = in_camera @ self.intrinsics.T
         return homogeneous[..., :2] / homogeneous[..., 2:], in_camera[..., 2]
 
+    def inside(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """Whether places (..., 2) in pixels at depths (...,) lie in the picture and before the camera, (...,) bool."""
+        return (pixels >= 0).all(-1) & (pixels < (self.width, self.height)).all(-1) & (depth > 0)
+
+    def hits(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Which world points (P, 3) fall into the picture, (P,) bool; of those alone row and column, int64, and depth
+        along z, metres."""
+        pixels, depth = self.project(points)
+        inside = self.inside(pixels, depth)
+        column, row = np.floor(pixels[inside]).astype(np.int64).T
+        return inside, row, column, depth[inside]
+
     def own(self, picture: np.ndarray) -> np.ndarray:
         """This camera's part (height, width, ...) of a picture that is padded to the size of a rig's largest."""
         return picture[: self.height, : self.width]

@@ -15,6 +15,7 @@ from pipeline.evaluate.image import figures
 from pipeline.evaluate.jod import jod
 from pipeline.evaluate.paper import paper_means
 from pipeline.evaluate.pictures import Picture
+from pipeline.evenly import evenly
 from pipeline.store.chunk import Array, publish, write_chunk
 
 Method = Callable[[str, int, str], np.ndarray]  # (sequence, step, camera) to a picture (h, w, 3) uint8
@@ -130,8 +131,7 @@ def write_comparison(path: Path, footage: Footage, methods: dict[str, Method], l
         for sequence, camera in next(filter(None, map(footage.split, SPLITS)), [])
         for step in range(footage.targets[sequence].steps)
     ]
-    chosen = np.unique(np.linspace(0, len(every) - 1, min(limit, len(every))).round().astype(int))
-    pictures = [every[index] for index in chosen]
+    pictures = [every[index] for index in evenly(len(every), limit)]
     size = (footage.rig.cameras[0].height, footage.rig.cameras[0].width, 3)
     arrays = {
         name: Array(

@@ -4,10 +4,11 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, map_coordinates
 
 from pipeline.evaluate.footage import Footage
+from pipeline.evenly import evenly
+from pipeline.head.model.regions import LOWER, UPPER
 from pipeline.raster.coding import read_buffers
 
-LOWER = np.array([-1.0, -1.0, -1.5])  # head space, docs/formats.md
-UPPER = np.array([1.0, 1.0, 0.5])
+LOWEST, HIGHEST = np.array(LOWER[:3]), np.array(UPPER[:3])
 # A cell that gathered less than a tenth of one pixel seen head-on holds mostly silhouette pixels: fill it instead.
 LEAST_WEIGHT = 0.1
 
@@ -17,7 +18,7 @@ class ColourGrid:
 
     def __init__(self, cell: float):
         self._cell = cell
-        self._shape = tuple(np.ceil((UPPER - LOWER) / cell).astype(int) + 1)
+        self._shape = tuple(np.ceil((HIGHEST - LOWEST) / cell).astype(int) + 1)
         self._sums = np.zeros((4, int(np.prod(self._shape))))  # colour times weight, weight
 
     def splat(self, points: np.ndarray, colors: np.ndarray, weights: np.ndarray) -> None:
@@ -47,7 +48,7 @@ class ColourGrid:
 
     def _place(self, points: np.ndarray) -> np.ndarray:
         """Points (N, 3) in cells, points outside the bounds moved onto them."""
-        return (np.clip(points, LOWER, UPPER) - LOWER) / self._cell
+        return (np.clip(points, LOWEST, HIGHEST) - LOWEST) / self._cell
 
 
 class MeshColour:
@@ -94,5 +95,4 @@ def spread(footage: Footage, steps: int) -> list[tuple[str, int]]:
     every = [
         (sequence, step) for sequence in footage.training_sequences for step in range(footage.targets[sequence].steps)
     ]
-    chosen = np.unique(np.linspace(0, len(every) - 1, min(steps, len(every))).round().astype(int))
-    return [every[index] for index in chosen]
+    return [every[index] for index in evenly(len(every), steps)]

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from trimesh.triangles import closest_point
 
+from pipeline.head.model.pose import scale_of
 from pipeline.mesh.face import BROWS, on_face
 from pipeline.mesh.mesh import Mesh
 
@@ -114,7 +115,7 @@ def jitter_mm(head_from_world: np.ndarray) -> float:
     """
     if len(head_from_world) < 3:
         return 0.0
-    scale = np.cbrt(np.linalg.det(head_from_world[:, :3, :3]))
+    scale = scale_of(head_from_world)
     six = 0.1 * np.concatenate([np.eye(3), -np.eye(3)]) * scale.mean()  # head units
     world_from_head = np.linalg.inv(head_from_world)
     tracks = np.einsum("tij,pj->tpi", world_from_head[:, :3, :3], six) + world_from_head[:, None, :3, 3]

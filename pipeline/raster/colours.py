@@ -38,14 +38,11 @@ def surface_colours(
     total, weight = np.zeros((len(points), 3)), np.zeros(len(points))
     sized = [_sized(camera, *picture.shape[:2]) for camera, picture in zip(cameras, pictures, strict=True)]
     for camera, picture, seen in zip(sized, pictures, rasterizer.rasterize(vertices, faces, sized), strict=True):
-        pixels, depth = camera.project(points)
-        column, row = np.floor(pixels).astype(int).T
-        inside = (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height) & (depth > 0)
-        column, row = column[inside], row[inside]
+        inside, row, column, depth = camera.hits(points)
         first = seen.depth[row, column]
         away = camera.centre - points[inside]
         cosine = np.einsum("vk,vk->v", away, normals[inside]) / np.linalg.norm(away, axis=1)
-        share = np.where((first > 0) & (depth[inside] < first + NEAR), cosine.clip(0) ** 4, 0)
+        share = np.where((first > 0) & (depth < first + NEAR), cosine.clip(0) ** 4, 0)
         total[inside] += share[:, None] * picture[row, column]
         weight[inside] += share
     known = weight > 1e-6

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from pipeline.evenly import evenly
 from pipeline.planning.plan import driver_of
 from pipeline.report import tiles
 from pipeline.report.material import Material, Shot
@@ -50,15 +51,13 @@ def cameras_around(material: Material, shot: Shot, count: int) -> list[str]:
     positions = np.stack([camera.centre for camera in material.rig.cameras]) @ head_from_world[:3, :3].T
     positions += head_from_world[:3, 3]
     order = np.argsort(np.arctan2(positions[:, 0], positions[:, 2]))
-    chosen = np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))
-    return [material.rig.names[index] for index in order[chosen]]
+    return [material.rig.names[index] for index in order[evenly(len(order), count)]]
 
 
 def moments(material: Material, camera: str, count: int) -> list[Shot]:
     """Up to `count` shots of one camera, evenly spread over all steps of all sequences."""
     every = [Shot(name, step, camera) for name, reel in material.targets.items() for step in range(reel.steps)]
-    chosen = np.unique(np.linspace(0, len(every) - 1, min(count, len(every)) + 2)[1:-1].round().astype(int))
-    return [every[index] for index in chosen]
+    return [every[index] for index in evenly(len(every), count)]
 
 
 def cropped(material: Material, shot: Shot, name: str = "rgb", factor: int = 1) -> np.ndarray:
@@ -149,10 +148,9 @@ def target_sheet(material: Material, shot: Shot, count: int) -> list[Tile]:
 
 def comparison_rows(material: Material, count: int) -> list[list[Tile]]:
     """Rows of real, avatar, its error and the baselines, for up to `count` headline shots, evenly spread."""
-    chosen = np.unique(np.linspace(0, len(material.shots) - 1, min(count, len(material.shots))).round().astype(int))
     values = material.headline_psnr()
     rows = []
-    for index in chosen:
+    for index in evenly(len(material.shots), count):
         shot = material.shots[index]
         made = {"avatar": material.render(shot), **{name: kept[index] for name, kept in material.baselines.items()}}
         row = [tile(material.target(shot), f"real, {shot.sequence} {shot.step}", f"The real head: {where(shot)}.")]
@@ -172,7 +170,7 @@ def driven_rows(pictures: Path, count: int) -> list[dict[str, np.ndarray]]:
     driver, steps = driver_of(pictures.parent.name), read_attributes(pictures)["stop"]
     with av.open(str(pictures.with_name("capture.mp4"))) as container:
         film = [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(video=0), steps)]
-    chosen = np.linspace(0, steps - 1, count).round().astype(int)
+    chosen = evenly(steps, count)
     avatars, drivers = zip(*(np.split(film[index], 2, axis=1) for index in chosen), strict=True)
     return [
         {f"{driver}, step {index}": picture for index, picture in zip(chosen, drivers, strict=True)},

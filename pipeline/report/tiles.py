@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline.cameras.camera import Camera
 from pipeline.errors import DataError
+from pipeline.head.model.pose import scale_of
 
 CANONICAL_REACH = 0.6  # head units (15 cm) from the head's origin to a colour channel's end
 ERROR_LEVELS = 64  # 8-bit levels at the end of the error colours
@@ -47,9 +48,9 @@ def cloud(camera: Camera, points: np.ndarray, colors: np.ndarray, reach: int = 1
     """Points (N, 3) world metres in colors (N, 3) uint8 as squares of 2 * reach + 1 pixels, nearest in front."""
     pixels, depth = camera.project(points.astype(np.float64))
     offsets = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2), -1).reshape(-1, 1, 2)
-    column, row = np.moveaxis((np.floor(pixels).astype(int) + offsets).reshape(-1, 2), -1, 0)
+    places = (np.floor(pixels).astype(int) + offsets).reshape(-1, 2)
     depth, owner = np.tile(depth, len(offsets)), np.tile(np.arange(len(points)), len(offsets))
-    inside = (depth > 0) & (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
+    inside, (column, row) = camera.inside(places, depth), places.T
     far_to_near = np.flatnonzero(inside)[np.argsort(-depth[inside], kind="stable")]
     picture = np.full((camera.height, camera.width, 3), 255, np.uint8)
     picture[row[far_to_near], column[far_to_near]] = colors[owner[far_to_near]]
@@ -58,7 +59,7 @@ def cloud(camera: Camera, points: np.ndarray, colors: np.ndarray, reach: int = 1
 
 def normal_colors(normals: np.ndarray, head_from_world: np.ndarray) -> np.ndarray:
     """World normals (..., 3) turned to head space (4, 4 similarity), x y z as red green blue uint8."""
-    rotation = head_from_world[:3, :3] / np.cbrt(np.linalg.det(head_from_world[:3, :3]))
+    rotation = head_from_world[:3, :3] / scale_of(head_from_world)
     return np.clip((normals.astype(np.float64) @ rotation.T * 0.5 + 0.5) * 255, 0, 255).astype(np.uint8)
 
 

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from pipeline.cameras.camera import Camera
 from pipeline.errors import DataError
+from pipeline.evenly import evenly
 from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo import colmap
 from pipeline.stereo.consistency import unproject
@@ -103,7 +104,8 @@ def match_by_colmap(
 ) -> None:
     """Make COLMAP's dense workspace in `folder` with its own patch match; the visual hull alone bounds the depths."""
     points, seen_by, (near, far) = hull_points(make_views(rgb, alpha, cameras, shrinks(largest(cameras))[0]))
-    colmap.write_workspace(folder, rgb, cameras, *evenly(points, seen_by))
+    chosen = evenly(len(points), TIE_POINTS)
+    colmap.write_workspace(folder, rgb, cameras, points[chosen], seen_by[chosen])
     colmap.name_sources(folder, cameras, neighbours(cameras, settings.neighbours))
     colmap.patch_match(folder, near, far)
 
@@ -118,10 +120,9 @@ def hull_points(views: Sequence[View]) -> tuple[np.ndarray, np.ndarray, tuple[fl
     seen_by, depths = [], []
     for view in views:
         near, far = depth_bounds(voxels, voxel, view)
-        pixels, depth = view.camera.project(voxels)
-        column, row = np.clip(np.floor(pixels).astype(np.int64), 0, np.array(view.shape[::-1]) - 1).T
-        inside = (pixels >= 0).all(-1) & (pixels < view.shape[::-1]).all(-1)
-        seen_by.append(inside & (depth <= near[row, column] + 2 * voxel) & (near <= far)[row, column])
+        seen, row, column, depth = view.camera.hits(voxels)
+        seen[seen] = (depth <= near[row, column] + 2 * voxel) & (near <= far)[row, column]
+        seen_by.append(seen)
         depths += [near[near <= far].min(), far.max()]
     seen = np.stack(seen_by, -1)
     several = seen.sum(-1) >= 2
@@ -132,7 +133,8 @@ def hull_points(views: Sequence[View]) -> tuple[np.ndarray, np.ndarray, tuple[fl
 
 def tie_points(maps: DepthMaps, confirmed: np.ndarray, cameras: Sequence[Camera]) -> tuple[np.ndarray, np.ndarray]:
     """Evenly picked confirmed pixels as points (n, 3) float64 world metres, and who sees them, (n, C) bool."""
-    view, row, column = evenly(*np.nonzero(confirmed))
+    confirmed_at = np.stack(np.nonzero(confirmed))
+    view, row, column = confirmed_at[:, evenly(confirmed_at.shape[1], TIE_POINTS)]
     if len(view) == 0:
         raise DataError("no pixel's depth is confirmed by enough cameras; expected overlapping, sharp pictures")
     points = np.empty((len(view), 3))
@@ -140,12 +142,6 @@ def tie_points(maps: DepthMaps, confirmed: np.ndarray, cameras: Sequence[Camera]
         own = view == i
         points[own] = unproject(camera, camera.own(maps.depths[i]))[row[own], column[own]]
     return points, maps.seen_by[view, :, row, column]
-
-
-def evenly(*arrays: np.ndarray) -> list[np.ndarray]:
-    """TIE_POINTS rows, at most, of arrays of equal length, evenly spread."""
-    pick = np.linspace(0, len(arrays[0]) - 1, min(TIE_POINTS, len(arrays[0]))).astype(int)
-    return [array[pick] for array in arrays]
 
 
 def camera_normals(camera: Camera, depth: np.ndarray) -> np.ndarray:
@@ -172,12 +168,10 @@ def inside_silhouettes(
     a pose that is a few pixels out. Those are few: two of three cameras' or more must be believed.
     """
     denied = np.zeros((len(cameras), len(points)), bool)
-    for row, (camera, cover) in enumerate(zip(cameras, alpha, strict=True)):
+    for i, (camera, cover) in enumerate(zip(cameras, alpha, strict=True)):
         person = cv2.dilate((cover > 127).astype(np.uint8), np.ones((3, 3), np.uint8))
-        pixels, depth = camera.project(points.astype(float))
-        column, line = np.floor(pixels).astype(np.int64).T
-        inside = (column >= 0) & (line >= 0) & (column < camera.width) & (line < camera.height) & (depth > 0)
-        denied[row, inside] = person[line[inside], column[inside]] == 0
+        inside, row, column, _ = camera.hits(points.astype(float))
+        denied[i, inside] = person[row, column] == 0
     alone = (denied & (denied.sum(0) == 1)).mean(1)
     doubted = (alone > LONE_DENIALS) & (alone > OUTSTANDING * np.median(alone))
     if 3 * doubted.sum() > len(cameras):

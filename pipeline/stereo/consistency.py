@@ -62,10 +62,8 @@ def _at(picture: np.ndarray, places: np.ndarray, interpolation: int) -> np.ndarr
 def splat(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     """Sum of depths and number, both (h, w) float32, of the nearest surface of a cloud (n, 3) in each pixel."""
     shape = (camera.height, camera.width)
-    pixels, depth = camera.project(points)
-    column, row = np.floor(pixels).astype(np.int64).T
-    inside = (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height) & (depth > 0)
-    flat, depth = row[inside] * camera.width + column[inside], depth[inside].astype(np.float32)
+    _, row, column, depth = camera.hits(points)
+    flat, depth = row * camera.width + column, depth.astype(np.float32)
     nearest = np.full(shape, np.inf, np.float32)
     np.minimum.at(nearest.reshape(-1), flat, depth)
     # A pixel also heeds the pixels beside it: points of a hidden surface shine through gaps of the one before it.

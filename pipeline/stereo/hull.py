@@ -50,12 +50,10 @@ def carve(views: Sequence[View], voxel: float) -> np.ndarray:
     seen = np.zeros(len(centres), np.int32)
     for view in views:
         camera = view.camera
-        pixels, depth = camera.project(centres)
-        person = cv2.dilate(view.person.astype(np.uint8), _square(camera, voxel, depth, 1))
-        column, row = np.floor(pixels).astype(np.int32).T
-        inside = (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height) & (depth > 0)
+        person = cv2.dilate(view.person.astype(np.uint8), _square(camera, voxel, camera.project(centres)[1], 1))
+        inside, row, column, _ = camera.hits(centres)
         keep = ~inside
-        keep[inside] = person[row[inside], column[inside]] > 0
+        keep[inside] = person[row, column] > 0
         seen[inside] += 1
         centres, seen = centres[keep], seen[keep]
     if not (seen >= 3).any():

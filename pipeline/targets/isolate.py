@@ -8,6 +8,7 @@ from scipy.ndimage import distance_transform_edt
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.resample import crop_weights, resample
 from pipeline.cameras.rig import Rig
+from pipeline.head.model.pose import scale_of
 from pipeline.mesh.cut import Plane
 from pipeline.mesh.face import HAIRLINE, on_face
 from pipeline.raster.coding import chunk_buffers
@@ -58,7 +59,7 @@ def head_weight(
     world = camera.centre + camera.rays() * depth[..., None]
     head = world @ head_from_world[:3, :3].T + head_from_world[:3, 3]
     canonical = head + (buffers["x_can"][..., :3] - head)[nearest]
-    units_per_metre = np.cbrt(np.linalg.det(head_from_world[:3, :3]))
+    units_per_metre = scale_of(head_from_world)
     height = neck.height(canonical) / units_per_metre  # metres above the cut
     pixel = depth / camera.intrinsics[1, 1]  # metres
     above = np.clip(0.5 + height / pixel, 0, 1)
@@ -115,7 +116,7 @@ class Targets:
                 face[:] = False
             judged.append((*head_weight(here, crop, head_from_world, self.neck, self.margin), face))
         weight, place, face = (np.stack(part) for part in zip(*judged, strict=True))
-        metres_per_unit = 1 / np.cbrt(np.linalg.det(head_from_world[:3, :3]))
+        metres_per_unit = 1 / scale_of(head_from_world)
         low = self.neck.height(place) * metres_per_unit < self.occluder.height
         straight = colour / np.maximum(alpha, 1e-3)[..., None]
         hidden = occluded(straight, place * metres_per_unit, low & (alpha * weight > 0.02), self.occluder)

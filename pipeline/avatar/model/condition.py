@@ -7,10 +7,9 @@ from torch import nn
 
 from pipeline.avatar.model.eyes import EyePose
 from pipeline.avatar.model.planes import FeaturePlanes
+from pipeline.head.model.regions import LOWER, UPPER
 
 # Bounds of x, y, z in x_can, head units (docs/formats.md).
-LOWER = (-1.0, -1.0, -1.5)
-UPPER = (1.0, 1.0, 0.5)
 LEAST_HYPER_SPREAD = 1e-3  # of bounds of 0.2: a hyper coordinate that a head prior hardly uses is not blown up
 GEOMETRY_CHANNELS = 9  # depth 1, canonical xyz 3, normals 3, hyper 2
 
@@ -56,7 +55,7 @@ class Units(nn.Module):
     def points(self, x_can: torch.Tensor) -> torch.Tensor:
         """Canonical coordinates (..., 5) in units."""
         # Bounds as plain numbers: a tensor of them would be copied to the GPU in every step, which waits for it.
-        bounds = zip(x_can[..., :3].unbind(-1), LOWER, UPPER, strict=True)
+        bounds = zip(x_can[..., :3].unbind(-1), LOWER[:3], UPPER[:3], strict=True)
         xyz = [(x - low) * (2 / (high - low)) - 1 for x, low, high in bounds]
         hyper = (x_can[..., 3:] - self.hyper_middle) / self.hyper_scale
         return torch.cat([torch.stack(xyz, -1), hyper], -1)

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from pipeline.cameras.rig import Rig
 from pipeline.errors import DataError
+from pipeline.evenly import evenly
 from pipeline.head.fit.alignment import first_head
 from pipeline.head.fit.blink import shut_lids
 from pipeline.head.fit.clouds import Clouds, Frame
@@ -135,8 +136,7 @@ def _fit(fitter: Fitter, frame: Frame, start: Heads, schedule: Schedule) -> Trac
 def candidates(sequences: list[Clouds], count: int) -> list[tuple[Clouds, int]]:
     """`count` steps spread evenly over all sequences laid end to end (fewer when there are fewer steps)."""
     steps = [(clouds, step) for clouds in sequences for step in range(len(clouds))]
-    chosen = np.unique(np.linspace(0, len(steps) - 1, min(count, len(steps))).round().astype(int))
-    return [steps[i] for i in chosen]
+    return [steps[i] for i in evenly(len(steps), count)]
 
 
 def spread(expression: np.ndarray, count: int) -> np.ndarray:

@@ -81,9 +81,7 @@ def distance_outside(rig: Rig, alpha: np.ndarray, points: np.ndarray) -> np.ndar
 def _outside_one(camera: Camera, cover: np.ndarray, points: np.ndarray) -> np.ndarray:
     background = (camera.own(cover) < 128).astype(np.uint8)
     pixels_away = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    pixels, depth = camera.project(points)
-    column, row = np.floor(pixels).astype(int).T
-    seen = (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height) & (depth > 0)
+    seen, row, column, depth = camera.hits(points)
     result = np.zeros(len(points))
-    result[seen] = pixels_away[row[seen], column[seen]] * depth[seen] / camera.intrinsics[0, 0]
+    result[seen] = pixels_away[row, column] * depth / camera.intrinsics[0, 0]
     return result

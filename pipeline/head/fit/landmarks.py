@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 
 from pipeline.cameras.rig import Rig
 from pipeline.cli import log
+from pipeline.evenly import evenly
 from pipeline.head.fit.clouds import Clouds, Frame
 from pipeline.head.fit.lids import USED, seen_gaps
 from pipeline.head.fit.residuals import Heads, canonical_landmarks, in_box
@@ -26,8 +27,7 @@ def believed(clouds: Clouds, rig: Rig) -> Clouds:
     steps = [step for step in range(len(clouds)) if np.isfinite(clouds.landmarks[step]).any()]
     if not steps:
         return clouds
-    spread = np.unique(np.linspace(0, len(steps) - 1, LOOKED_AT).round().astype(int))
-    frames = [clouds.frame(steps[i]) for i in spread]
+    frames = [clouds.frame(steps[i]) for i in evenly(len(steps), LOOKED_AT)]
     off = float(np.median(np.concatenate([_from_cloud(frame) for frame in frames])))
     inside = float(np.mean([_inside(rig, frame) for frame in frames]))
     if off <= NEAR_CLOUD and inside >= INSIDE:
@@ -53,12 +53,8 @@ def _inside(rig: Rig, frame: Frame) -> float:
     """Share of views of known landmarks that lie within the silhouettes; a point outside the picture is in none."""
     shares = []
     for camera, cover in zip(rig.cameras, frame.alpha, strict=True):
-        pixels, depth = camera.project(_known(frame))
-        column, row = np.floor(pixels).astype(int).T
-        seen = (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height) & (depth > 0)
-        hit = np.zeros(len(pixels), bool)
-        hit[seen] = cover[row[seen], column[seen]] > 127
-        shares.append(hit.mean())
+        seen, row, column, _ = camera.hits(_known(frame))
+        shares.append((cover[row, column] > 127).sum() / len(seen))
     return float(np.mean(shares))
 
 

@@ -51,12 +51,11 @@ class Heads:
     head_from_world: np.ndarray
 
     def moved(self, frame_step: np.ndarray, shared_step: np.ndarray | None) -> "Heads":
-        """After steps (F, 6 + J) of pose and expression and (I + 1,) of identity and log scale."""
-        log_scale = 0.0 if shared_step is None else shared_step[-1]
+        """After steps (F, 6 + J) of pose and expression and (I,) of identity."""
         return Heads(
-            self.identity if shared_step is None else self.identity + shared_step[:-1],
+            self.identity if shared_step is None else self.identity + shared_step,
             self.expression + frame_step[:, pose.POSE :],
-            pose.moved(self.head_from_world, frame_step[:, : pose.POSE], log_scale),
+            pose.moved(self.head_from_world, frame_step[:, : pose.POSE]),
         )
 
     def instead(self, other: "Heads", chosen: np.ndarray) -> "Heads":
@@ -81,7 +80,7 @@ class Linearised:
     is than it was seen; `agreement` (F, S) in [0, 1]: near
     zero where a surface point lies outside the prior's box or its normal contradicts the surface, zero for a landmark
     that is unknown or outside; `frame` (F, S, 6 + J) derivatives by pose motion and expression weights; `shared`
-    (F, S, I + 1) by identity weights and log scale, or None if not asked for.
+    (F, S, I) by identity weights, or None if not asked for.
     """
 
     residual: np.ndarray
@@ -172,7 +171,7 @@ def _landmark_rows(
     for axis in range(3):
         place, _, frame, shared = _rows(prior, heads, x, _coordinate(axis), with_shared)
         if shared is not None:
-            shared[..., :-1] -= by_weights[:, axis]
+            shared -= by_weights[:, axis]
             shared *= known[..., None]
         parts.append((known * (place - canonical[:, axis]), known.astype(float), known[..., None] * frame, shared))
     return tuple(None if part[0] is None else np.concatenate(part, 1) for part in zip(*parts, strict=True))
@@ -204,8 +203,8 @@ def gap_rows(
     frame = known[..., None] * of_gaps(np.concatenate([0 * by_frame[..., : pose.POSE], by_frame[..., pose.POSE :]], -1))
     shared = None
     if with_shared:
-        by_identity = np.stack([rows[2] for rows in by_axis], 2)[..., :-1] - by_weights[USED]
-        shared = known[..., None] * np.concatenate([of_gaps(by_identity), -seen[..., None]], -1)
+        by_identity = np.stack([rows[2] for rows in by_axis], 2) - by_weights[USED]
+        shared = known[..., None] * of_gaps(by_identity)
     return found.length - seen, known.astype(float), frame, shared
 
 
@@ -245,10 +244,7 @@ def _rows(
             by_identity[part] = grads[3]
     by_pose = np.concatenate([np.cross(x, gradient), gradient], -1)
     frame = np.concatenate([by_pose, by_expression], -1).reshape(frames, count, -1)
-    shared = None
-    if with_shared:
-        by_scale = (gradient * x).sum(-1, keepdims=True)
-        shared = np.concatenate([by_identity, by_scale], -1).reshape(frames, count, -1)
+    shared = None if by_identity is None else by_identity.reshape(frames, count, -1)
     return value.reshape(frames, count), gradient.reshape(frames, count, 3), frame, shared
 
 

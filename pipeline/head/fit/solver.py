@@ -40,7 +40,6 @@ class Free:
 
     expression: bool = True
     identity: bool = False
-    scale: bool = False
 
 
 def kernel_weight(residual: np.ndarray, width: np.ndarray) -> np.ndarray:
@@ -95,7 +94,7 @@ def normal_equations(
     point: Point, width: np.ndarray, schedule: Schedule, free: Free
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """Gauss-Newton blocks: frame matrices (F, n, n) and right sides (F, n), and for a shared identity the couplings
-    (F, n, m), the shared matrix (m, m) and its right side (m,); n = 6 + J, m = I + 1. Priors included."""
+    (F, n, m), the shared matrix (m, m) and its right side (m,); n = 6 + J, m = I. Priors included."""
     linear, heads = point.linear, point.heads
     widths, scale = point.rows(width, schedule)
     weight = linear.agreement * kernel_weight(linear.residual, widths) * scale
@@ -115,11 +114,8 @@ def normal_equations(
     shared_weighted = linear.shared * weight[..., None]
     shared = np.einsum("fpm,fpk->mk", shared_weighted, linear.shared, optimize=True)
     shared_right = -np.einsum("fpm,fp->m", shared_weighted, linear.residual)
-    identity = np.arange(len(heads.identity))
-    shared[identity, identity] += 1
-    shared_right[:-1] -= heads.identity
-    if not free.scale:
-        shared[-1], shared[:, -1], shared[-1, -1], shared_right[-1], coupling[..., -1] = 0, 0, 1, 0, 0
+    shared[np.diag_indices_from(shared)] += 1
+    shared_right -= heads.identity
     return matrix, right, coupling, shared, shared_right
 
 

@@ -33,11 +33,11 @@ def scale_of(head_from_world: np.ndarray) -> np.ndarray:
     return np.cbrt(np.linalg.det(head_from_world[..., :3, :3]))
 
 
-def moved(head_from_world: np.ndarray, motion: np.ndarray, log_scale: float = 0.0) -> np.ndarray:
-    """Poses (..., 4, 4) moved by (..., 6) in head space: x becomes exp(log_scale) R(motion[:3]) x + motion[3:]."""
+def moved(head_from_world: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """Poses (..., 4, 4) moved by (..., 6) in head space: x becomes R(motion[:3]) x + motion[3:]."""
     step = np.zeros((*motion.shape[:-1], 4, 4))
     turn = Rotation.from_rotvec(motion[..., :3].reshape(-1, 3)).as_matrix()
-    step[..., :3, :3] = np.exp(log_scale) * turn.reshape(*motion.shape[:-1], 3, 3)
+    step[..., :3, :3] = turn.reshape(*motion.shape[:-1], 3, 3)
     step[..., :3, 3] = motion[..., 3:]
     step[..., 3, 3] = 1
     return step @ head_from_world

@@ -1,6 +1,10 @@
-"""Where eyes and mouth lie on the canonical head, for a loss and for figures that look there more closely."""
+"""Canonical space: its bounds, and where eyes and mouth lie in it, for a loss and figures that look there closely."""
 
 import torch
+
+# Of x_can: x, y, z and both hyper coordinates, head units (docs/formats.md)
+LOWER = (-1.0, -1.0, -1.5, -0.2, -0.2)
+UPPER = (1.0, 1.0, 0.5, 0.2, 0.2)
 
 # Ellipses in (|x|, y), head units: centre and half axes. Under 100 random identities of the shipped prior's face model
 # they hold the whole edge of the eyelids and of the lips' opening; what a blink moves and the red of the lips lie in
