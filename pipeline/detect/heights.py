@@ -5,6 +5,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from pipeline.cameras.rig import Rig
+from pipeline.evenly import evenly
 
 # A view of an eye is a plane through its corners; lengths are shares of their distance
 ROWS, COLUMNS, CELL = 60, 80, 1 / 70  # the view, and the edge of one of its pixels
@@ -74,7 +75,7 @@ def eye_shares(views: np.ndarray, openings: np.ndarray) -> np.ndarray:
     ellipses = np.hypot(x / ALONG, y / ACROSS)
     skin, eye = ellipses > SKIN, (ellipses < EYE) & (np.abs(y) < THICK)
     looks = {t: _look(views[t], skin) for t in known}
-    chosen = opened[np.unique(np.linspace(0, len(opened) - 1, LEARNT).round().astype(int))]
+    chosen = opened[evenly(len(opened), LEARNT)]
     kinds = [np.concatenate([looks[t][part] for t in chosen]) for part in (skin, eye)]
     kinds = [kind[:: -(-len(kind) // KEPT)] for kind in kinds]
     tree = cKDTree(np.concatenate(kinds))
