@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
+from benchmarks.random_model import SIZES
 from pipeline.avatar.data.pictures import to_unit
 from pipeline.avatar.model.autoencoder import LatentAutoencoder
 from pipeline.avatar.model.pretrained import load_pretrained
 from pipeline.capture.decode import read_source
 from pipeline.capture.formats import open_capture
-from tests.latent_model import STABLE_DIFFUSION_2_1
 
 
 def pictures_of(folder: Path, side: int) -> torch.Tensor:
@@ -56,12 +56,13 @@ def main() -> None:
     """Encode and decode in both precisions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="folder or name of a pretrained model; none: random weights")
+    parser.add_argument("--size", choices=SIZES, default="sd21", help="of random weights")
     parser.add_argument("--capture", type=Path, default=Path("data/demo/901"))
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     given = parser.parse_args()
     torch.manual_seed(0)
-    vae = load_pretrained(given.model).vae if given.model else AutoencoderKL(**STABLE_DIFFUSION_2_1["vae"])
+    vae = load_pretrained(given.model).vae if given.model else AutoencoderKL(**SIZES[given.size]["vae"])
     autoencoder = LatentAutoencoder(vae).to(given.device)
     pictures = pictures_of(given.capture, given.side).to(given.device)
     latents = one_by_one(autoencoder.encode, pictures)

@@ -157,36 +157,24 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="sd21")
     parser.add_argument("--batch", type=int, default=8)
     given = parser.parse_args()
-    rows = []
-    print("| precision | checkpointing | accumulation | weights and AdamW, GB | activations, GB | fits |")
+    found: dict[str, float] = {}
+    print("| precision | checkpointing | accumulation | weights and AdamW, GB | activations, GB | least card, GB |")
     print("|---|---|---|---|---|---|")
     for precision in ("float32", "bfloat16"):
+        block = (0, 0)
         for checkpointing in (False, True):
-            one, fixed = activations(given.size, 1, precision, checkpointing)
-            two, doubled = activations(given.size, 2, precision, checkpointing)
-            if not checkpointing:
-                block = fixed["block"], doubled["block"]
+            (one, fixed), (two, doubled) = (activations(given.size, n, precision, checkpointing) for n in (1, 2))
+            base = fixed["weights"] + fixed["optimiser"]
             for parts in (1, 2, 4, 8):
-                # whatever does not grow with the pictures is kept once
-                more = given.batch // parts - 1
+                more = given.batch // parts - 1  # whatever does not grow with the pictures is kept once
                 kept = one + (two - one) * more
-                if checkpointing:
-                    kept += block[0] + (block[1] - block[0]) * more
-                base = fixed["weights"] + fixed["optimiser"]
-                needed = (base + kept) / 1e9
-                fits = [card for card in CARDS if needed <= card * (1 - SPARE)]
-                rows.append(
-                    {
-                        "precision": precision,
-                        "checkpointing": checkpointing,
-                        "accumulation": parts,
-                        "base_gb": round(base / 1e9, 2),
-                        "activations_gb": round(kept / 1e9, 2),
-                        "fits_gb": min(fits, default=None),
-                    }
-                )
-                print(f"| {' | '.join(str(value) for value in rows[-1].values())} |")
-    print(json.dumps({"batch": given.batch, "size": given.size, "rows": rows}))
+                kept += (block[0] + (block[1] - block[0]) * more) if checkpointing else 0
+                least = min((card for card in CARDS if base + kept <= card * 1e9 * (1 - SPARE)), default="none")
+                way = "yes" if checkpointing else "no"
+                print(f"| {precision} | {way} | {parts} | {base / 1e9:.1f} | {kept / 1e9:.1f} | {least} |")
+                found[f"{precision}_{'checkpointing_' if checkpointing else ''}{parts}"] = round((base + kept) / 1e9, 3)
+            block = fixed["block"], doubled["block"]
+    print(json.dumps({"batch": given.batch, "size": given.size, "gb": found}))
 
 
 if __name__ == "__main__":

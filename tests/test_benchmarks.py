@@ -34,7 +34,9 @@ def numbers(figures: object) -> list[float]:
 
 
 ALONE = {
-    "loader": ("--views", 2, "--samples", 2, "--height", 96, "--width", 64, "--size", 48),
+    "autoencoder": ("--size", "tiny", "--side", 32),
+    "card_memory": ("--size", "tiny"),
+    "loader": ("--views", 2, "--samples", 2, "--height", 96, "--width", 64, "--size", 48, "--batch", 2, "--step-ms", 5),
     "meshing": ("--resolution", 32, "--error-at"),
     "planning": ("--frames", 64),
     "rasterize": ("--cameras", 1),

@@ -92,6 +92,17 @@ def test_every_number_is_that_of_the_stored_buffers(scene: dict, window: tuple[s
     assert (stored.picture("depth", 1, 0) > 0).mean() > 0.2
 
 
+@pytest.mark.gpu
+def test_a_gpu_draws_the_windows_that_a_cpu_does(scene: dict) -> None:
+    """But for a band along silhouettes and edges of triangles, a few levels of the coding elsewhere."""
+    cpu, gpu = drawn_reel(scene), DrawnReel(Reel([scene["meshes"]]), scene["loaded"], "nvdiffrast")
+    for window in WINDOWS:
+        one, other = (reel.picture("depth", 1, 0, window).astype(int) for reel in (cpu, gpu))
+        assert ((one > 0) != (other > 0)).mean() < 0.02
+        both = (one > 0) & (other > 0)
+        assert np.median(np.abs(one - other)[both]) <= 2
+
+
 def test_threads_draw_what_they_would_read(scene: dict) -> None:
     """Each with a rasteriser of its own, in crops, as training asks for them."""
     read = [Reel([scene["buffers"]]), drawn_reel(scene)]
