@@ -18,11 +18,12 @@ from pipeline.detect import models
 from pipeline.detect.look import Seen, Watcher
 from pipeline.detect.points import IBUG, LIDS, Detections, triangulate_face
 from pipeline.head.fit.alignment import pose_from_landmarks
+from pipeline.head.fit.blink import shut_lids, usual_slopes
 from pipeline.head.fit.clouds import Frame
 from pipeline.head.fit.eyes import LOW, PITCH_SLOPE, YAW_SLOPE, gaze_directions, gaze_of
 from pipeline.head.fit.landmarks import as_seen, believed, bias_of, lid_bias_of
 from pipeline.head.fit.lids import find_gaps, posed_landmarks, seen_gaps
-from pipeline.head.fit.residuals import Heads, Samples, canonical_landmarks, linearise
+from pipeline.head.fit.residuals import Heads, Samples, canonical_landmarks, code_rows, linearise
 from pipeline.head.fit.solver import Free, Schedule, levenberg
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior, load_prior
@@ -268,3 +269,38 @@ def test_stages_find_the_face_and_its_points(rig, tmp_path):
     between = np.linalg.norm(irises[0, 0] - irises[0, 1])
     assert 0.055 < between < 0.075  # the demo's pupils are 64 mm apart
     assert seen_gaps(points).min() > 0.004
+
+
+def test_lids_shut_where_no_derivative_says_how(prior):
+    """The shipped prior's lids do not move at all near rest, nor beside codes below zero; so blinks stayed open."""
+    basis, mean = (part.double().numpy() for part in (prior.expression.basis, prior.expression.mean))
+    code = np.full(mean.shape, -0.03)
+    start = Heads(np.zeros(prior.config.identity_modes), np.linalg.solve(basis, code - mean)[None], METRES[None])
+    places = canonical_landmarks(prior, start.identity)[0]
+    still = places / 4
+    still[[index for pairs in LIDS for pair in pairs for index in pair]] = np.nan
+    samples = Samples(np.full((1, 1, 3), 9.0), np.ones((1, 1, 3)), still[None], np.full((1, 4), 0.003))
+    usual = usual_slopes(prior, start.identity, start.head_from_world)
+    fitted = shut_lids(prior, start, samples, Schedule(8, 1.5, 8, 1, lid_mm=0.5), usual)
+    found = find_gaps(prior, fitted.identity, codes(prior, fitted), places).length / 4
+    assert find_gaps(prior, start.identity, codes(prior, start), places).length.min() / 4 > 0.007
+    np.testing.assert_allclose(found, 0.003, atol=1e-3)
+    assert codes(prior, fitted).min() > -0.05  # as far as what the networks were trained on reaches
+    unknown = replace(samples, gaps=np.full((1, 4), np.nan))
+    assert shut_lids(prior, start, unknown, Schedule(8, 1.5, 8, 1), usual) is start
+
+
+def test_codes_below_what_the_prior_knows_cost_with_exact_derivatives():
+    exact = load_prior(ROOT / "pipeline/head/weights/head_prior.safetensors").double()
+    heads = heads_of(exact, 3)
+    residual, _, frame, _ = code_rows(exact, heads, False)
+    below = exact.z_exp_from(torch.as_tensor(heads.expression)).numpy()
+    np.testing.assert_allclose(residual, np.minimum(below, 0), atol=1e-12)
+    step = np.zeros(frame.shape[::2])
+    step[:, pose.POSE + 5] = 1e-6
+    there = (code_rows(exact, heads.moved(step, None), False)[0] - residual) / 1e-6
+    np.testing.assert_allclose(frame[..., pose.POSE + 5], there, atol=1e-6)
+    samples = Samples(np.zeros((2, 1, 3)), np.ones((2, 1, 3)), np.zeros((2, 0, 3)), np.full((2, 4), 0.005))
+    linear = linearise(exact, heads, samples, False)
+    assert (linear.codes, linear.gaps) == (exact.config.z_exp, 4)
+    np.testing.assert_array_equal(linear.residual[:, -4 - linear.codes : -4], residual)

@@ -38,6 +38,7 @@ class PriorModel(Section):
             expression_modes=expression_modes,
             landmarks=landmarks,
             eyes=2,
+            least_code=0.0,
             box_min=(-0.62, -0.5, -0.75),
             box_max=(0.62, 0.85, 0.5),
         )

@@ -40,6 +40,9 @@ class PriorConfig(Section):
     units_per_metre: float = Field(default=4.0, gt=0, description="head units in a metre")
     landmarks: int = Field(default=0, ge=0, description="facial landmarks whose places it knows; 0: it knows of none")
     eyes: int = Field(default=0, ge=0, le=2, description="eyeballs whose places it knows, the left one first")
+    least_code: float | None = Field(
+        default=None, description="least value of every number of z_exp that training showed; none: it has no bound"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "PriorConfig":

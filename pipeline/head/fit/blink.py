@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from pipeline.head.fit.residuals import Heads, Linearised, Samples, gap_rows, linearise
+from pipeline.head.fit.residuals import Heads, Linearised, Samples, code_rows, gap_rows, linearise
 from pipeline.head.fit.solver import Free, Point, Schedule, normal_equations
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior
@@ -19,10 +19,34 @@ from pipeline.head.model.regions import region
 STEPS = 12
 EVERY = 4  # so many of the points on the surface say how stiff a face is
 NEAR_MM = 0.1  # gaps that all lie so near to what was seen need no further step
+DRAWN = 24  # random expressions that say how lids move
+FAR = (0.5, 1.0, 2.0)  # shares of the step that they advise which are tried
 
 
-def shut_lids(prior: HeadPrior, heads: Heads, samples: Samples, schedule: Schedule) -> Heads:
+def usual_slopes(prior: HeadPrior, identity: np.ndarray, head_from_world: np.ndarray) -> np.ndarray:
+    """How the gaps (4, J) of heads with identity weights (I,) change with the expression, on average, head units.
+
+    Where a network's answer does not change at all, as the shipped prior's lids near rest, its own derivatives show no
+    way to shut an eye; those at other expressions do.
+    """
+    drawn = np.random.default_rng(0).normal(size=(DRAWN, prior.config.expression_modes))
+    heads = Heads(identity, _within(prior, drawn), np.repeat(head_from_world[:1], DRAWN, 0))
+    return gap_rows(prior, heads, np.zeros((DRAWN, 4)), False)[2][..., pose.POSE :].mean(0)
+
+
+def _within(prior: HeadPrior, expression: np.ndarray) -> np.ndarray:
+    """Expressions (F, J) whose codes are no lower than what the prior knows, as near as its directions come."""
+    if prior.config.least_code is None:
+        return expression
+    mean, basis = (part.double().numpy() for part in (prior.expression.mean, prior.expression.basis))
+    known = np.maximum(mean + expression @ basis.T, prior.config.least_code)
+    return np.linalg.lstsq(basis, (known - mean).T, rcond=None)[0].T
+
+
+def shut_lids(prior: HeadPrior, heads: Heads, samples: Samples, schedule: Schedule, usual: np.ndarray) -> Heads:
     """Heads of one frame (F = 1) with the gaps between lids as they were seen, by Levenberg-Marquardt steps.
+
+    They begin where the energy is least along the step that the `usual` slopes (4, J) advise.
 
     Minimises the squared gaps' residuals over `lid_mm`, plus what a change of the expression costs the other residuals
     and the expression's own prior, in second order; points round the eyes say where lids are now, and are left out.
@@ -32,8 +56,17 @@ def shut_lids(prior: HeadPrior, heads: Heads, samples: Samples, schedule: Schedu
     stiff = _stiffness(prior, heads, replace(samples, gaps=samples.gaps[:, :0]), schedule)
     per_mm = float(pose.scale_of(heads.head_from_world)[0]) / 1e3
     start, damping = heads.expression[0], 1e-3
-    residual, slope = _gaps(prior, heads, samples, schedule.lid_mm * per_mm)
-    energy = float(residual @ residual)
+    deviation = schedule.lid_mm * per_mm
+
+    def looked_at(tried: Heads) -> tuple[float, Heads, np.ndarray, np.ndarray]:
+        residual, slope = _lids(prior, tried, samples, deviation)
+        moved = tried.expression[0] - start
+        return float(residual @ residual + moved @ stiff @ moved), tried, residual, slope
+
+    off = gap_rows(prior, heads, samples.gaps, False)[0][0] / deviation
+    advised = -np.linalg.solve(usual.T @ usual / deviation**2 + stiff, usual.T @ off / deviation)
+    begun = [replace(heads, expression=_within(prior, heads.expression + far * advised)) for far in FAR]
+    energy, heads, residual, slope = min((looked_at(one) for one in (heads, *begun)), key=lambda one: one[0])
     for _ in range(STEPS):
         if np.abs(residual).max() * schedule.lid_mm < NEAR_MM:
             break
@@ -41,21 +74,23 @@ def shut_lids(prior: HeadPrior, heads: Heads, samples: Samples, schedule: Schedu
         matrix = slope.T @ slope + stiff
         matrix = matrix + damping * np.diag(np.diag(matrix))
         step = -np.linalg.solve(matrix, slope.T @ residual + stiff @ away)
-        tried = replace(heads, expression=heads.expression + step)
-        tried_residual, tried_slope = _gaps(prior, tried, samples, schedule.lid_mm * per_mm)
-        moved = tried.expression[0] - start
-        after = float(tried_residual @ tried_residual + moved @ stiff @ moved)
-        if after < energy:
-            heads, residual, slope, energy, damping = tried, tried_residual, tried_slope, after, damping / 3
+        tried = looked_at(replace(heads, expression=heads.expression + step))
+        if tried[0] < energy:
+            energy, heads, residual, slope = tried
+            damping /= 3
         else:
             damping *= 8
     return heads
 
 
-def _gaps(prior: HeadPrior, heads: Heads, samples: Samples, deviation: float) -> tuple[np.ndarray, np.ndarray]:
-    """Residuals (4,) of the gaps in standard deviations (head units) and their derivatives (4, J) by the expression."""
-    residual, _, frame, _ = gap_rows(prior, heads, samples.gaps, False)
-    return residual[0] / deviation, frame[0, :, pose.POSE :] / deviation
+def _lids(prior: HeadPrior, heads: Heads, samples: Samples, deviation: float) -> tuple[np.ndarray, np.ndarray]:
+    """Residuals (R,) of the gaps, and of codes that have a bound, in standard deviations (of gaps `deviation`, head
+    units), and their derivatives (R, J) by the expression."""
+    parts = [(gap_rows(prior, heads, samples.gaps, False), deviation)]
+    if prior.config.least_code is not None:
+        parts.append((code_rows(prior, heads, False), Schedule.CODE))
+    residuals = [rows[0][0] / unit for rows, unit in parts]
+    return np.concatenate(residuals), np.concatenate([rows[2][0, :, pose.POSE :] / unit for rows, unit in parts])
 
 
 def _stiffness(prior: HeadPrior, heads: Heads, samples: Samples, schedule: Schedule) -> np.ndarray:
@@ -74,4 +109,5 @@ def _without_eyes(heads: Heads, samples: Samples, linear: Linearised) -> Lineari
     x = torch.from_numpy(pose.apply(heads.head_from_world, samples.points))
     agreement = linear.agreement.copy()
     agreement[:, : linear.points] *= ~region(x, "eyes").numpy()
+    agreement[:, agreement.shape[1] - linear.codes :] = 0  # these are linearised anew in every step
     return replace(linear, agreement=agreement)

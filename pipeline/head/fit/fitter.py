@@ -12,7 +12,7 @@ from pipeline.cameras.rig import Rig
 from pipeline.errors import DataError
 from pipeline.evenly import evenly
 from pipeline.head.fit.alignment import first_head
-from pipeline.head.fit.blink import shut_lids
+from pipeline.head.fit.blink import shut_lids, usual_slopes
 from pipeline.head.fit.clouds import Clouds, Frame
 from pipeline.head.fit.free_space import free_points
 from pipeline.head.fit.lids import USED, seen_gaps
@@ -271,7 +271,10 @@ def _equations(fitter: Fitter, part: tuple[Heads, Samples]) -> tuple[np.ndarray,
 
 def _with_lids(fitter: Fitter, part: tuple[Heads, Samples]) -> np.ndarray:
     """Expressions (T, J) of a window's frames after the steps that put the lids where they were seen."""
-    found = (shut_lids(fitter.prior, heads, samples, fitter.schedule) for heads, samples in _frame_by_frame(*part))
+    if not np.isfinite(part[1].gaps).any():
+        return part[0].expression
+    usual = usual_slopes(fitter.prior, part[0].identity, part[0].head_from_world)
+    found = (shut_lids(fitter.prior, *frame, fitter.schedule, usual) for frame in _frame_by_frame(*part))
     return np.concatenate([heads.expression for heads in found])
 
 

@@ -71,13 +71,14 @@ class Heads:
 
 @dataclass(frozen=True)
 class Linearised:
-    """The residuals of F x S rows (S = P + Q + 3 L + G) at some heads: the first `surface` = P are of points on the
-    surface, the first `points` = P + Q of points, the last `gaps` = G of the gaps between lids, the others the
-    landmarks' coordinates.
+    """The residuals of F x S rows (S = P + Q + 3 L + E + G) at some heads: the first `surface` = P are of points on
+    the surface, the first `points` = P + Q of points, the last `gaps` = G of the gaps between lids, the `codes` = E
+    before them of the numbers of z_exp (none where the prior has no bound), the others the landmarks' coordinates.
 
     `residual` (F, S) head units: the signed distance, of points in free space zero where they are not inside; of a
-    landmark how far off its canonical place the deformation takes it, along x, y, z; of a gap how much wider the head's
-    is than it was seen; `agreement` (F, S) in [0, 1]: near
+    landmark how far off its canonical place the deformation takes it, along x, y, z; of a code how far it is below
+    what the prior was trained on, in its own unit; of a gap how much wider the head's is than it was seen;
+    `agreement` (F, S) in [0, 1]: near
     zero where a surface point lies outside the prior's box or its normal contradicts the surface, zero for a landmark
     that is unknown or outside; `frame` (F, S, 6 + J) derivatives by pose motion and expression weights; `shared`
     (F, S, I) by identity weights, or None if not asked for.
@@ -89,6 +90,7 @@ class Linearised:
     shared: np.ndarray | None
     surface: int
     points: int
+    codes: int
     gaps: int
 
     @property
@@ -146,10 +148,14 @@ def linearise(prior: HeadPrior, heads: Heads, samples: Samples, with_shared: boo
     parts = [(residual, agreement, frame, shared)]
     if samples.landmarks.shape[1]:
         parts.append(_landmark_rows(prior, heads, samples.landmarks, with_shared))
+    bounded = prior.config.least_code is not None
+    if bounded:
+        parts.append(code_rows(prior, heads, with_shared))
     if samples.gaps.shape[1]:
         parts.append(gap_rows(prior, heads, samples.gaps, with_shared))
     rows = (None if part[0] is None else np.concatenate(part, 1) for part in zip(*parts, strict=True))
-    return Linearised(*rows, surface, points, samples.gaps.shape[1])
+    codes = prior.config.z_exp if bounded else 0
+    return Linearised(*rows, surface, points, codes, samples.gaps.shape[1])
 
 
 def canonical_landmarks(prior: HeadPrior, identity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -175,6 +181,23 @@ def _landmark_rows(
             shared *= known[..., None]
         parts.append((known * (place - canonical[:, axis]), known.astype(float), known[..., None] * frame, shared))
     return tuple(None if part[0] is None else np.concatenate(part, 1) for part in zip(*parts, strict=True))
+
+
+def code_rows(
+    prior: HeadPrior, heads: Heads, with_shared: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Residual, agreement, frame and shared of the numbers (F, E) of z_exp: what lies below the least that is known.
+
+    Out there a network may do anything: the shipped prior's lids no longer move, whatever the others say, where brows,
+    cheeks and mouth are a tenth below zero, and no derivative leads back.
+    """
+    basis = prior.expression.basis.double().numpy()  # (E, J)
+    code = prior.expression.mean.double().numpy() + heads.expression @ basis.T
+    below = np.minimum(code - prior.config.least_code, 0)
+    frame = np.zeros((*below.shape, pose.POSE + basis.shape[1]))
+    frame[..., pose.POSE :] = (below < 0)[..., None] * basis
+    shared = np.zeros((*below.shape, len(heads.identity) + 1)) if with_shared else None
+    return below, np.ones_like(below), frame, shared
 
 
 def gap_rows(

@@ -20,10 +20,13 @@ class Schedule:
     `worth` says how many independent measurements a frame's points amount to against the standard normal prior of the
     codes, each with a standard deviation of width / WIDTH_IN_DEVIATIONS. Each coordinate of a landmark is one more,
     with that standard deviation or `landmark_mm`, whichever is larger; each gap between lids one with `lid_mm`, whose
-    kernel is always LID_WIDTH wide: a blink is as long a way as there is.
+    kernel is always LID_WIDTH wide: a blink is as long a way as there is. Codes keep within what the prior knows with
+    the deviation CODE, without a kernel's limit.
     """
 
     WIDTH_IN_DEVIATIONS: ClassVar[float] = 2.5
+    CODE: ClassVar[float] = 0.02  # of the unit in which an expression is full
+    CODE_WIDTH: ClassVar[float] = 1e3
     LID_WIDTH: ClassVar[float] = 15.0  # millimetres
     widest: float
     narrowest: float
@@ -67,12 +70,15 @@ class Point:
         likelihood (times two)."""
         frames, rows = self.linear.residual.shape
         points, lids, deviations = self.linear.points, rows - self.linear.gaps, Schedule.WIDTH_IN_DEVIATIONS
+        codes = slice(lids - self.linear.codes, lids)
         per_mm = pose.scale_of(self.heads.head_from_world) / 1e3
         widths = np.repeat(width[:, None], rows, 1)
         widths[:, points:lids] = np.maximum(width, deviations * schedule.landmark_mm * per_mm)[:, None]
         widths[:, lids:] = Schedule.LID_WIDTH * per_mm[:, None]
+        widths[:, codes] = Schedule.CODE_WIDTH
         deviation = widths / deviations
         deviation[:, lids:] = schedule.lid_mm * per_mm[:, None]
+        deviation[:, codes] = Schedule.CODE
         scale = np.ones((frames, rows))
         scale[:, :points] = schedule.worth / self.linear.surface
         return widths, scale / deviation**2

@@ -1,9 +1,10 @@
-"""Teaches a head prior that was trained on ICT-FaceKit where landmarks and eyeballs lie; training does it by itself.
+"""Tells a head prior that was trained on ICT-FaceKit where landmarks and eyeballs lie, and how far its codes reach.
 
     python -m pipeline.head.train.mark IN.safetensors OUT.safetensors --ict ict_facekit.npz
 
 The landmarks are vertices of the face model and the eyeballs' centres means of some, so their places at rest are linear
-in the identity weights. The networks and codes stay as they are, bit for bit.
+in the identity weights. Expression weights were never below zero in training. Training says all this by itself. The
+networks and codes stay as they are, bit for bit.
 """
 
 import argparse
@@ -49,7 +50,9 @@ def marked(prior: HeadPrior, model: FaceModel) -> HeadPrior:
     expected = len(model.identity_modes) + Hair.coefficients
     if prior.config.identity_modes != expected:
         raise DataError(f"a prior of {prior.config.identity_modes} identity weights; ICT-FaceKit's have {expected}")
-    result = HeadPrior(prior.config.model_copy(update={"landmarks": len(model.landmarks), "eyes": 2}))
+    result = HeadPrior(
+        prior.config.model_copy(update={"landmarks": len(model.landmarks), "eyes": 2, "least_code": 0.0})
+    )
     result.load_state_dict(prior.state_dict(), strict=False)
     mark(result, model)
     return result

@@ -1,0 +1,113 @@
+"""What gaze and lids are worth to an avatar: short trainings on what lies round the eyes, with and without them.
+
+    python -m benchmarks.eye_pose --results results/904 --held-out-sequence SEN-09-look_and_talk [--picture F]
+
+The results of a subject up to buffers and targets are enough. Only a window round the eyes is cut out of every
+picture, so that a training takes a minute or two. Prints a JSON line per kind of `train.architecture.eyes`: PSNR of
+the pixels round the eyes in the held-out sequence from the held-out camera, of all time steps, and of those in which
+an eye is shut (lids under 4 mm in the track). --picture: the real eyes, and below them those of each kind in turn.
+"""
+
+import argparse
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.short_training import parser, trained_avatar, views_of
+from pipeline.avatar.data.pictures import Pictures, View, crop, to_bytes
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.model.schedule import shared_noise
+from pipeline.head.model.regions import region
+from pipeline.settings.train import TrainSettings
+
+KINDS = ("none", "tokens", "turned")
+HEIGHT, WIDTH = 32, 64
+SHUT_MM = 4.0
+
+
+class EyePictures(Pictures):
+    """Views cut to a window round the eyes; those that do not show them are left out."""
+
+    def __init__(self, views: list[View]):
+        kept, cut, whole = [], [], Pictures(views)
+        for index, view in enumerate(views):
+            buffers, target = whole[index]
+            found = (region(buffers.x_can[0], "eyes") & buffers.mask[0]).nonzero()
+            height, width = buffers.mask.shape[1:]
+            if len(found) < 20:
+                continue
+            row, column = found.float().mean(0).round().int().tolist()
+            top, left = (
+                min(max(middle - size // 2, 0), side - size)
+                for middle, size, side in ((row, HEIGHT, height), (column, WIDTH, width))
+            )
+            kept.append(view)
+            cut.append(tuple(crop(part, top, left, HEIGHT, WIDTH) for part in (buffers, target)))
+        super().__init__(kept)
+        self.fit_in_memory = True
+        self._cache = dict(enumerate(cut))
+
+    def sides(self, index: int) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return HEIGHT, WIDTH
+
+
+def psnr_round_eyes(avatar: Avatar, pictures: EyePictures) -> tuple[np.ndarray, list[np.ndarray]]:
+    """PSNR (N,) of the pixels round the eyes of each view, and the pictures (h, w, 3) uint8."""
+    noise = shared_noise(avatar.latent_shape(HEIGHT, WIDTH), 1, 0)
+    values, drawn = [], []
+    for index in range(len(pictures)):
+        buffers, target = pictures[index]
+        shown = to_bytes(avatar.render(buffers, noise, 1, 0.0))[0]
+        counts = region(buffers.x_can[0], "eyes") & buffers.mask[0]
+        error = (shown.float() - target.rgb[0].float())[counts] / 255
+        values.append(-10 * np.log10(float(error.square().mean())))
+        drawn.append(shown.numpy())
+    return np.array(values), drawn
+
+
+def main() -> None:
+    """Train each kind, draw, print."""
+    options = parser(__doc__)
+    options.add_argument("--steps", type=int, default=1500)
+    options.add_argument("--batch", type=int, default=8)
+    options.add_argument("--kind", choices=KINDS, nargs="+", default=KINDS)
+    options.add_argument("--picture", type=Path)
+    given: argparse.Namespace = options.parse_args()
+    names = sorted(path.name for path in (given.results / "targets").iterdir())
+    training = [name for name in names if name != given.held_out_sequence]
+    with ExitStack() as stack:
+        sets = ((training, False), ([given.held_out_sequence], True))
+        learnt, held_out = (
+            EyePictures(views_of(stack, given.results, sequences, given.held_out_camera, camera))
+            for sequences, camera in sets
+        )
+    shut = np.array([view.eyes[4:].min() < SHUT_MM for view in held_out.views])
+    rows = [np.concatenate([held_out[index][1].rgb[0].numpy() for index in range(len(held_out))], 1)]
+    for kind in given.kind:
+        settings = TrainSettings(
+            steps=given.steps,
+            batch=given.batch,
+            crop_height=HEIGHT,
+            crop_width=WIDTH,
+            crop_share=1.0,
+            architecture={"eyes": kind},
+        )
+        avatar = trained_avatar(settings, learnt)
+        values, drawn = psnr_round_eyes(avatar, held_out)
+        rows.append(np.concatenate(drawn, 1))
+        figures = {"eyes": kind, "pictures": len(learnt), "psnr_db": round(float(values.mean()), 2)}
+        if shut.any():
+            figures["psnr_shut_db"] = round(float(values[shut].mean()), 2)
+        print(json.dumps(figures), flush=True)
+        if given.picture:
+            Image.fromarray(np.concatenate(rows)).resize((rows[0].shape[1] * 3, 96 * len(rows)), 0).save(given.picture)
+
+
+if __name__ == "__main__":
+    torch.set_flush_denormal(True)
+    main()
