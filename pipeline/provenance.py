@@ -81,11 +81,21 @@ def _parse(path: Path) -> tuple[str, tuple[tuple[int, str], ...]]:
 @cache
 def _parse_text(text: str) -> tuple[str, tuple[tuple[int, str], ...]]:
     tree = ast.parse(text)
-    imports = tuple(_import_names(tree))
-    for node in ast.walk(tree):
+    statements = [tree, *_statements(tree)]
+    imports = tuple(_import_names(statements))
+    for node in statements:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [part for part in node.body if not _is_bare_string(part)] or [ast.Pass()]
     return ast.unparse(tree), imports
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements below a node, and what holds statements; no expressions, which are most of a file."""
+    for name in ("body", "orelse", "handlers", "finalbody", "cases"):
+        below = getattr(node, name, None)
+        for child in below if isinstance(below, list) else []:
+            yield child
+            yield from _statements(child)
 
 
 @cache
@@ -106,8 +116,8 @@ def _is_bare_string(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _import_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(tree):
+def _import_names(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from ((0, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

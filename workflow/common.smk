@@ -17,6 +17,7 @@ from pipeline import provenance
 from pipeline.detect import models
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.planning.memory import Scene, limit_mb
+from pipeline.planning.minutes import limit_minutes
 from pipeline.planning.text import check_yaml
 from pipeline.store.lock import lock_folder
 
@@ -137,12 +138,24 @@ def gpus(stage):
 @cache
 def scene(subject):
     """What the memory of a subject's jobs depends on."""
-    return Scene(len(PLAN.cameras(subject)), PLAN.largest_picture(subject), SETTINGS.rig.width * SETTINGS.rig.height)
+    drawn = SETTINGS.rig.width * SETTINGS.rig.height
+    pretrained = SETTINGS.train.architecture.backbone == "pretrained"
+    return Scene(len(PLAN.cameras(subject)), PLAN.largest_picture(subject), drawn, pretrained)
 
 
 def memory(stage):
     """A stage's memory limit, once more for every time that a job is started again."""
     return lambda wildcards, threads, attempt: attempt * limit_mb(stage, scene(wildcards.subject), threads)
+
+
+def minutes(stage):
+    """A time limit of a stage that makes one chunk."""
+
+    def limit(wildcards):
+        start, stop = map(int, wildcards.span.split("-"))
+        return limit_minutes(stage, scene(wildcards.subject), stop - start)
+
+    return limit
 
 
 def of_span(stage, reads=None, **options):

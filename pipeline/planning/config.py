@@ -72,7 +72,13 @@ class Root(Naming):
     results: str = Field("results", min_length=1, description="folder that everything is written under")
     head_prior: str | None = Field(None, description="weights of a head prior; none means the one that is shipped")
     ict_facekit: str | None = Field(None, description="ict_facekit.npz, only needed to train a head prior anew")
-    span: int = Field(8, ge=1, le=100_000, description="time steps per chunk; no result depends on it")
+    span: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="time steps per chunk; none means 8, doubled until a sequence has at most 32 chunks; no result "
+        "depends on it",
+    )
     variants: dict[str, dict[str, Any]] = Field(
         {},
         description="other settings of train, render and evaluate by a name of one's own, laid over those of this "

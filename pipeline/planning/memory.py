@@ -12,11 +12,19 @@ MB = 1e-6
 
 @dataclass(frozen=True)
 class Scene:
-    """Cameras of a subject, pixels of its largest recorded picture, and of the picture that the avatar is drawn in."""
+    """Cameras of a subject, pixels of its largest recorded picture, and of the picture that the avatar is drawn in;
+    whether a pretrained diffusion model draws it."""
 
     cameras: int
     recorded: int
     drawn: int
+    pretrained: bool = False
+
+    @property
+    def networks(self) -> float:
+        """Megabytes that drawing or training one picture takes: of Stable Diffusion 2.1 at 512x512 they were 13,200
+        and 14,300 (docs/figures/pictures.md), of the demo's own networks 600."""
+        return 13_000 + 8000 * self.drawn * MB if self.pretrained else 1000 + 2000 * self.drawn * MB
 
 
 # Megabytes by stage. At the demo's size (13 cameras), ingest took 340 MB and pointcloud 540 MB with one thread.
@@ -31,6 +39,11 @@ STEP: dict[str, Callable[[Scene, int], float]] = {
     "fit_identity": lambda scene, _: 2500 + 20 * scene.cameras * scene.recorded * MB,
     "fit_sequence": lambda scene, threads: 2000 + threads * (1000 + 20 * scene.cameras * scene.recorded * MB),
     "rasterize": lambda scene, _: 1000 + 100 * scene.cameras * scene.drawn * MB,
+    # pictures that training keeps: 4 GB at most
+    "train": lambda scene, _: 6000 + scene.networks,
+    "distill": lambda scene, _: 6000 + scene.networks,
+    "render": lambda scene, _: 2000 + scene.networks + 40 * scene.cameras * scene.drawn * MB,
+    "speed": lambda scene, _: 2000 + scene.networks + 40 * scene.cameras * scene.drawn * MB,
     "isolate": lambda scene, _: 1500 + scene.cameras * (8 * scene.recorded + 60 * scene.drawn) * MB,
 }
 

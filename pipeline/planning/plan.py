@@ -12,11 +12,23 @@ from pipeline.planning.table import DRIVES, Recording, capture_of, frames_of
 from pipeline.settings.calibrate import CalibrateSettings
 
 LARGEST = 3840 * 2160  # pixels of a picture whose size nobody knows yet
+SHORTEST = 8  # time steps of a span: fewer, and a job mostly starts up
+MOST_SPANS = 32  # of a sequence: every job costs Snakemake 4 ms of planning, six and more jobs a span
 
 
 def driver_of(sequence: str) -> str:
     """Who plays a sequence `driver~sequence` that drives another head; empty when the subject does."""
     return sequence.rpartition(DRIVES)[0]
+
+
+def span_length(steps: int) -> int:
+    """How long the spans of a sequence are where nobody says: SHORTEST, doubled until there are at most MOST_SPANS.
+
+    Doubled, so that a recording that grows a little keeps its spans."""
+    length = SHORTEST
+    while -(-steps // length) > MOST_SPANS:
+        length *= 2
+    return length
 
 
 def spans(steps: int, length: int) -> list[str]:
@@ -30,7 +42,7 @@ class Plan:
 
     recordings: list[Recording]
     stride: int
-    span: int
+    span: int | None
     held_out_cameras: list[str]
     held_out_sequences: list[str]
     motions: dict[str, int] = field(default_factory=dict)  # time steps of what drives a head and was never recorded
@@ -86,7 +98,8 @@ class Plan:
 
     def spans(self, subject: str, sequence: str) -> list[str]:
         """The spans of a sequence."""
-        return spans(self.steps(subject, sequence), self.span)
+        steps = self.steps(subject, sequence)
+        return spans(steps, self.span or span_length(steps))
 
     def capture(self, subject: str) -> Capture:
         """The subject's capture. Raises ConfigError where no format knows its folder."""

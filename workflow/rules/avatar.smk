@@ -40,7 +40,7 @@ rule train:
     threads: 4
     resources:
         gpu=gpus("train"),
-        mem_mb=8000,
+        mem_mb=memory("train"),
         runtime=1440,
     params:
         job=job(
@@ -75,7 +75,7 @@ rule distill:
     threads: 4
     resources:
         gpu=gpus("distill"),
-        mem_mb=8000,
+        mem_mb=memory("distill"),
         runtime=1440,
     params:
         job=job(
@@ -109,7 +109,7 @@ rule render_capture:
     threads: 4
     resources:
         gpu=gpus("render"),
-        mem_mb=4000,
+        mem_mb=memory("render"),
         runtime=120,
     params:
         job=job("render", cameras=film_cameras),
@@ -135,7 +135,7 @@ rule render_span:
     threads: 4
     resources:
         gpu=gpus("render"),
-        mem_mb=4000,
+        mem_mb=memory("render"),
         runtime=120,
     params:
         job=job("render"),
@@ -193,7 +193,7 @@ rule speed:
     threads: 4
     resources:
         gpu=gpus("speed"),
-        mem_mb=4000,
+        mem_mb=memory("speed"),
         runtime=120,
     params:
         job=job(

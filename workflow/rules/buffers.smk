@@ -69,7 +69,7 @@ rule rasterize:
     resources:
         gpu=gpus("rasterize"),
         mem_mb=memory("rasterize"),
-        runtime=60,
+        runtime=minutes("rasterize"),
     params:
         job=of_span("rasterize"),
     shell:
@@ -94,7 +94,7 @@ rule isolate:
         environment("isolate")
     resources:
         mem_mb=memory("isolate"),
-        runtime=30,
+        runtime=minutes("isolate"),
     params:
         job=of_span("isolate"),
     shell:

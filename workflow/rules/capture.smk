@@ -43,7 +43,7 @@ rule ingest:
         environment("ingest")
     resources:
         mem_mb=memory("ingest"),
-        runtime=30,
+        runtime=minutes("ingest"),
     params:
         job=of_span(
             "ingest",

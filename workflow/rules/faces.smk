@@ -15,7 +15,7 @@ rule detect:
         environment("detect")
     resources:
         mem_mb=memory("detect"),
-        runtime=60,
+        runtime=minutes("detect"),
     params:
         job=of_span("detect"),
     shell:

@@ -17,7 +17,7 @@ rule pointcloud:
     resources:
         gpu=gpus("pointcloud"),
         mem_mb=memory("pointcloud"),
-        runtime=60,
+        runtime=minutes("pointcloud"),
     params:
         job=of_span("pointcloud", given=given_clouds),
     shell:
@@ -132,7 +132,7 @@ rule mesh:
     resources:
         gpu=gpus("mesh"),
         mem_mb=4000,
-        runtime=60,
+        runtime=minutes("mesh"),
     params:
         job=of_span("mesh"),
     shell:
