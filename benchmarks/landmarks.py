@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from benchmarks.fitting import Altered, Bench, level_set, parser
 from benchmarks.truth_error import measure, truth_face, truth_head, visible_samples
@@ -74,7 +74,7 @@ class Detector:
 
     def holed(self, frame: Frame) -> Frame:
         """The frame without points near eyes and lips."""
-        kept = cKDTree(self.true(frame)[DETAILS]).query(frame.points)[0] > NEAR
+        kept = KDTree(self.true(frame)[DETAILS]).query(frame.points)[0] > NEAR
         return replace(frame, points=frame.points[kept], normals=frame.normals[kept])
 
 
@@ -89,7 +89,7 @@ def fitted(bench: Bench, detector: Detector, changes: list[Callable[[Frame], Fra
         mesh = level_set(bench.prior, heads, step)
         mesh = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
         surface = visible_samples(truth_face(bench.truth, bench.held_out, step), bench.capture, count=40_000)
-        details = cKDTree(detector.true(held_out.frame(step))[DETAILS]).query(surface)[0] < NEAR
+        details = KDTree(detector.true(held_out.frame(step))[DETAILS]).query(surface)[0] < NEAR
         whole, part = (measure(mesh, samples) for samples in (surface, surface[details]))
         rows.append((whole["face_median_mm"], part["face_median_mm"], part["p90_mm"]))
         print("{}:{} face {:.2f} mm, eyes and lips {:.2f} and {:.2f} mm".format(bench.held_out, step, *rows[-1]))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from skimage.measure import marching_cubes
 from torch import Tensor
 
@@ -104,7 +104,7 @@ def dense(head: Subject, resolution: int) -> tuple[np.ndarray, np.ndarray]:
 
 def vertex_error(one: np.ndarray, other: np.ndarray) -> float:
     """Largest distance of a vertex (V, 3) of either surface to the nearest of the other."""
-    return max(cKDTree(a).query(b)[0].max() for a, b in ((one, other), (other, one)))
+    return max(KDTree(a).query(b)[0].max() for a, b in ((one, other), (other, one)))
 
 
 @torch.inference_mode()

@@ -22,7 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import trimesh
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from benchmarks.truth_error import NEAR, OFF, camera_centres, measure, truth_face, truth_head, visible_samples
 from pipeline.cameras.camera import Camera
@@ -58,13 +58,13 @@ def figures(cloud: Cloud, truth: Path, capture: Path, sequence: str, frame: int)
     result = measure(cloud.points, surface)
     del result["points"]  # torso included
     result["outlier_share_of_truth"] = measure(exact_scan(head, capture), surface)["outlier_share"]
-    near_face = np.isfinite(cKDTree(surface).query(cloud.points, distance_upper_bound=NEAR)[0])
+    near_face = np.isfinite(KDTree(surface).query(cloud.points, distance_upper_bound=NEAR)[0])
     samples, _ = trimesh.sample.sample_surface(head, 400_000, seed=0)
-    off_head = cKDTree(samples).query(cloud.points)[0]
+    off_head = KDTree(samples).query(cloud.points)[0]
     result["off_head_share"] = float((off_head[near_face] > OFF).mean())
     result["points_per_frame"] = int((off_head < NEAR).sum())
     samples, triangle = trimesh.sample.sample_surface(face, 200_000, seed=0)
-    distance, nearest = cKDTree(samples).query(cloud.points)
+    distance, nearest = KDTree(samples).query(cloud.points)
     on_face = distance < OFF
     cosine = np.einsum("nd,nd->n", face.face_normals[triangle[nearest[on_face]]], cloud.normals[on_face])
     result["normal_median_degrees"] = float(np.degrees(np.median(np.arccos(np.clip(cosine, -1, 1)))))

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import trimesh
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from pipeline.capture.formats import open_capture
 from pipeline.evaluate.surface import seen, surface_samples
@@ -70,12 +70,12 @@ def measure(geometry: np.ndarray | trimesh.Trimesh, surface: np.ndarray) -> dict
     """Figures of a cloud (N, 3) or a mesh against samples (M, 3) of the true face (see the head of this file)."""
     if isinstance(geometry, trimesh.Trimesh):
         samples, _ = trimesh.sample.sample_surface(geometry, 2_000_000, seed=0)
-        distances = cKDTree(samples).query(surface, workers=-1)[0]
+        distances = KDTree(samples).query(surface, workers=-1)[0]
         return {**_summary(distances), "completeness": float((distances < COVERED).mean()), "outlier_share": None}
-    distances = cKDTree(surface).query(geometry, workers=-1, distance_upper_bound=NEAR)[0]
+    distances = KDTree(surface).query(geometry, workers=-1, distance_upper_bound=NEAR)[0]
     distances = distances[np.isfinite(distances)]
     probes = surface[:: max(1, len(surface) // 20_000)]
-    covered = cKDTree(geometry).query(probes, workers=-1)[0] < COVERED
+    covered = KDTree(geometry).query(probes, workers=-1)[0] < COVERED
     outliers = float((distances > OFF).mean()) if len(distances) else 1.0
     return {
         **_summary(distances[distances <= OFF]),

@@ -16,7 +16,7 @@ from pipeline.errors import PipelineError
 log = logging.getLogger("pipeline")
 
 
-def parser(about: str, settings: type[BaseModel]) -> argparse.ArgumentParser:
+def parser(about: str | None, settings: type[BaseModel]) -> argparse.ArgumentParser:
     """A parser with `--settings JSON`, validated by the stage's own model."""
 
     def parse_settings(text: str) -> BaseModel:

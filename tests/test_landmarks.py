@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
 from pipeline.cameras.rig import Rig
@@ -201,7 +201,7 @@ def grimace(prior) -> tuple[Heads, Samples, np.ndarray]:
     samples = []
     for seed, own, places in zip(seeds, expression, landmarks, strict=True):
         points, normals = cloud(prior, truth.identity, own, facing_pose(), 3000, seed, noise_mm=0.5, clutter=0.1)
-        far = cKDTree(places[EYES_AND_LIPS]).query(points)[0] > 0.025
+        far = KDTree(places[EYES_AND_LIPS]).query(points)[0] > 0.025
         samples.append(draw(points[far], normals[far], facing_pose(), prior, 500, seed=0))
     noise = np.stack([rng.normal(0, 1e-3, landmarks.shape[1:]) for rng in drawing])
     return truth, replace(join(samples), landmarks=landmarks + noise), landmarks

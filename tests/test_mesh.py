@@ -10,7 +10,7 @@ import torch
 import trimesh
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from skimage.measure import marching_cubes
 
 from pipeline.errors import DataError
@@ -51,7 +51,7 @@ def dense(field, voxel: float) -> tuple[np.ndarray, np.ndarray]:
 def assert_same_points(one: np.ndarray, other: np.ndarray, voxel: float) -> None:
     """Same points (N, 3) but for their order, within 0.05 voxel."""
     assert len(one) == len(other)
-    there, here = cKDTree(other).query(one)[0], cKDTree(one).query(other)[0]
+    there, here = KDTree(other).query(one)[0], KDTree(one).query(other)[0]
     assert max(there.max(), here.max()) < 0.05 * voxel
 
 

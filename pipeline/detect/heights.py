@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from pipeline.cameras.rig import Rig
 from pipeline.evenly import evenly
@@ -78,7 +78,7 @@ def eye_shares(views: np.ndarray, openings: np.ndarray) -> np.ndarray:
     chosen = opened[evenly(len(opened), LEARNT)]
     kinds = [np.concatenate([looks[t][part] for t in chosen]) for part in (skin, eye)]
     kinds = [kind[:: -(-len(kind) // KEPT)] for kind in kinds]
-    tree = cKDTree(np.concatenate(kinds))
+    tree = KDTree(np.concatenate(kinds))
     near = ellipses < NEAR
     for t in known:
         nearest = tree.query(looks[t][near], k=NEIGHBOURS)[1]

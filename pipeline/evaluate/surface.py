@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from trimesh.triangles import closest_point
 
 from pipeline.head.model.pose import scale_of
@@ -29,7 +29,7 @@ class Nearest:
 def nearest_on_surface(points: np.ndarray, triangles: np.ndarray) -> Nearest:
     """The nearest place to points (Q, 3) on triangles (F, 3, 3) that are about equally large."""
     count = min(CANDIDATES, len(triangles))
-    candidates = cKDTree(triangles.mean(1)).query(points, count)[1].reshape(len(points), count)
+    candidates = KDTree(triangles.mean(1)).query(points, count)[1].reshape(len(points), count)
     places = closest_point(triangles[candidates.ravel()], points.repeat(count, 0)).reshape(len(points), count, 3)
     distances = np.linalg.norm(places - points[:, None], axis=-1)
     best = distances.argmin(1)
@@ -78,7 +78,7 @@ def compare(
     nearest = nearest_on_surface(points[drawn], triangles)
     precision = nearest.distance * 1e3
     samples, facing = surface_samples(triangles, count, seed)
-    recall = cKDTree(points).query(samples[seen(samples, facing, eyes)])[0] * 1e3
+    recall = KDTree(points).query(samples[seen(samples, facing, eyes)])[0] * 1e3
     figures = {
         "cloud_to_mesh_mm": precision.mean(),
         "cloud_to_mesh_median_mm": np.median(precision),
@@ -101,7 +101,7 @@ def _face_figures(
     points that are nearest to it, its `triangles` (F, 3, 3), the cloud's `points` (N, 3)."""
     samples, facing = surface_samples(triangles, count, seed)
     samples = samples[seen(samples, facing, eyes)]
-    recall = cKDTree(points).query(samples)[0] * 1e3 if len(samples) else np.array([np.inf])
+    recall = KDTree(points).query(samples)[0] * 1e3 if len(samples) else np.array([np.inf])
     figures = {"face_coverage": (recall < COVERED_MM).mean()}
     if len(precision):
         figures |= {"face_cloud_to_mesh_median_mm": np.median(precision), "face_cloud_to_mesh_mm": precision.mean()}

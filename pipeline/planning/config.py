@@ -42,49 +42,57 @@ class Split(Naming):
 
     cameras: list[str] = Field(min_length=1, description="held-out cameras; the first is the one that the film shows")
     sequences: list[str] = Field(
-        [], description="held-out sequences, of whichever subject has them; `talk@80-100` is a stretch of talk's frames"
+        default=[],
+        description="held-out sequences, of whichever subject has them; `talk@80-100` is a stretch of talk's frames",
     )
 
 
 class Films(Naming):
     """What is rendered besides the held-out cameras."""
 
-    cameras: list[str] = Field([], description="training cameras that the held-out sequences are rendered from too")
-    orbits: list[str] = Field([], description="sequences that also drive the head on a path round it")
-    drivers: list[str] = Field([], description="sequences of other people that drive the head, as subject~sequence")
-    motions: dict[str, str] = Field(
-        {}, description="names of motions of one's own and their files: keyframes (.json) or curves of a face (.csv)"
+    cameras: list[str] = Field(
+        default=[], description="training cameras that the held-out sequences are rendered from too"
     )
-    paths: dict[str, str] = Field({}, description="names of camera paths of one's own and their files (.json)")
+    orbits: list[str] = Field(default=[], description="sequences that also drive the head on a path round it")
+    drivers: list[str] = Field(
+        default=[], description="sequences of other people that drive the head, as subject~sequence"
+    )
+    motions: dict[str, str] = Field(
+        default={},
+        description="names of motions of one's own and their files: keyframes (.json) or curves of a face (.csv)",
+    )
+    paths: dict[str, str] = Field(default={}, description="names of camera paths of one's own and their files (.json)")
 
 
 class Root(Naming):
     """What config.yaml says beside the sections of the stages."""
 
     preset: Literal["demo", "paper"] = Field(
-        "demo",
+        default="demo",
         description="values that the sections below start from; what stands in a section itself wins",
     )
     device: Device = Field(
-        "cpu", description="where the networks of all stages run, but for those that say so themselves"
+        default="cpu", description="where the networks of all stages run, but for those that say so themselves"
     )
     captures: str = Field(description="table of the recordings: subject, sequence, folder, frames")
-    results: str = Field("results", min_length=1, description="folder that everything is written under")
-    head_prior: str | None = Field(None, description="weights of a head prior; none means the one that is shipped")
-    ict_facekit: str | None = Field(None, description="ict_facekit.npz, only needed to train a head prior anew")
+    results: str = Field(default="results", min_length=1, description="folder that everything is written under")
+    head_prior: str | None = Field(
+        default=None, description="weights of a head prior; none means the one that is shipped"
+    )
+    ict_facekit: str | None = Field(default=None, description="ict_facekit.npz, only needed to train a head prior anew")
     span: int | None = Field(
-        None,
+        default=None,
         ge=1,
         le=100_000,
         description="time steps per chunk; none means 8, doubled until a sequence has at most 32 chunks; no result "
         "depends on it",
     )
     variants: dict[str, dict[str, Any]] = Field(
-        {},
+        default={},
         description="other settings of train, render and evaluate by a name of one's own, laid over those of this "
         "file: made and measured beside them on request, docs/stages/ablations.md",
     )
-    avatars: list[str] = Field([], description="subjects that get an avatar; none named means all")
+    avatars: list[str] = Field(default=[], description="subjects that get an avatar; none named means all")
     split: Split
     films: Films = Films()
 

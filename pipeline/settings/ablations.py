@@ -13,7 +13,7 @@ class AblationsSettings(StageSettings):
     """Which parts of the method are taken away in turn; each is trained, rendered and measured like the whole."""
 
     variants: tuple[Ablation, ...] = Field(
-        ("no_diffusion", "no_expression", "no_prior", "no_features", "spherical_uv"),
+        default=("no_diffusion", "no_expression", "no_prior", "no_features", "spherical_uv"),
         min_length=1,
         description="rows of the table",
     )

@@ -28,7 +28,7 @@ class StageSettings(Section):
 class OnDevice(Section):
     """For a stage whose networks run on either device; named before StageSettings among its bases."""
 
-    device: Device = Field("cpu", description="where the networks run; cuda is one NVIDIA GPU")
+    device: Device = Field(default="cpu", description="where the networks run; cuda is one NVIDIA GPU")
 
     @property
     def gpus(self) -> int:

@@ -12,16 +12,21 @@ class DistillSettings(LoopSettings, StageSettings):
     """How a few-step avatar is made of a trained one."""
 
     into: Literal[1, 2, 4] | None = Field(
-        None, description="steps that the distilled avatar draws all films in; none: the trained avatar draws them"
+        default=None,
+        description="steps that the distilled avatar draws all films in; none: the trained avatar draws them",
     )
-    texture_steps: int = Field(0, ge=0, le=1_000_000, description="first steps, in which the planes alone learn")
-    steps: int = Field(400, ge=0, le=10_000_000, description="steps of the whole model")
+    texture_steps: int = Field(
+        default=0, ge=0, le=1_000_000, description="first steps, in which the planes alone learn"
+    )
+    steps: int = Field(default=400, ge=0, le=10_000_000, description="steps of the whole model")
     critic_weight: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         le=1,
         description="weight of a critic of small patches, trained beside the avatar, that is to take what it draws for "
         "real; 0: none",
     )
-    learning_rate: float = Field(5e-4, gt=0, le=1, description="highest learning rate of the networks")
-    plane_learning_rate: float = Field(1e-3, gt=0, le=1, description="highest learning rate of the feature planes")
+    learning_rate: float = Field(default=5e-4, gt=0, le=1, description="highest learning rate of the networks")
+    plane_learning_rate: float = Field(
+        default=1e-3, gt=0, le=1, description="highest learning rate of the feature planes"
+    )

@@ -9,30 +9,30 @@ class EvaluateSettings(StageSettings):
     """How pictures are compared and how strong the mesh_colour baseline is."""
 
     pixels_per_degree: float = Field(
-        67.0,
+        default=67.0,
         gt=0,
         le=500,
         description="how FLIP and JOD look; 67 is a 0.7 m wide 4K screen seen from 0.7 m",
     )
     frames_per_second: float = Field(
-        24.0, ge=0, le=1000, description="rate at which a film is judged in JOD (ColorVideoVDP); 0: no JOD"
+        default=24.0, ge=0, le=1000, description="rate at which a film is judged in JOD (ColorVideoVDP); 0: no JOD"
     )
     colour_cell: float = Field(
-        0.01, ge=0.004, le=0.1, description="cell of the mesh_colour baseline, head units (0.01 is 2.5 mm)"
+        default=0.01, ge=0.004, le=0.1, description="cell of the mesh_colour baseline, head units (0.01 is 2.5 mm)"
     )
     colour_steps: int = Field(
-        200, ge=1, le=100_000, description="most training steps that mesh_colour averages, evenly spread"
+        default=200, ge=1, le=100_000, description="most training steps that mesh_colour averages, evenly spread"
     )
     lpips: str | None = Field(
-        None,
+        default=None,
         min_length=1,
         description="safetensors file of LPIPS on AlexNet, see docs/stages/evaluate.md; none: no LPIPS",
     )
     face_embedding: str | None = Field(
-        None,
+        default=None,
         min_length=1,
         description="ONNX file of a face embedding for pictures of 112x112, such as ArcFace's; none: no CSIM",
     )
     comparison_pictures: int = Field(
-        24, ge=1, le=1000, description="most headline pictures of the baselines kept for the report"
+        default=24, ge=1, le=1000, description="most headline pictures of the baselines kept for the report"
     )

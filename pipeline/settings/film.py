@@ -11,8 +11,9 @@ class FilmSettings(StageSettings):
     """How pictures of the avatar become a film."""
 
     background: str = Field(
-        "#ffffff", pattern="^#[0-9a-fA-F]{6}$", description="colour behind the head, in films without alpha"
+        default="#ffffff", pattern="^#[0-9a-fA-F]{6}$", description="colour behind the head, in films without alpha"
     )
     beside: Literal["driver", "nobody"] = Field(
-        "driver", description="what is shown to the right of the avatar, where there is a real video of the motion"
+        default="driver",
+        description="what is shown to the right of the avatar, where there is a real video of the motion",
     )

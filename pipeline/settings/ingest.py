@@ -10,16 +10,16 @@ from pipeline.settings.base import StageSettings
 class IngestSettings(StageSettings):
     """What ingest reads from config.yaml."""
 
-    stride: int = Field(1, ge=1, description="Every n-th frame of the video is a time step.")
+    stride: int = Field(default=1, ge=1, description="Every n-th frame of the video is a time step.")
     background_levels: float | None = Field(
-        None,
+        default=None,
         gt=0,
         le=100,
         description="Up to this distance from the background plate, in sRGB levels, a pixel is wall; null: found from "
         "the wall's noise.",
     )
     person_levels: float | None = Field(
-        None,
+        default=None,
         gt=0,
         le=200,
         description="From this distance from the background plate on a pixel is surely person; null: three times the "

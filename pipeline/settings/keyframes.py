@@ -18,26 +18,28 @@ class Key(Section):
     """A moment of an animation. Between two keys everything goes over as the later one's `easing` says."""
 
     seconds: float = Field(ge=0, le=36_000, description="when")
-    easing: Easing = Field("smooth", description="how it is reached: smooth starts and ends at rest, hold jumps")
+    easing: Easing = Field(
+        default="smooth", description="how it is reached: smooth starts and ends at rest, hold jumps"
+    )
 
 
 class Pose(Key):
     """What the face and the head do at a key; what is left out is at rest."""
 
-    weights: dict[str, float] = Field({}, description="ARKit's weights by name, added to `like`")
-    like: str | None = Field(None, pattern=r"^.+:\d+$", description="the subject's own face at sequence:step")
-    turn_degrees: Triple = Field((0, 0, 0), description="head: yaw to its left, pitch down, roll to its right")
-    move_mm: Triple = Field((0, 0, 0), description="head: to its left, up, to the front")
-    gaze_degrees: tuple[float, float] | None = Field(None, description="both eyes: to the left, up")
+    weights: dict[str, float] = Field(default={}, description="ARKit's weights by name, added to `like`")
+    like: str | None = Field(default=None, pattern=r"^.+:\d+$", description="the subject's own face at sequence:step")
+    turn_degrees: Triple = Field(default=(0, 0, 0), description="head: yaw to its left, pitch down, roll to its right")
+    move_mm: Triple = Field(default=(0, 0, 0), description="head: to its left, up, to the front")
+    gaze_degrees: tuple[float, float] | None = Field(default=None, description="both eyes: to the left, up")
 
 
 class View(Key):
     """Where a camera stands at a key: in the axes of the head at rest, from its middle."""
 
     eye: Triple = Field(description="metres to the head's left, up, to the front")
-    look_at: Triple = Field((0, 0, 0), description="what is in the middle of the picture, like `eye`")
+    look_at: Triple = Field(default=(0, 0, 0), description="what is in the middle of the picture, like `eye`")
     zoom: float = Field(
-        1.0, gt=0, le=100, description="2 shows half as much as the rig's picture does at that distance"
+        default=1.0, gt=0, le=100, description="2 shows half as much as the rig's picture does at that distance"
     )
 
 

@@ -11,22 +11,24 @@ class PointcloudSettings(StageSettings):
     """How pictures are matched, and what a point needs to enter the cloud."""
 
     backend: Literal["cpu", "colmap_cuda"] = Field(
-        "cpu",
+        default="cpu",
         description="what finds the depth maps: this project's own matching on the CPU, or COLMAP's patch match on an "
         "NVIDIA GPU (a pycolmap that is built with CUDA); COLMAP fuses them either way",
     )
-    given: bool = Field(True, description="take the clouds that a capture brings along, where it has one of every step")
-    neighbours: int = Field(4, ge=2, le=12, description="other cameras that each camera is matched with")
-    window: int = Field(7, ge=3, le=31, description="edge of the matched windows, pixels")
-    min_score: float = Field(
-        0.1, ge=0, le=1, description="matches below this normalised cross-correlation are not trusted"
+    given: bool = Field(
+        default=True, description="take the clouds that a capture brings along, where it has one of every step"
     )
-    min_views: int = Field(3, ge=2, le=32, description="cameras that must agree on a point")
+    neighbours: int = Field(default=4, ge=2, le=12, description="other cameras that each camera is matched with")
+    window: int = Field(default=7, ge=3, le=31, description="edge of the matched windows, pixels")
+    min_score: float = Field(
+        default=0.1, ge=0, le=1, description="matches below this normalised cross-correlation are not trusted"
+    )
+    min_views: int = Field(default=3, ge=2, le=32, description="cameras that must agree on a point")
     depth_error: float = Field(
-        0.004, gt=0, le=0.1, description="largest difference of fused depths, share of the depth"
+        default=0.004, gt=0, le=0.1, description="largest difference of fused depths, share of the depth"
     )
     outlier_sigma: float = Field(
-        3.0,
+        default=3.0,
         gt=0,
         le=20,
         description="points whose neighbours are farther than the mean by this many standard deviations are dropped",

@@ -11,7 +11,8 @@ class RasterizeSettings(StageSettings):
     """What draws the buffers; the rig says how large the pictures are."""
 
     backend: Literal["embree", "nvdiffrast"] = Field(
-        "embree", description="embree: rays on the CPU; nvdiffrast: an NVIDIA GPU (envs/nvdiffrast.sh installs it)"
+        default="embree",
+        description="embree: rays on the CPU; nvdiffrast: an NVIDIA GPU (envs/nvdiffrast.sh installs it)",
     )
 
     @property

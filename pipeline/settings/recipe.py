@@ -10,86 +10,100 @@ from pipeline.settings.precision import AffectsNoResult, Computing
 class LoopSettings(Computing):
     """What any run of the training loop needs. A budget is a number of steps, never a time, so that results repeat."""
 
-    seed: int = Field(0, ge=0, lt=2**31, description="seed of the weights, the data order and the noise")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="seed of the weights, the data order and the noise")
     texture_steps: int = Field(
-        400, ge=0, le=1_000_000, description="first steps, in which the planes alone learn the colours of the head"
+        default=400,
+        ge=0,
+        le=1_000_000,
+        description="first steps, in which the planes alone learn the colours of the head",
     )
-    steps: int = Field(1600, ge=0, le=10_000_000, description="steps of the whole model after the texture steps")
-    batch: int = Field(2, ge=1, le=256, description="pictures per step, of all processes together")
-    accumulation: int = Field(1, ge=1, le=256, description="parts that each process works through its pictures in")
+    steps: int = Field(
+        default=1600, ge=0, le=10_000_000, description="steps of the whole model after the texture steps"
+    )
+    batch: int = Field(default=2, ge=1, le=256, description="pictures per step, of all processes together")
+    accumulation: int = Field(
+        default=1, ge=1, le=256, description="parts that each process works through its pictures in"
+    )
     checkpointing: Annotated[bool, AffectsNoResult()] = Field(
-        False, description="compute activations twice rather than keep them: less memory"
+        default=False, description="compute activations twice rather than keep them: less memory"
     )
-    crop_height: int = Field(160, ge=8, le=1024, description="height of the random crops in pixels")
-    crop_width: int = Field(112, ge=8, le=1024, description="width of the random crops in pixels")
+    crop_height: int = Field(default=160, ge=8, le=1024, description="height of the random crops in pixels")
+    crop_width: int = Field(default=112, ge=8, le=1024, description="width of the random crops in pixels")
     crop_share: float = Field(
-        1.0,
+        default=1.0,
         gt=0,
         le=1,
         description="least share of a crop's sides that is cut out, at random, and enlarged to the crop",
     )
     keep_latents: bool = Field(
-        False,
+        default=False,
         description="encode every picture whole, once, and cut the crops out of its latents (backbone pretrained, "
         "crop_share 1)",
     )
-    learning_rate: float = Field(2e-3, gt=0, le=1, description="highest learning rate of the networks")
-    plane_learning_rate: float = Field(1e-2, gt=0, le=1, description="highest learning rate of the feature planes")
-    warmup_steps: int = Field(50, ge=0, le=100_000, description="steps over which the networks' rate rises from 0")
-    rate_decay: Literal["cosine", "none"] = Field("cosine", description="how the learning rates fall to the end")
-    beta2: float = Field(0.99, ge=0, lt=1, description="AdamW's memory of squared gradients")
-    weight_decay: float = Field(1e-2, ge=0, le=1, description="AdamW's weight decay")
-    gradient_limit: float = Field(1.0, gt=0, le=1e3, description="largest norm of the gradient")
+    learning_rate: float = Field(default=2e-3, gt=0, le=1, description="highest learning rate of the networks")
+    plane_learning_rate: float = Field(
+        default=1e-2, gt=0, le=1, description="highest learning rate of the feature planes"
+    )
+    warmup_steps: int = Field(
+        default=50, ge=0, le=100_000, description="steps over which the networks' rate rises from 0"
+    )
+    rate_decay: Literal["cosine", "none"] = Field(
+        default="cosine", description="how the learning rates fall to the end"
+    )
+    beta2: float = Field(default=0.99, ge=0, lt=1, description="AdamW's memory of squared gradients")
+    weight_decay: float = Field(default=1e-2, ge=0, le=1, description="AdamW's weight decay")
+    gradient_limit: float = Field(default=1.0, gt=0, le=1e3, description="largest norm of the gradient")
     limited: Literal["all", "controlnet"] = Field(
-        "all",
+        default="all",
         description="the weights whose gradient is limited; controlnet means the U-Net where that reads the condition "
         "itself (backbone plain)",
     )
     error: Literal["squared", "absolute"] = Field(
-        "squared", description="what the training objective makes of the difference between predicted and true latents"
+        default="squared",
+        description="what the training objective makes of the difference between predicted and true latents",
     )
     snr_limit: float = Field(
-        1.0, ge=1, le=1e6, description="min-SNR weighting: 1 weighs errors of the picture alike, 1e6 those of v"
+        default=1.0, ge=1, le=1e6, description="min-SNR weighting: 1 weighs errors of the picture alike, 1e6 those of v"
     )
-    texture_weight: float = Field(16.0, ge=0, le=100, description="weight of the planes' own colour loss")
+    texture_weight: float = Field(default=16.0, ge=0, le=100, description="weight of the planes' own colour loss")
     plane_smoothness: float = Field(
-        1.0,
+        default=1.0,
         ge=0,
         le=1e5,
         description="weight of the mean squared difference of neighbouring texels of the planes; little is enough for "
         "texels that training seldom sees to follow their neighbours",
     )
-    eye_weight: float = Field(1.0, ge=1, le=100, description="how many times pixels round the eyes count")
-    mouth_weight: float = Field(1.0, ge=1, le=100, description="how many times pixels round the mouth count")
+    eye_weight: float = Field(default=1.0, ge=1, le=100, description="how many times pixels round the eyes count")
+    mouth_weight: float = Field(default=1.0, ge=1, le=100, description="how many times pixels round the mouth count")
     rare_share: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         le=1,
         description="share of the pictures that are drawn by how rare their expressions are; the others come in epochs",
     )
-    average_decay: float = Field(0.99, ge=0, lt=1, description="decay of the running average of the weights")
+    average_decay: float = Field(default=0.99, ge=0, lt=1, description="decay of the running average of the weights")
     save_every: Annotated[int, AffectsNoResult()] = Field(
-        200, ge=1, le=1_000_000, description="steps between saved states"
+        default=200, ge=1, le=1_000_000, description="steps between saved states"
     )
     preview_every: Annotated[int, AffectsNoResult()] = Field(
-        200, ge=1, le=1_000_000, description="steps between sample pictures"
+        default=200, ge=1, le=1_000_000, description="steps between sample pictures"
     )
     fetch_every: Annotated[int | None, AffectsNoResult()] = Field(
-        None,
+        default=None,
         ge=1,
         le=10_000,
         description="steps between looks at the losses, for which a GPU has to be waited for; one that is not finite "
         "stops the training there; none: 1 on a CPU, 50 on a GPU",
     )
     read_ahead: Annotated[int | None, AffectsNoResult()] = Field(
-        None,
+        default=None,
         ge=0,
         le=64,
         description="steps whose pictures are read before they are needed; none: 0 on a CPU, 4 on a GPU",
     )
-    readers: Annotated[int, AffectsNoResult()] = Field(2, ge=1, le=64, description="threads that read ahead")
+    readers: Annotated[int, AffectsNoResult()] = Field(default=2, ge=1, le=64, description="threads that read ahead")
     draw: Literal["stored", "embree", "nvdiffrast"] = Field(
-        "stored",
+        default="stored",
         description="where the buffers of a crop come from: the files of the stage rasterize, or drawn from the meshes "
         "for each step, on the CPU or on a GPU; with train.draw so the files are deleted once all else has used them",
     )
@@ -111,5 +125,8 @@ class Recipe(LoopSettings):
     """How an avatar is trained at all noise levels."""
 
     terminal_share: float = Field(
-        0.85, ge=0, le=1, description="share of training pictures seen at the last timestep, which is pure noise"
+        default=0.85,
+        ge=0,
+        le=1,
+        description="share of training pictures seen at the last timestep, which is pure noise",
     )

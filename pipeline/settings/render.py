@@ -12,25 +12,30 @@ class RenderSettings(Computing, StageSettings):
     """How pictures are drawn from an avatar."""
 
     steps: Literal[1, 2, 4, 5, 8, 10, 20, 25, 40, 50] | None = Field(
-        None, description="steps of diffusion; none: as many as the avatar is made for, which its file says"
+        default=None, description="steps of diffusion; none: as many as the avatar is made for, which its file says"
     )
     eta: float | None = Field(
-        None, ge=0, le=1, description="share of fresh noise per step, 0 is DDIM, 1 is DDPM; none: as its file says"
+        default=None,
+        ge=0,
+        le=1,
+        description="share of fresh noise per step, 0 is DDIM, 1 is DDPM; none: as its file says",
     )
     decoder: str | None = Field(
-        None,
+        default=None,
         min_length=1,
         description="hub id or folder of an AutoencoderTiny that decodes in place of the pretrained model's own "
         "autoencoder (madebyollin/taesd goes with Stable Diffusion 2.1)",
     )
     batch: int = Field(
-        1,
+        default=1,
         ge=1,
         le=64,
         description="pictures drawn at once; the last batch is filled up, so that all are of one size and no picture "
         "depends on its neighbours",
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="seed of the noise that all pictures share")
-    frames_per_second: int = Field(24, ge=1, le=240, description="of the film")
-    film_seconds: float = Field(3.0, ge=0, le=600, description="a shorter sequence is repeated up to this length")
-    film_scale: int = Field(2, ge=1, le=8, description="film pixels per rendered pixel along each side")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="seed of the noise that all pictures share")
+    frames_per_second: int = Field(default=24, ge=1, le=240, description="of the film")
+    film_seconds: float = Field(
+        default=3.0, ge=0, le=600, description="a shorter sequence is repeated up to this length"
+    )
+    film_scale: int = Field(default=2, ge=1, le=8, description="film pixels per rendered pixel along each side")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from pipeline.cameras.camera import Camera
 from pipeline.errors import DataError
@@ -186,5 +186,5 @@ def stands_alone(points: np.ndarray, sigma: float) -> np.ndarray:
     Statistical outlier removal (Rusu 2008): mean distance to the nearest twelve over the cloud's mean by more than
     `sigma` standard deviations.
     """
-    distance = cKDTree(points).query(points, k=NEIGHBOURS + 1)[0][:, 1:].mean(1)
+    distance = KDTree(points).query(points, k=NEIGHBOURS + 1)[0][:, 1:].mean(1)
     return distance > distance.mean() + sigma * distance.std()

@@ -1,7 +1,7 @@
 """How a mesh is coloured on the page."""
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from pipeline.mesh.mesh import Mesh, vertex_normals
 from pipeline.raster.colours import vertex_colours
@@ -24,7 +24,7 @@ def colours(way: str, mesh: Mesh, results: Results, rasterizer: Rasterizer, sequ
     if way == "picture" and (pictures := results.pictures(sequence, step)) is not None:
         return vertex_colours(rasterizer, mesh.vertices, mesh.faces, results.rig.cameras, pictures)
     if way == "error" and (cloud := results.cloud(sequence, step)) is not None:
-        return error_colours(1e3 * cKDTree(cloud[0]).query(mesh.vertices)[0])
+        return error_colours(1e3 * KDTree(cloud[0]).query(mesh.vertices)[0])
     return np.full((len(mesh.vertices), 3), PLAIN, np.uint8)
 
 

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from pipeline.cameras.rig import Rig
 from pipeline.cli import log
@@ -46,7 +46,7 @@ def _known(frame: Frame) -> np.ndarray:
 
 def _from_cloud(frame: Frame) -> np.ndarray:
     """Distances (L,) of known landmarks to the nearest point of the cloud, metres."""
-    return cKDTree(frame.points).query(_known(frame))[0]
+    return KDTree(frame.points).query(_known(frame))[0]
 
 
 def _inside(rig: Rig, frame: Frame) -> float:

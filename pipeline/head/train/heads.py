@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from pipeline.head.train.ict import FaceModel, Hair
 
@@ -84,7 +84,7 @@ def choose_anchors(model: FaceModel, pairs: int, mid: int) -> np.ndarray:
     middle = np.flatnonzero((np.abs(x[:, 0]) < 0.01 * width) & above_cut)
     left = np.flatnonzero((x[:, 0] > 0.07 * width) & above_cut)
     on_line = _farthest(x[middle], density[middle], mid, [x[middle, 2].argmax()], np.full(len(middle), np.inf))
-    fine = cKDTree(x[left]).query([model.ear_middle, model.eye_middle])[1][:pairs]
+    fine = KDTree(x[left]).query([model.ear_middle, model.eye_middle])[1][:pairs]
     to_line = np.linalg.norm(x[left][:, None] - x[middle[on_line]], axis=-1).min(1)
     on_left = _farthest(x[left], density[left], pairs, fine, np.minimum(to_line, 2 * x[left, 0]))
     left_vertices = used[left[on_left]]

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from pipeline.errors import DataError
 
@@ -228,7 +228,7 @@ def _zip_loop(loop: np.ndarray, neutral: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def _mirrored(neutral: np.ndarray, used: np.ndarray) -> np.ndarray:
     mirror = np.zeros(len(neutral), np.int64)
-    mirror[used] = used[cKDTree(neutral[used]).query(neutral[used] * [-1, 1, 1])[1]]
+    mirror[used] = used[KDTree(neutral[used]).query(neutral[used] * [-1, 1, 1])[1]]
     return mirror
 
 
