@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from zipfile import ZipFile, ZipInfo
 
@@ -51,7 +52,7 @@ def rounds(steps: int, frames_per_second: int, seconds: float) -> int:
 
 
 def write_frames(
-    path: Path, frames: Callable[[], Iterator[np.ndarray]], frames_per_second: int, repeats: int, scale: int
+    path: Path, frames: Callable[[], Iterator[np.ndarray]], frames_per_second: int | Fraction, repeats: int, scale: int
 ) -> None:
     """Publish what `frames` yields, pictures (h, w, 3) uint8 sRGB, or (h, w, 4) for films with alpha, `repeats` times.
 

@@ -17,6 +17,7 @@ from pipeline.head.model.arkit import SHIPPED, read_map
 from pipeline.head.model.identity import file_digest, write_identity
 from pipeline.motion.animate import turned
 from pipeline.motion.easing import between, eased
+from pipeline.motion.eyes import LOOK, looked, weights_of
 from pipeline.motion.retarget import home
 from pipeline.planning.films import View, check_names, motion_steps, view
 from pipeline.provenance import ROOT
@@ -62,7 +63,7 @@ def test_angles_turn_to_the_left_down_and_to_the_right():
 @pytest.fixture
 def subject(tmp_path: Path) -> Path:
     """Somebody with a track of four steps, the first of them nearly at rest."""
-    write_identity(tmp_path / "identity.safetensors", person(5, file_digest(PRIOR), 880))
+    write_identity(tmp_path / "identity.safetensors", person(5, file_digest(PRIOR), 880, 112))
     codes = np.random.default_rng(0).normal(size=(4, 57)).astype(np.float32)
     codes[0] *= 0.01
     poses = np.stack([home(person(5))] * 4)
@@ -105,6 +106,25 @@ def test_keyframes(subject):
     assert np.degrees(np.linalg.norm(turn[:3])) == pytest.approx(20)
     np.testing.assert_allclose(poses[24], home(person(5)), atol=1e-9)
     np.testing.assert_allclose(np.degrees(gaze[12]), [[5, 0], [5, 0]], atol=1e-4)
+
+
+@given(st.lists(st.floats(-0.5, 0.5), min_size=4, max_size=4))
+def test_weights_that_look_somewhere_give_the_gaze_back(angles):
+    gaze = np.array(angles).reshape(2, 2)
+    np.testing.assert_allclose(looked(weights_of(gaze)), gaze, atol=1e-12)
+    left = np.zeros(len(ARKIT))
+    left[[ARKIT.index("eyeLookOutLeft"), ARKIT.index("eyeLookInRight")]] = 1
+    np.testing.assert_allclose(looked(left), [[LOOK, 0], [LOOK, 0]])
+
+
+def test_eyes_shut_and_look_where_the_weights_say(subject):
+    keys = ({"seconds": 0}, {"seconds": 0.5, "weights": {"eyeBlinkLeft": 1, "eyeLookUpRight": 0.5}})
+    done = animate(subject, keyframes(subject, *keys), 13)
+    assert done.returncode == 0, done.stderr
+    gaze, lids = read_arrays(subject / "out.zarr.zip", "gaze", "lids")
+    np.testing.assert_allclose(gaze[[0, 12]], [np.zeros((2, 2)), [[0, 0], [0, LOOK / 2]]], atol=1e-6)
+    assert lids[12, 0] < 0.8 * lids[0, 0]
+    assert lids[12, 1] > 0.8 * lids[0, 1]
 
 
 def test_curves(subject):

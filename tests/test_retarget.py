@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.head.model import pose
-from pipeline.head.model.identity import Identity, file_digest, write_identity
+from pipeline.head.model.identity import Identity, file_digest, read_identity, write_identity
 from pipeline.head.model.prior import load_prior
-from pipeline.motion.retarget import guarded, home, resting, retarget_codes, retarget_more, retarget_poses
+from pipeline.motion.eyes import lids_of
+from pipeline.motion.retarget import guarded, home, resting, retarget_codes, retarget_gaze, retarget_poses
 from pipeline.provenance import ROOT
 from pipeline.store.chunk import Array, read_arrays, read_attributes, write_chunk
 
@@ -21,8 +22,8 @@ PRIOR = ROOT / "pipeline/head/weights/head_prior.safetensors"
 MOTION = st.lists(st.floats(-0.5, 0.5), min_size=6, max_size=6).map(np.array)
 
 
-def person(seed: int, prior: str = "", width: int = 4) -> Identity:
-    """Somebody who sits somewhere, at a scale of four head units per metre."""
+def person(seed: int, prior: str = "", width: int = 4, weights: int = 4) -> Identity:
+    """Somebody who sits somewhere, at a scale of four head units per metre; lengths of the code and of its weights."""
     rng = np.random.default_rng(seed)
     up, front = rng.normal(size=(2, 3))
     up /= np.linalg.norm(up)
@@ -31,7 +32,8 @@ def person(seed: int, prior: str = "", width: int = 4) -> Identity:
     place = (rng.normal(size=3), up, front)
     code = rng.normal(size=width).astype(np.float32)
     scale = np.array([4.0], np.float32)
-    return Identity(code, code, scale, *(part.astype(np.float32) for part in place), prior, ("A:0",), (1.0,))
+    w = rng.normal(size=weights).astype(np.float32)
+    return Identity(code, w, scale, *(part.astype(np.float32) for part in place), prior, ("A:0",), (1.0,))
 
 
 @given(MOTION)
@@ -92,10 +94,10 @@ def test_guard_keeps_what_the_subject_shows_and_takes_the_rest(shown, guard, see
 def test_gaze_goes_from_rest_to_rest():
     theirs = np.random.default_rng(3).normal(size=(9, 2, 2)).astype(np.float32)
     ours = theirs[:5] + np.float32(0.3)
-    found = retarget_more(theirs, ours)
+    found = retarget_gaze(theirs, ours)
     np.testing.assert_allclose(np.median(found, axis=0), np.median(ours, axis=0), atol=1e-6)
     np.testing.assert_allclose(np.diff(found, axis=0), np.diff(theirs, axis=0), atol=1e-6)
-    np.testing.assert_array_equal(retarget_more(theirs, None), theirs)
+    np.testing.assert_array_equal(retarget_gaze(theirs, None), theirs)
 
 
 def test_head_may_start_where_it_is_or_stand_still():
@@ -122,7 +124,10 @@ def two_people(tmp_path: Path) -> Path:
     """A driver with a track of three steps, and somebody to be driven."""
     prior = load_prior(PRIOR)
     for seed, name in ((5, "driver"), (6, "driven")):
-        write_identity(tmp_path / f"{name}.safetensors", person(seed, file_digest(PRIOR), prior.identity.mean.shape[0]))
+        write_identity(
+            tmp_path / f"{name}.safetensors",
+            person(seed, file_digest(PRIOR), prior.identity.mean.shape[0], prior.config.identity_modes),
+        )
     poses = pose.moved(np.stack([home(person(5))] * 3), np.linspace(0, 0.1, 18).reshape(3, 6))
     codes = np.random.default_rng(0).normal(size=(3, len(prior.neutral))).astype(np.float32)
     arrays = {
@@ -150,6 +155,9 @@ def test_stage(two_people):
     np.testing.assert_array_equal(
         *(read_arrays(two_people / name, "gaze")[0] for name in ("out.zarr.zip", "track.zarr.zip"))
     )
+    (lids,) = read_arrays(two_people / "out.zarr.zip", "lids")
+    again = lids_of(load_prior(PRIOR), read_identity(two_people / "driven.safetensors"), codes, poses)
+    np.testing.assert_allclose(lids, again, atol=1e-3)  # the subject's own under the driver's codes
     attributes = read_attributes(two_people / "out.zarr.zip")
     assert (attributes["subject"], attributes["sequence"], attributes["stop"]) == ("1", "2~NOD", 3)
 

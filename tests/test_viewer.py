@@ -20,6 +20,7 @@ from pipeline.avatar.data.pictures import to_bytes
 from pipeline.avatar.model.condition import Buffers
 from pipeline.avatar.model.schedule import shared_noise
 from pipeline.cameras.orbit import Picture, crop_round
+from pipeline.cameras.resample import placed
 from pipeline.errors import DataError
 from pipeline.raster import buffers
 from pipeline.raster.colours import UNSEEN, vertex_colours
@@ -27,7 +28,8 @@ from pipeline.raster.embree import EmbreeRasterizer
 from pipeline.viewer.__main__ import PRIOR, SHIPPED, serve
 from pipeline.viewer.avatars import Avatars
 from pipeline.viewer.controls import limited
-from pipeline.viewer.draw import from_view, placed, refined
+from pipeline.viewer.draw import draft, from_view, refined
+from pipeline.viewer.page import frustum_length
 from pipeline.viewer.results import Results
 from pipeline.viewer.surface import LARGEST_MM, error_colours
 from pipeline.viewer.turns import Turns
@@ -176,6 +178,38 @@ def test_the_avatar_of_a_view_is_what_it_renders_of_its_crop(finished, steps):
     noise = shared_noise(avatar.latent_shape(64, 48), steps, 0)
     expected = to_bytes(avatar.render(given, noise, steps, 1.0 if steps == 4 else 0.0))[0].numpy()
     np.testing.assert_array_equal(shown, placed(expected, camera, view))
+
+
+@pytest.mark.parametrize(("width", "height"), [(144, 192), (512, 512), (48, 64)])
+def test_a_draft_has_half_the_pixels_of_the_same_view(width, height):
+    avatar = tiny_avatar(57).eval()
+    small = draft(avatar, Picture(width, height, 0.36))
+    assert small.metres == 0.36
+    assert small.width * small.height <= 0.52 * width * height
+    avatar.latent_shape(small.height, small.width)  # can be folded
+    assert abs(small.width / small.height / (width / height) - 1) < 0.1
+
+
+def test_frusta_do_not_hide_each_other():
+    grid = np.stack(np.meshgrid(*[np.arange(4) * 0.1] * 2, [0.0]), -1).reshape(-1, 3)
+    assert frustum_length(grid) == pytest.approx(0.025)
+    assert frustum_length(10 * grid) == frustum_length(grid[:1]) == 0.04
+
+
+def test_eyes_look_and_shut_by_their_sliders(finished):
+    server, page = start(finished)
+    rest = page._eyes(SEQUENCE, 1, page.results.track(SEQUENCE)["z_exp"][1])
+    controls = page.controls
+    for slider, value in zip(controls.eyes, (20.0, -10.0, 1.0, 0.0), strict=True):
+        slider.value = value
+    added = controls.added()
+    code = page.results.track(SEQUENCE)["z_exp"][1] + added
+    eyes = page._eyes(SEQUENCE, 1, code)
+    np.testing.assert_allclose(np.degrees(eyes[:4]), [20, -10, 20, -10], atol=1e-3)
+    assert np.isnan(rest[:4]).all()
+    assert eyes[4] < 0.8 * eyes[5]  # only the left one is shut
+    page.stop()
+    server.stop()
 
 
 def test_a_crop_lies_where_it_was_cut_out():

@@ -1,5 +1,6 @@
-"""Pictures seen through a cropped camera, area-correct."""
+"""Pictures seen through a cropped camera, area-correct, and put back to where they were cropped out."""
 
+import cv2
 import numpy as np
 
 from pipeline.cameras.camera import Camera
@@ -38,3 +39,14 @@ def crop_weights(source: Camera, crop: Camera) -> tuple[np.ndarray, np.ndarray]:
 def resample(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """A picture (H, W, K) float32 averaged over the pixels of a crop, (h, w, K); outside the picture lies 0."""
     return np.einsum("hH,HWk,wW->hwk", rows, picture, columns, optimize=True)
+
+
+def placed(head: np.ndarray, camera: Camera, view: Camera) -> np.ndarray:
+    """The picture (h, w, 3) of a camera that was cropped out of a view, in the view's picture (H, W, 3) over white."""
+    scale = view.intrinsics[0, 0] / camera.intrinsics[0, 0]
+    left, top = view.intrinsics[:2, 2] - scale * camera.intrinsics[:2, 2]
+    move = np.array([[scale, 0, scale / 2 + left - 0.5], [0, scale, scale / 2 + top - 0.5]])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return cv2.warpAffine(
+        head, move, (view.width, view.height), flags=how, borderMode=cv2.BORDER_CONSTANT, borderValue=(255,) * 3
+    )

@@ -10,9 +10,10 @@ from pipeline.errors import DataError
 from pipeline.head.model import pose
 from pipeline.head.model.arkit import ArkitMap
 from pipeline.motion.easing import between
+from pipeline.motion.eyes import looked
 from pipeline.settings.keyframes import Animation
 
-Motion = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # codes (T, E), poses (T, 4, 4), gaze (T, 2, 2) or None
+Motion = tuple[np.ndarray, np.ndarray, np.ndarray]  # codes (T, E), poses (T, 4, 4), gaze from rest (T, 2, 2)
 
 
 def turned(home: np.ndarray, yaw_pitch_roll: np.ndarray, move: np.ndarray) -> np.ndarray:
@@ -30,7 +31,7 @@ def turned(home: np.ndarray, yaw_pitch_roll: np.ndarray, move: np.ndarray) -> np
 def of_curves(curves: Curves, arkit: ArkitMap, neutral: np.ndarray, home: np.ndarray, radians: float) -> Motion:
     """Motion of curves at the film's moments; `radians` is what one unit of their angles is.
 
-    Eyes turn as the head does, to the left and down.
+    Eyes turn as the head does, to the left and down; where curves have none, by the weights that look somewhere.
 
     `neutral` (E,) is the subject's code at rest, `home` (4, 4) its pose. The head turns from where it is at first.
     """
@@ -39,7 +40,7 @@ def of_curves(curves: Curves, arkit: ArkitMap, neutral: np.ndarray, home: np.nda
     poses = turned(home, still if curves.head is None else radians * curves.head, still)
     if curves.head is not None:
         poses = poses @ np.linalg.inv(poses[0]) @ home
-    gaze = None if curves.eyes is None else (radians * curves.eyes * [1, -1]).astype(np.float32)  # a track's goes up
+    gaze = looked(curves.weights) if curves.eyes is None else radians * curves.eyes * [1, -1]  # a track's goes up
     return codes.astype(np.float32), poses, gaze
 
 
@@ -53,17 +54,14 @@ def of_keyframes(
 ) -> Motion:
     """Motion of keyframes at a film's moments; `own_face` finds the code (E,) of the subject's "sequence:step"."""
     keys, seconds = animation.keyframes, np.arange(animation.steps(rate)) / rate
-    codes = []
+    codes, gazes = [], []
     for key in keys:
         if unknown := set(key.weights) - set(ARKIT):
             raise DataError(f"keyframe at {key.seconds:g} s: no weight {', '.join(sorted(unknown))}; ARKit names them")
         weights = np.array([key.weights.get(name, 0.0) for name in ARKIT])
         codes.append((own_face(key.like) if key.like else neutral) + arkit.z_exp(weights))
+        gazes.append(np.radians([key.gaze_degrees] * 2) if key.gaze_degrees else looked(weights))
     angles = between(keys, np.radians([key.turn_degrees for key in keys]), seconds)
     units = pose.scale_of(home) / 1e3
     poses = turned(home, angles, units * between(keys, np.array([key.move_mm for key in keys]), seconds))
-    gaze = None
-    if any(key.gaze_degrees for key in keys):
-        both = np.radians([[key.gaze_degrees or (0.0, 0.0)] * 2 for key in keys])
-        gaze = between(keys, both, seconds).astype(np.float32)
-    return between(keys, np.stack(codes), seconds).astype(np.float32), poses, gaze
+    return between(keys, np.stack(codes), seconds).astype(np.float32), poses, between(keys, np.stack(gazes), seconds)

@@ -57,11 +57,9 @@ def retarget_codes(
     return (ours + strength * moves).astype(np.float32)
 
 
-def retarget_more(values: np.ndarray, own: np.ndarray | None) -> np.ndarray:
-    """What else a track says per step (T, ...), such as gaze and lids, from the driver's rest to the subject's.
-
-    The rest is the median over all steps, of `own` (N, ...) for the subject; where the subject has none, the driver's.
-    """
+def retarget_gaze(gaze: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+    """A gaze (T, 2, 2) from the driver's rest to the subject's, medians over all steps, the latter of `own` (N, 2, 2);
+    as it is where the subject has none."""
     if own is None:
-        return values
-    return (values - np.median(values, axis=0) + np.median(own, axis=0)).astype(values.dtype)
+        return gaze
+    return (gaze - np.median(gaze, axis=0) + np.median(own, axis=0)).astype(gaze.dtype)

@@ -8,11 +8,10 @@ from pipeline import cli
 from pipeline.errors import DataError
 from pipeline.head.model.identity import file_digest, read_identity
 from pipeline.head.model.prior import load_prior
-from pipeline.motion.retarget import retarget_codes, retarget_more, retarget_poses
+from pipeline.motion.eyes import lids_of
+from pipeline.motion.retarget import retarget_codes, retarget_gaze, retarget_poses
 from pipeline.settings.retarget import RetargetSettings
 from pipeline.store.chunk import Array, open_chunk, read_arrays, write_chunk
-
-MORE = ("gaze", "lids")  # what a track may say beside codes and poses
 
 
 def main() -> None:
@@ -42,28 +41,28 @@ def main() -> None:
         "z_exp": Array(codes, ("time", "code"), "1", "expression codes of the driver, for the subject"),
         "head_from_world": Array(moved, axes, "head unit / m", "similarity from world metres of subject"),
     }
+    lids = lids_of(prior, driven, codes, moved)
+    if lids is not None:
+        arrays["lids"] = Array(lids, ("time", "eye"), "mm", "between the lids of the left and the right eye")
     write_chunk(
         arguments.output,
-        arrays | more(arguments.track, arguments.own, settings.relative),
+        arrays | gaze(arguments.track, arguments.own, settings.relative),
         {**cli.record("retarget", arguments), "start": 0, "stop": len(poses)},
     )
 
 
-def more(track: Path, own: list[Path], relative: bool) -> dict[str, Array]:
-    """What else the driver's track holds, relative to each one's rest where the subject's tracks hold it too."""
-    found = {}
-    for name in MORE:
-        with open_chunk(track) as chunk:
-            if name not in chunk.arrays:
-                continue
-            values, about = chunk[name][...], chunk[name].attributes
-        ours = []
-        for path in own:
-            with open_chunk(path) as chunk:
-                ours += [chunk[name][...]] if name in chunk.arrays else []
-        values = retarget_more(values, np.concatenate(ours) if ours else None) if relative else values
-        found[name] = Array(values, tuple(about["axes"]), about["unit"], about["about"])
-    return found
+def gaze(track: Path, own: list[Path], relative: bool) -> dict[str, Array]:
+    """The driver's gaze, if their track holds one, relative to each one's rest where the subject's tracks do too."""
+    with open_chunk(track) as chunk:
+        if "gaze" not in chunk.arrays:
+            return {}
+        values, about = chunk["gaze"][...], chunk["gaze"].attributes
+    ours = []
+    for path in own:
+        with open_chunk(path) as chunk:
+            ours += [chunk["gaze"][...]] if "gaze" in chunk.arrays else []
+    values = retarget_gaze(values, np.concatenate(ours) if ours else None) if relative else values
+    return {"gaze": Array(values, tuple(about["axes"]), about["unit"], about["about"])}
 
 
 if __name__ == "__main__":

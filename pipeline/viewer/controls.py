@@ -1,6 +1,6 @@
 """The page's controls: what is shown, when, and what the face does. What a stage has not made yet is greyed out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,11 +8,19 @@ import viser
 
 from pipeline.capture.curves import ARKIT
 from pipeline.head.model.arkit import ArkitMap
+from pipeline.motion.eyes import looked, weights_of
 from pipeline.viewer.results import Results
 from pipeline.viewer.surface import WAYS
 
 DIRECTIONS = 6  # of the subject's own faces that get a slider
 WIDEST = 3.0  # standard deviations
+EYES = {  # degrees of both eyes; shares of each one
+    "gaze to the left": (-35.0, 35.0),
+    "gaze up": (-25.0, 25.0),
+    "left lid shut": (0.0, 1.0),
+    "right lid shut": (0.0, 1.0),
+}
+SHUT = [ARKIT.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]
 
 
 @dataclass(frozen=True)
@@ -67,24 +75,28 @@ class Controls:
             self.colour = gui.add_dropdown("mesh colour", WAYS, disabled=not (have["meshes"] or has_head))
             self.avatar = check("avatar", bool(results.avatar) and has_head, "avatar.safetensors", initial=False)
         self.status = gui.add_markdown("")
-        self.arkit = self._sliders("Face", ARKIT, (0.0, 1.0), has_head and basis.arkit is not None)
+        known = has_head and basis.arkit is not None
+        self.eyes = self._sliders("Eyes", EYES, known)
+        self.arkit = self._sliders("Face", dict.fromkeys(ARKIT, (0.0, 1.0)), known)
         names = [f"direction {number + 1}" for number in range(len(basis.directions))]
-        self.directions = self._sliders("The subject's own directions", names, (-WIDEST, WIDEST), has_head)
+        self.directions = self._sliders(
+            "The subject's own directions", dict.fromkeys(names, (-WIDEST, WIDEST)), has_head
+        )
         self.reset = gui.add_button("face of the time step", disabled=not has_head)
         self.change_sequence()
 
     def _sliders(
-        self, title: str, names: Sequence[str], bounds: tuple[float, float], there: bool
+        self, title: str, bounds: Mapping[str, tuple[float, float]], there: bool
     ) -> list[viser.GuiSliderHandle]:
-        if not names:
+        if not bounds:
             return []
         with self._gui.add_folder(title, expand_by_default=False):
-            return [self._gui.add_slider(name, *bounds, 0.01, 0.0, disabled=not there) for name in names]
+            return [self._gui.add_slider(name, *ends, 0.01, 0.0, disabled=not there) for name, ends in bounds.items()]
 
     @property
     def sliders(self) -> list[viser.GuiSliderHandle]:
         """All sliders of the face."""
-        return [*self.arkit, *self.directions]
+        return [*self.eyes, *self.arkit, *self.directions]
 
     def change_sequence(self) -> None:
         """Make the time line as long as the sequence."""
@@ -98,9 +110,21 @@ class Controls:
         steps = self._results.steps(name)
         return name, int(limited(self.step.value, 0, max(steps - 1, 0)))
 
+    def _weights(self) -> np.ndarray:
+        """ARKit's weights (52,) of the sliders: what eyes do by their own ones comes on top."""
+        weights = np.array([limited(slider.value, 0, 1) for slider in self.arkit])
+        left, up, *shut = (limited(slider.value, *ends) for slider, ends in zip(self.eyes, EYES.values(), strict=True))
+        weights += weights_of(np.radians([[left, up]] * 2))
+        weights[SHUT] += shut
+        return weights.clip(0, 1.5)
+
+    def gaze(self) -> np.ndarray:
+        """How far the sliders turn the eyes: (2, 2) radians to the left and up, the left eye first."""
+        return looked(self._weights()).astype(np.float32)
+
     def added(self) -> np.ndarray | None:
         """What the sliders add to z_exp (E,); None while all of them are at rest."""
-        weights = np.array([limited(slider.value, 0, 1) for slider in self.arkit])
+        weights = self._weights()
         along = np.array([limited(slider.value, -WIDEST, WIDEST) for slider in self.directions])
         if not weights.any() and not along.any():
             return None

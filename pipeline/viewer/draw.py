@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
@@ -14,16 +13,19 @@ from pipeline.avatar.model.condition import Buffers
 from pipeline.avatar.model.schedule import shared_noise, walk
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.orbit import Picture, crop_round
+from pipeline.cameras.resample import placed
 from pipeline.head.model.identity import Identity
 from pipeline.head.model.prior import HeadPrior
 from pipeline.mesh.cut import Plane
 from pipeline.mesh.head import mesh_head
 from pipeline.mesh.mesh import Mesh
+from pipeline.motion.eyes import lids_of
 from pipeline.raster import buffers
 from pipeline.raster.fragments import Rasterizer
 from pipeline.settings.mesh import MeshSettings
 
 SEED = 0
+DRAFT = 2 / 3  # of the picture's sides while the view moves: less than half of the pixels
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,18 @@ class Head:
         neck = Plane(self.settings.neck_offset, self.settings.neck_tilt_degrees)
         z_id, code = torch.from_numpy(self.identity.z_id), torch.from_numpy(z_exp.astype(np.float32))
         return mesh_head(self.prior, z_id, code, head_from_world, voxel_mm or self.settings.voxel_mm, neck)
+
+    def lids(self, z_exp: np.ndarray, head_from_world: np.ndarray) -> np.ndarray:
+        """How far the lids of both eyes are apart (2,), mm, under a code (E,) at a pose (4, 4); NaN where unknown."""
+        found = lids_of(self.prior, self.identity, z_exp[None].astype(np.float32), head_from_world[None])
+        return np.full(2, np.nan, np.float32) if found is None else found[0]
+
+
+def draft(avatar: Avatar, picture: Picture) -> Picture:
+    """The picture that is drawn while a view moves: of the same metres, in sides that the networks can halve."""
+    unit = avatar.autoencoder.factor * 2 ** (len(avatar.unet.config.block_out_channels) - 1)
+    width, height = (max(unit, round(DRAFT * side / unit) * unit) for side in (picture.width, picture.height))
+    return Picture(width, height, picture.metres)
 
 
 def from_view(wxyz: np.ndarray, position: np.ndarray, fov: float, width: int, height: int) -> Camera:
@@ -88,14 +102,3 @@ def refined(
             elif step:
                 yield None
     yield placed(head, camera, view)
-
-
-def placed(head: np.ndarray, camera: Camera, view: Camera) -> np.ndarray:
-    """The picture (h, w, 3) of a camera that was cropped out of a view, in the view's picture (H, W, 3) over white."""
-    scale = view.intrinsics[0, 0] / camera.intrinsics[0, 0]
-    left, top = view.intrinsics[:2, 2] - scale * camera.intrinsics[:2, 2]
-    move = np.array([[scale, 0, scale / 2 + left - 0.5], [0, scale, scale / 2 + top - 0.5]])
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return cv2.warpAffine(
-        head, move, (view.width, view.height), flags=how, borderMode=cv2.BORDER_CONSTANT, borderValue=(255,) * 3
-    )

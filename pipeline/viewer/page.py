@@ -19,14 +19,16 @@ from pipeline.raster.fragments import Rasterizer
 from pipeline.settings.rig import RigSettings
 from pipeline.viewer.avatars import Avatars
 from pipeline.viewer.controls import Controls
-from pipeline.viewer.draw import Head, from_view, refined
+from pipeline.viewer.draw import Head, draft, from_view, refined
 from pipeline.viewer.results import Results
 from pipeline.viewer.surface import colours
 from pipeline.viewer.turns import Job, Turns
 
 REST = 0.4  # seconds without a move of the camera after which the picture is refined
 VIEW_HEIGHT = 480  # pixels of the picture behind the scene
-FRUSTUM, LINE = 0.08, 0.002  # metres
+FRUSTUM = 0.25  # of the way from a camera to its nearest neighbour
+LONGEST = 0.04  # metres: or cameras that stand far apart hide the head
+LINE = 0.025  # of a frustum's length
 THUMBNAIL = 128  # pixels of a frustum's picture along its longer side
 PLAY_SECONDS = 1 / 8
 SCENE = "scene"
@@ -55,6 +57,7 @@ class Page:
         self._clients: dict[int, Client] = {}
         self._stopped = threading.Event()
         self.frame = self._frame(rig)
+        self.frustum = frustum_length(np.stack([camera.centre for camera in results.rig.cameras]))
         self._place_first_camera()
         self._listen()
         self.turns.ask(SCENE, self._draw_scene)
@@ -82,9 +85,8 @@ class Page:
         self.server.scene.set_up_direction(self.frame.up)
         first = self.server.initial_camera
         side = np.cross(self.frame.front, self.frame.up)
-        away = (
-            1.2 * self.frame.front + 1.1 * side + 0.5 * self.frame.up
-        )  # past the cameras, which stand before the face
+        # past the cameras, which stand before the face
+        away = 2.0 * self.frame.front + 1.1 * side + 0.5 * self.frame.up
         first.position, first.look_at = self.frame.centre + distance * away, self.frame.centre
         first.up, first.fov, first.near = self.frame.up, np.radians(30), 0.01
 
@@ -156,8 +158,8 @@ class Page:
                 f"/cameras/{camera.name}",
                 fov=2 * np.arctan(camera.height / 2 / camera.intrinsics[1, 1]),
                 aspect=camera.width / camera.height,
-                scale=FRUSTUM,
-                thickness=LINE,
+                scale=self.frustum,
+                thickness=LINE * self.frustum,
                 image=image,
                 wxyz=quaternion(pose[:3, :3]),
                 position=pose[:3, 3],
@@ -174,9 +176,8 @@ class Page:
 
     def _draw_mesh(self, sequence: str, step: int) -> None:
         mesh, code, fitted = self._mesh(sequence, step)
-        track = self.results.track(sequence)
-        eyes = eye_poses(track)[step] if track else np.full(SIZE, np.nan, np.float32)
-        self.shown = (mesh, code, eyes) if mesh is not None and code is not None else None
+        drawn = mesh is not None and code is not None
+        self.shown = (mesh, code, self._eyes(sequence, step, code)) if drawn else None
         hidden = mesh is None or not self.controls.mesh.value or self._draws_avatar()
         if hidden:
             self.server.scene.add_frame("/mesh", show_axes=False)
@@ -197,6 +198,17 @@ class Page:
         mesh = self.head.mesh(code, pose, voxel_mm=max(self.head.settings.voxel_mm, LIVE_MM))
         return mesh, code, added is None and track is not None
 
+    def _eyes(self, sequence: str, step: int, code: np.ndarray) -> np.ndarray:
+        """The pose (6,) of the eyes at the moment, as the sliders change it."""
+        track = self.results.track(sequence)
+        eyes = eye_poses(track)[step] if track else np.full(SIZE, np.nan, np.float32)
+        if self.head is None or self.controls.added() is None:
+            return eyes
+        turn = self.controls.gaze().ravel()
+        gaze = np.where(np.isnan(eyes[:4]) & (turn == 0), np.nan, np.nan_to_num(eyes[:4]) + turn)
+        pose = track["head_from_world"][step] if track else home(self.head.identity)
+        return np.concatenate([gaze, self.head.lids(code, pose)]).astype(np.float32)
+
     def _draws_avatar(self) -> bool:
         return bool(self.controls.avatar.value) and self.avatars.newest() is not None
 
@@ -209,12 +221,12 @@ class Page:
         height = max(64, min(VIEW_HEIGHT, view.image_height))
         width = int(max(64, min(4 * height, height * view.aspect)))
         camera = from_view(view.wxyz, view.position, view.fov, width, height)
-        steps = avatar.sampling.steps if fine else 1
-        return refined(avatar, self.rasterizer, mesh, code, eyes, camera, self.frame.centre, self.picture, steps)
+        steps, size = (avatar.sampling.steps, self.picture) if fine else (1, draft(avatar, self.picture))
+        return refined(avatar, self.rasterizer, mesh, code, eyes, camera, self.frame.centre, size, steps)
 
 
 class Client:
-    """One browser: its own view of the avatar, drawn in one step while it moves and refined when it rests."""
+    """One browser: its own view of the avatar, small and in one step while it moves, refined when it rests."""
 
     def __init__(self, page: Page, client: viser.ClientHandle):
         self._page, self._client = page, client
@@ -267,6 +279,15 @@ class Client:
             f"avatar: {'refined' if fine else 'one step'}, {1 / spent:.1f} frames/s, {shown.shape[1]}x{shown.shape[0]}"
         )
         return None
+
+
+def frustum_length(centres: np.ndarray) -> float:
+    """How long the frusta of cameras at `centres` (C, 3), metres, are drawn so that they do not hide each other."""
+    if len(centres) < 2:
+        return LONGEST
+    apart = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
+    np.fill_diagonal(apart, np.inf)
+    return float(min(LONGEST, FRUSTUM * np.median(apart.min(1))))
 
 
 def quaternion(rotation: np.ndarray) -> np.ndarray:

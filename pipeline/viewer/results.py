@@ -28,10 +28,10 @@ class Results:
 
     @property
     def sequences(self) -> list[str]:
-        """Names of all sequences that any stage has written."""
+        """Names of all sequences that any stage has written, the subject's own first."""
         kinds = [path for kind in CHUNKED for path in (self.folder / kind).glob("*") if path.is_dir()]
         tracks = [path.name.removesuffix(".zarr.zip") for path in (self.folder / "tracks").glob("[!.]*.zarr.zip")]
-        return sorted({path.name for path in kinds} | set(tracks))
+        return sorted({path.name for path in kinds} | set(tracks), key=lambda name: ("~" in name, name))
 
     @property
     def avatar(self) -> Path | None:
