@@ -92,13 +92,13 @@ def test_the_paper_trains_exactly_this(kind):
     zero_convolutions = sum(width**2 + width for width in [320] * 4 + [640] * 3 + [1280] * 5 + [1280])
     assert sizes == {
         "planes": 4 * 16 * 512 * 512,
-        "to_tokens": (CODE_SIZE + 1) * 4 * 1024,
+        "to_tokens": (CODE_SIZE + 6 + 1) * 4 * 1024,  # six numbers of the eyes beside z_exp
         "controlnet": encoder + embedding + zero_convolutions,
         "expression": expected_expression_size(kind),
     }
     assert len({name.split(".processor.")[0] for name, _ in avatar.named_parameters() if ".processor." in name}) == 15
     kept = trained_tensors(avatar).keys() - {name for name, p in avatar.named_parameters() if p.requires_grad}
-    assert kept == {"text", "code_mean", "code_scale"} | {
+    assert kept == {"text", "code_mean", "code_scale", "eyes.mean", "eyes.eyeballs"} | {
         f"units.{name}" for name in ("depth_middle", "depth_scale", "hyper_middle", "hyper_scale")
     }
 
@@ -223,7 +223,7 @@ def check_distilled(folder: Path) -> None:
         read_tensors(folder / name) for name in ("avatar.safetensors", "distilled.safetensors")
     )
     assert before.keys() == after.keys()
-    kept = {"text", "code_mean", "code_scale"} | {name for name in before if name.startswith("units.")}
+    kept = {"text", "code_mean", "code_scale"} | {name for name in before if name.startswith(("units.", "eyes."))}
     assert {name for name, tensor in after.items() if torch.equal(tensor, before[name])} == kept
     assert described["sampling"] == {"steps": 2, "eta": 0.0}
 
