@@ -20,7 +20,7 @@ from pipeline.detect.points import IBUG, LIDS, Detections, triangulate_face
 from pipeline.head.fit.alignment import pose_from_landmarks
 from pipeline.head.fit.blink import shut_lids, usual_slopes
 from pipeline.head.fit.clouds import Frame
-from pipeline.head.fit.eyes import LOW, PITCH_SLOPE, YAW_SLOPE, gaze_directions, gaze_of
+from pipeline.head.fit.eyes import PITCH_SLOPE, YAW_SLOPE, gaze_directions, gaze_of
 from pipeline.head.fit.landmarks import as_seen, believed, bias_of, lid_bias_of
 from pipeline.head.fit.lids import find_gaps, posed_landmarks, seen_gaps
 from pipeline.head.fit.residuals import Heads, Samples, canonical_landmarks, code_rows, linearise
@@ -117,7 +117,7 @@ def test_gaze_comes_back_from_irises(prior):
     centres = prior.eyes_from(torch.as_tensor(identity, dtype=torch.float32)).numpy()
     moves = rng.normal(0, 0.05, (len(gaze), pose.POSE))
     poses = pose.moved(np.repeat(METRES[None], len(gaze), 0), moves)
-    seen = gaze * [YAW_SLOPE, PITCH_SLOPE] - [0, LOW]
+    seen = gaze * [YAW_SLOPE, PITCH_SLOPE]
     wrong = np.array([[0.04, 0.01], [-0.04, -0.01]])  # the places of the eyeballs are a little off
     sight = centres + 0.04 * gaze_directions(seen + wrong)
     irises = pose.apply(np.linalg.inv(poses), sight)

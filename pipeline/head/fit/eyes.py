@@ -7,10 +7,9 @@ from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior
 
 OPEN_MM = 4.0  # between the lids: less shows too little of an iris
-# Irises half way between the network's and the darkest disc turn sideways as the eye does, up and down a little less,
-# and lie low: chosen on the training sequences of 904, the one capture whose eyes turn, with true poses, where they
-# leave 2.9 degrees in the median and 4.3 in nine tenths (the network's alone, with slopes of its own, 3.4 and 6.9).
-YAW_SLOPE, PITCH_SLOPE, LOW = 1.0, 0.85, 0.02  # LOW: radians
+# Irises half way between the network's and the darkest disc turn sideways as the eye does, up and down a little less:
+# chosen on the training sequences of 904, the one capture whose eyes turn.
+YAW_SLOPE, PITCH_SLOPE = 1.0, 0.85
 TOGETHER = 0.5  # how much of each eye's gaze is that of both: eyes turn together, and errors are each one's own
 STILL = (10, 11, 12, 19, 22, 25, 28)  # iBUG's landmarks that no expression moves: bridge of the nose, corners of eyes
 NEAR_STEPS, NEAR_RADIANS = 2, np.radians(2)  # steps are smoothed over so many each way that look so nearly alike
@@ -53,8 +52,7 @@ def gaze_of(
     if both.any():
         apart = np.median(angles[both, 0] - angles[both, 1], axis=0)
         angles += np.stack([-apart, apart]) / 2
-    gaze = (angles + np.array([0, LOW])) / [YAW_SLOPE, PITCH_SLOPE]
-    return _smooth(_filled(_together(gaze)))
+    return _smooth(_filled(_together(angles / [YAW_SLOPE, PITCH_SLOPE])))
 
 
 def _together(gaze: np.ndarray) -> np.ndarray:
