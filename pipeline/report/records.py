@@ -116,7 +116,7 @@ def metric_cells(
 
 def headline(metrics: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
     """Figures by method of the first split that has pictures: photographs of one moment hold out cameras alone."""
-    return next((metrics[name] for name in SPLITS if metrics[name]), {})
+    return next((rows for name in SPLITS if (rows := metrics.get(name))), {})
 
 
 def gain_db(metrics: dict[str, dict[str, dict[str, float]]]) -> float | None:

@@ -36,11 +36,14 @@ def adam(prior: HeadPrior, heads: Heads, samples: Samples, schedule: Schedule, s
             agreement = torch.as_tensor(linear.agreement, dtype=like.dtype)
             known = torch.as_tensor(in_box(prior, pose.apply(now.head_from_world, samples.points)))
         x = start @ torch.linalg.matrix_exp(_cross(motion[:, :3])).mT + motion[:, None, 3:]
-        x_can = prior.warp(x, z_id, prior.z_exp_from(expression))
+        code = prior.z_exp_from(expression)
+        x_can = prior.warp(x, z_id, code)
         distance = prior.sdf(x_can[:, :points], z_id)
         free = (known * distance.clamp(max=0))[:, linear.surface :]
         off = (x_can[:, points:, :3] - canonical).mT.flatten(1)
-        residual = torch.cat([distance[:, : linear.surface], free, off], 1)
+        least = prior.config.least_code
+        below = code[:, :0] if least is None else (code - least).clamp(max=0)
+        residual = torch.cat([distance[:, : linear.surface], free, off, below], 1)
         widths, scale = Point(now, linear).rows(np.full(len(residual), width), schedule)
         cost = agreement * residual**2 / (1 + (residual / torch.as_tensor(widths)) ** 2)
         loss = (torch.as_tensor(scale) * cost).sum() + expression.square().sum()

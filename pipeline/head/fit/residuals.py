@@ -196,7 +196,7 @@ def code_rows(
     below = np.minimum(code - prior.config.least_code, 0)
     frame = np.zeros((*below.shape, pose.POSE + basis.shape[1]))
     frame[..., pose.POSE :] = (below < 0)[..., None] * basis
-    shared = np.zeros((*below.shape, len(heads.identity) + 1)) if with_shared else None
+    shared = np.zeros((*below.shape, len(heads.identity))) if with_shared else None
     return below, np.ones_like(below), frame, shared
 
 
