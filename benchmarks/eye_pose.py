@@ -90,6 +90,7 @@ def main() -> None:
     rows = [np.concatenate([held_out[index][1].rgb[0].numpy() for index in range(len(held_out))], 1)]
     for kind in given.kind:
         settings = TrainSettings(
+            texture_steps=given.steps // 4,
             steps=given.steps,
             batch=given.batch,
             crop_height=HEIGHT,
