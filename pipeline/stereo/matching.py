@@ -127,7 +127,7 @@ def refine(
     window = Window(view.grey[box], view.person[box], size)
     inner = depth[box]
     rows, columns = np.mgrid[box[0].start : box[0].start + inner.shape[0], box[1].start : box[1].start + inner.shape[1]]
-    pixels = np.stack([columns + 0.5, rows + 0.5, np.ones(inner.shape)])
+    pixels = np.stack([columns + 0.5, rows + 0.5, np.ones(inner.shape)]).astype(np.float32)
     offsets = np.arange(-reach, reach + 1) * step
     scores = np.empty((len(others), len(offsets), *inner.shape), np.float32)
     for n, j in enumerate(others):
@@ -147,16 +147,18 @@ class RayPath:
     """Where the points along the rays of a reference's pixels lie in a neighbour's picture."""
 
     def __init__(self, matrix: np.ndarray, vector: np.ndarray, pixels: np.ndarray):
-        """`matrix` (3, 3) and `vector` (3,) as of `neighbour_from_reference`, `pixels` (3, h, w) homogeneous.
+        """`matrix` (3, 3) and `vector` (3,) as of `neighbour_from_reference`, `pixels` (3, h, w) float32,
+        homogeneous.
 
         (x z + a) / (w z + c) at depth z is x / w, where the ray ends, plus (a - c x / w) / (w z + c).
         """
-        x, y, w = np.tensordot(matrix, pixels, 1)
-        w = np.where(np.abs(w) < LEAST, LEAST, w)
-        ends = np.stack([x, y]) / w
-        self.ends = (ends - 0.5).astype(np.float32)
-        self.ways = (vector[:2, None, None] - vector[2] * ends).astype(np.float32)
-        self.w, self.c = w.astype(np.float32), np.float32(vector[2])
+        along = np.tensordot(matrix.astype(np.float32), pixels, 1)
+        self.w, (a, b, self.c) = along[2], vector.astype(np.float32)
+        self.w[np.abs(self.w) < LEAST] = LEAST
+        self.ends = along[:2]
+        self.ends /= self.w
+        self.ways = np.array([a, b])[:, None, None] - self.c * self.ends
+        self.ends -= np.float32(0.5)
 
     def places(self, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Columns and rows (h, w) float32, as array indices, at a depth (h, w) float32 in metres; overwrites it."""
@@ -193,7 +195,10 @@ def peak(volume: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     index = volume.argmax(0)
     middle = np.clip(index, 1, len(volume) - 2)
-    left, centre, right = (np.take_along_axis(volume, (middle + k)[None], 0)[0] for k in (-1, 0, 1))
+    size = index.size
+    place = middle.ravel() * size + np.arange(size)
+    left, centre, right = (volume.reshape(-1).take(place + k * size).reshape(index.shape) for k in (-1, 0, 1))
     curvature = np.minimum(left - 2 * centre + right, -1e-6)
     fraction = np.where(index == middle, np.clip((left - right) / (2 * curvature), -1, 1), 0)
-    return (index + fraction).astype(np.float32), np.take_along_axis(volume, index[None], 0)[0]
+    best = np.where(index < middle, left, np.where(index > middle, right, centre))
+    return (index + fraction).astype(np.float32), best
