@@ -52,7 +52,7 @@ def arguments(stage: str, width: int, steps: int, capture: Path, folder: Path) -
         "ingest": [*span, *cameras, "--frames", LONG],
         "detect": [*span, *cameras, *frames],
         "pointcloud": [*span, *cameras, *frames],
-        "triangulate": [*names, *cameras, "--detections", made["detect"]],
+        "triangulate": [*names, *cameras, *frames, "--detections", made["detect"]],
         "fit_identity": [*prior, *cameras, *given],
         "fit_sequence": [*names, *prior, *identity, *cameras, *given],
         "mesh": [*span, *prior, *identity, *track],
