@@ -78,6 +78,7 @@ def test_photographs_hold_out_every_eighth(tiny_capture: Path, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     plan = config.load(yaml.safe_load(Path("me.yaml").read_text())).plan()
     assert (plan.steps("me", "all"), plan.motions) == (1, {"still": 97})
+    assert plan.largest_picture("me") == 256 * 384
 
 
 def test_two_cameras_are_too_few_and_four_get_a_hint(tiny_capture: Path, tmp_path: Path) -> None:

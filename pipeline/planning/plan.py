@@ -155,11 +155,13 @@ class Plan:
 
         LARGEST where a film alone tells, or a calibration at fault, which `calibrate` will say more about.
         """
+        capture = self.capture(subject)
+        if not capture.posed:
+            return max(map(_pixels_of, capture.pictures(self.first_recording(subject)).values()))
         try:
-            cameras = self.capture(subject).calibration()
+            return max(map(_pixels, capture.calibration()))
         except PipelineError:
             return LARGEST
-        return max(map(_pixels, cameras))
 
     def recording(self, subject: str, sequence: str, span: str) -> list[Path]:
         """Files with the pictures, masks and plates of a span."""
@@ -221,12 +223,14 @@ class Plan:
 
 
 def _pixels(camera: RecordedCamera) -> int:
-    if camera.size:
-        return camera.size[0] * camera.size[1]
-    if not isinstance(camera.sized_by, Stills) or not camera.sized_by.paths[0].is_file():
+    return camera.size[0] * camera.size[1] if camera.size else _pixels_of(camera.sized_by)
+
+
+def _pixels_of(source: Source | None) -> int:
+    if not isinstance(source, Stills) or not source.paths[0].is_file():
         return LARGEST
     try:
-        with Image.open(camera.sized_by.paths[0]) as picture:  # reads the header alone
+        with Image.open(source.paths[0]) as picture:  # reads the header alone
             return picture.width * picture.height
     except UnidentifiedImageError:
         return LARGEST
