@@ -149,12 +149,11 @@ def main() -> None:
         lines.append("nothing says where the cameras stand: calibrate finds them from what they see")
     if not capture.metric:
         lines.append("not said to be in metres: the size of the head tells, unless calibrate.metres_per_unit is set")
+    run = f"snakemake --cores all --configfile {config}"
+    lines += [f"wrote {table} and {config}", f"run: {run}"]
     if one_moment:
-        lines.append(
-            f"one moment: an avatar of one expression, which {motion} holds still: add "
-            f"results/{subject}/renders/{STILL}/orbit.mp4 to the command below for a film of the head from all round"
-        )
-    lines += [f"wrote {table} and {config}", f"run: snakemake --cores all --configfile {config}"]
+        film = f"results/{subject}/renders/{STILL}/orbit.mp4"
+        lines.append(f"one moment makes an avatar of one expression; from all round: {run} -- {film}")
     sys.stdout.write("\n".join(lines) + "\n")
 
 
