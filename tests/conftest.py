@@ -117,6 +117,7 @@ def pictures(scene: dict[str, list[Path]]):
         yield opened
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of its own, which came first otherwise
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Processes side by side (make test) take files whole, and one takes all that use the run of the tiny workflow."""
     shared = {item.path for item in items if "tiny_results" in getattr(item, "fixturenames", ())}
