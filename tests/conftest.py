@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from filelock import FileLock
 
 from tests.tiny_videos import decode_all, encode
 from tests.tiny_workflow import RUN, make_project, run
@@ -86,11 +87,20 @@ def tiny_project(tmp_path_factory: pytest.TempPathFactory, tiny_capture: Path) -
 
 
 @pytest.fixture(scope="session")
-def tiny_results(tiny_project: Path) -> Path:
-    """What the whole workflow made of the tiny capture, run in one go, with one span per sequence. Do not change it."""
-    project = shutil.copytree(tiny_project, tiny_project.with_name("plain"))
-    run(project, *RUN, "span=3")
-    assert "Nothing to be done" in run(project, *RUN, "span=3")
+def tiny_results(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """What the whole workflow made of the tiny capture, run in one go, with one span per sequence. Do not change it.
+
+    Processes side by side (make test) share one run: the first that needs it makes it, the others wait.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+    project, made = shared / "plain", shared / "plain_is_made"
+    with FileLock(shared / "plain.lock"):
+        if not made.exists():
+            shutil.copytree(tiny_project, project)
+            run(project, *RUN, "span=3")
+            assert "Nothing to be done" in run(project, *RUN, "span=3")
+            made.touch()
     return project / "results/901"
 
 
@@ -115,11 +125,3 @@ def pictures(scene: dict[str, list[Path]]):
 
     with open_pictures(scene) as opened:
         yield opened
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of its own, which came first otherwise
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Processes side by side (make test) take files whole, and one takes all that use the run of the tiny workflow."""
-    shared = {item.path for item in items if "tiny_results" in getattr(item, "fixturenames", ())}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("tiny_results" if item.path in shared else item.path.name))

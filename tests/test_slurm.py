@@ -1,4 +1,4 @@
-"""From a capture to a film on a real Slurm: what it gives without one. `make test-slurm` sets the Slurm up."""
+"""From a capture to a fitted head on a real Slurm: what it gives without one. `make test-slurm` sets the Slurm up."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from tests.tiny_workflow import assert_equal, joined, make_project, run
 
 pytestmark = pytest.mark.slurm
 
-# One film of the sequence that training sees takes every stage up to drawing; a job costs 4 s of Snakemake's own start
-# here, so the 45 jobs of the whole tiny workflow would take 9 minutes.
-RUN = ("--max-threads", "1", "results/901/renders/EXP-5-mouth/capture.mp4", "--config", "span=3")
+# A job costs Snakemake's own start and a wait for Slurm's answer, 15 s together: all 45 of the tiny workflow would take
+# 9 minutes. These seven have jobs of one sequence, of one span, and of several threads.
+RUN = ("--max-threads", "1", "results/901/identity.safetensors", "--config", "span=3")
 ON_THIS_NODE = (  # no accounting, no GPU, jobs of seconds; a cluster needs none of these
     *("--workflow-profile", "profiles/slurm", "--jobs", "4", "--latency-wait", "5", "--retries", "0"),
     *("--slurm-no-account", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"),
@@ -19,7 +19,7 @@ ON_THIS_NODE = (  # no accounting, no GPU, jobs of seconds; a cluster needs none
 )
 
 
-def test_slurm_and_local_runs_make_equal_films(tmp_path: Path, tiny_capture: Path) -> None:
+def test_slurm_and_local_runs_fit_equal_heads(tmp_path: Path, tiny_capture: Path) -> None:
     local = make_project(tmp_path / "local", tiny_capture)
     cluster = make_project(tmp_path / "cluster", tiny_capture)
     run(local, "--cores", "2", *RUN)
