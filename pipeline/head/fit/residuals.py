@@ -78,10 +78,9 @@ class Linearised:
     `residual` (F, S) head units: the signed distance, of points in free space zero where they are not inside; of a
     landmark how far off its canonical place the deformation takes it, along x, y, z; of a code how far it is below
     what the prior was trained on, in its own unit; of a gap how much wider the head's is than it was seen;
-    `agreement` (F, S) in [0, 1]: near
-    zero where a surface point lies outside the prior's box or its normal contradicts the surface, zero for a landmark
-    that is unknown or outside; `frame` (F, S, 6 + J) derivatives by pose motion and expression weights; `shared`
-    (F, S, I) by identity weights, or None if not asked for.
+    `agreement` (F, S) in [0, 1]: near zero where a surface point lies outside the prior's box or its normal contradicts
+    the surface, zero for a landmark that is unknown or outside; `frame` (F, S, 6 + J) derivatives by pose motion and
+    expression weights; `shared` (F, S, I) by identity weights, or None if not asked for.
     """
 
     residual: np.ndarray
