@@ -28,7 +28,7 @@ fi
 stage=$2
 while [ $# -gt 0 ]; do
     case $1 in --output | --film | --comparison | --sheet) echo "$RANDOM" >"$2" ;; esac
-    case $stage$1 in pipeline.stages.evaluate--pictures | pipeline.stages.evaluate--figures) echo "$RANDOM" >"$2" ;; esac
+    case $stage$1 in *.evaluate--pictures | *.evaluate--figures) echo "$RANDOM" >"$2" ;; esac
     shift
 done
 """
