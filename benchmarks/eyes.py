@@ -19,9 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.head.fit.eyes import gaze_directions
-from pipeline.head.fit.lids import apertures
-from pipeline.head.fit.residuals import canonical_landmarks
+from pipeline.head.fit.eyes import gaze_directions, lids_of
 from pipeline.head.model.identity import read_identity
 from pipeline.head.model.prior import HeadPrior, load_prior
 from pipeline.store.chunk import open_chunk
@@ -38,8 +36,7 @@ def measured(prior: HeadPrior, results: Path, truth: Path, sequence: str) -> dic
         gaze = track["gaze"][...] if "gaze" in track.arrays else None
     with np.load(truth / f"{sequence}_eyes.npz") as eyes:
         true_aperture, true_gaze = eyes["aperture_mm"], eyes["gaze_world"]
-    places = canonical_landmarks(prior, identity.w_id)[0]
-    fitted = apertures(prior, identity.w_id, z_exp, head_from_world, places)
+    fitted = lids_of(prior, identity.w_id, z_exp, head_from_world)
     angles = np.full(fitted.shape, np.nan)
     if gaze is not None:
         world_from_head = np.linalg.inv(head_from_world[:, :3, :3])

@@ -11,10 +11,17 @@ import yaml
 
 from pipeline.capture.new import sequences_and_split
 from pipeline.planning import config
+from pipeline.planning.plan import Plan
 from pipeline.provenance import ROOT
 from tests.other_captures import pictures_of, write_colmap, write_transforms
 
 SEQUENCE = "EXP-5-mouth"
+
+
+def planned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """The plan of the config that the command wrote in a folder."""
+    monkeypatch.chdir(folder)
+    return config.load(yaml.safe_load(Path("me.yaml").read_text())).plan()
 
 
 def new(folder: Path, capture: Path) -> subprocess.CompletedProcess[str]:
@@ -40,8 +47,7 @@ def test_a_folder_becomes_a_table_and_a_config_that_plan(
     assert done.returncode == 0, done.stderr
     assert f"kind {kind}: 5 cameras of " in done.stdout
     assert "run: snakemake --cores all --configfile me.yaml" in done.stdout
-    monkeypatch.chdir(tmp_path)
-    plan = config.load(yaml.safe_load(Path("me.yaml").read_text())).plan()
+    plan = planned(tmp_path, monkeypatch)
     plan.check_captures()
     assert plan.subjects() == ["me"]
     assert (len(plan.cameras("me")), len(plan.held_out_cameras)) == (5, 1)
@@ -60,8 +66,7 @@ def test_recordings_without_cameras_plan_as_well(
     assert done.returncode == 0, done.stderr
     assert "kind unposed: 5 cameras of 128x192, 256x384, no masks" in done.stdout
     assert "nothing says where the cameras stand: calibrate finds them from what they see" in done.stdout
-    monkeypatch.chdir(tmp_path)
-    plan = config.load(yaml.safe_load(Path("me.yaml").read_text())).plan()
+    plan = planned(tmp_path, monkeypatch)
     plan.check_captures()
     assert plan.calibration("me") == []
 
@@ -75,8 +80,7 @@ def test_photographs_hold_out_every_eighth(tiny_capture: Path, tmp_path: Path, m
     assert done.returncode == 0, done.stderr
     assert "held out: camera p04, p12, no time: too few frames" in done.stdout
     assert "results/me/renders/still/orbit.mp4" in done.stdout
-    monkeypatch.chdir(tmp_path)
-    plan = config.load(yaml.safe_load(Path("me.yaml").read_text())).plan()
+    plan = planned(tmp_path, monkeypatch)
     assert (plan.steps("me", "all"), plan.motions) == (1, {"still": 97})
     assert plan.largest_picture("me") == 256 * 384
 

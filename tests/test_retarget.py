@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.head.fit.eyes import lids_of
 from pipeline.head.model import pose
 from pipeline.head.model.identity import Identity, file_digest, read_identity, write_identity
 from pipeline.head.model.prior import load_prior
-from pipeline.motion.eyes import lids_of
 from pipeline.motion.retarget import guarded, home, resting, retarget_codes, retarget_gaze, retarget_poses
 from pipeline.provenance import ROOT
 from pipeline.store.chunk import Array, read_arrays, read_attributes, write_chunk
@@ -94,10 +94,10 @@ def test_guard_keeps_what_the_subject_shows_and_takes_the_rest(shown, guard, see
 def test_gaze_goes_from_rest_to_rest():
     theirs = np.random.default_rng(3).normal(size=(9, 2, 2)).astype(np.float32)
     ours = theirs[:5] + np.float32(0.3)
-    found = retarget_gaze(theirs, ours)
+    found = retarget_gaze(theirs, [ours])
     np.testing.assert_allclose(np.median(found, axis=0), np.median(ours, axis=0), atol=1e-6)
     np.testing.assert_allclose(np.diff(found, axis=0), np.diff(theirs, axis=0), atol=1e-6)
-    np.testing.assert_array_equal(retarget_gaze(theirs, None), theirs)
+    np.testing.assert_array_equal(retarget_gaze(theirs, []), theirs)
 
 
 def test_head_may_start_where_it_is_or_stand_still():
@@ -156,7 +156,7 @@ def test_stage(two_people):
         *(read_arrays(two_people / name, "gaze")[0] for name in ("out.zarr.zip", "track.zarr.zip"))
     )
     (lids,) = read_arrays(two_people / "out.zarr.zip", "lids")
-    again = lids_of(load_prior(PRIOR), read_identity(two_people / "driven.safetensors"), codes, poses)
+    again = lids_of(load_prior(PRIOR), read_identity(two_people / "driven.safetensors").w_id, codes, poses)
     np.testing.assert_allclose(lids, again, atol=1e-3)  # the subject's own under the driver's codes
     attributes = read_attributes(two_people / "out.zarr.zip")
     assert (attributes["subject"], attributes["sequence"], attributes["stop"]) == ("1", "2~NOD", 3)

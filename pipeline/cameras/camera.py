@@ -71,6 +71,15 @@ class Camera:
         in_camera = np.stack([x, y, np.ones_like(x)], -1) @ np.linalg.inv(self.intrinsics).T
         return in_camera @ self.camera_from_world[:3, :3]
 
+    def resized(self, width: int, height: int) -> "Camera":
+        """The camera of its picture made `width` x `height` pixels.
+
+        The picture's edges stay on the same rays: a point at (u, v) moves to (u * width / own width, v * height / own
+        height), pixel centres being at + 0.5. The lens stays: it is the recorded picture's.
+        """
+        stretch = np.diag([width / self.width, height / self.height, 1.0])
+        return replace(self, width=width, height=height, intrinsics=stretch @ self.intrinsics)
+
     def crop(self, left: float, top: float, pixels_per_pixel: float, width: int, height: int) -> "Camera":
         """A camera that sees the rectangle from (left, top) at `pixels_per_pixel` source pixels per new pixel."""
         new_from_old = np.array(

@@ -62,9 +62,9 @@ class Straightener:
         lens = camera.lens
         assert lens is not None
         self.size = (lens.width, lens.height)
-        stretch = np.diag([lens.width / camera.width, lens.height / camera.height, 1.0])
         x, y = np.meshgrid(np.arange(lens.width) + 0.5, np.arange(lens.height) + 0.5)
-        places = bent(lens, stretch @ camera.intrinsics, np.stack([x, y], -1).reshape(-1, 2)) - 0.5
+        recorded = camera.resized(lens.width, lens.height)
+        places = bent(lens, recorded.intrinsics, np.stack([x, y], -1).reshape(-1, 2)) - 0.5
         self.places = places.reshape(lens.height, lens.width, 2).astype(np.float32)
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:

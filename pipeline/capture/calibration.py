@@ -44,12 +44,5 @@ def _pinhole(recorded: RecordedCamera) -> Camera:
 
 
 def scaled(camera: Camera, scale: float) -> Camera:
-    """The same camera with round(size * scale) pixels.
-
-    Sides are scaled by the whole-pixel size that results, so the picture's edges stay on the same rays and a point
-    at (u, v) moves to (u * new width / width, v * new height / height), pixel centres being at + 0.5. The lens stays:
-    it is the recorded picture's.
-    """
-    width, height = max(round(camera.width * scale), 1), max(round(camera.height * scale), 1)
-    stretch = np.diag([width / camera.width, height / camera.height, 1.0])
-    return replace(camera, width=width, height=height, intrinsics=stretch @ camera.intrinsics)
+    """The same camera with round(size * scale) pixels."""
+    return camera.resized(max(round(camera.width * scale), 1), max(round(camera.height * scale), 1))

@@ -9,6 +9,7 @@ the folder is, and what will be held out, is said.
 import argparse
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ HELD_OUT_SHARE = 0.2  # of the time of a capture that has one sequence
 EVERY = 8  # of the photographs of one moment, that is held out
 ENOUGH = 10  # frames; of fewer no time is held out
 FOR_THREE_VIEWS = 5  # cameras; of fewer hardly any point is seen by the three that agree otherwise
-STILL, STILL_SECONDS = "still", 4.0  # a motion in which nobody moves: what a camera circles where one moment is all
+# A motion in which nobody moves: what a camera circles where one moment is all
+STILL, STILL_SECONDS, MOTION = "still", 4.0, "_still.json"
 LONGEST = 800  # pixels of the working picture's longer side, more on request
 LONG = 100  # frames from which spans are longer: a job should last minutes
 
@@ -93,68 +95,109 @@ def held_out_line(cameras: list[str], sequences: list[str]) -> str:
     return f"held out: camera {', '.join(cameras)}, {time}"
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds: `counts` of frames by sequence, `names` of the cameras that recorded all of them, `sizes` of
+    their pictures; what of it is held out: the cameras `apart`, and the sequences `held_out` of the table's `rows`."""
+
+    folder: Path
+    subject: str
+    capture: Capture
+    counts: dict[str, int]
+    names: list[str]
+    sizes: list[tuple[int, int]]
+    apart: list[str]
+    rows: list[tuple[str, int]]
+    held_out: list[str]
+
+    @property
+    def one_moment(self) -> bool:
+        """Whether it is photographs of one moment."""
+        return list(self.counts.values()) == [1]
+
+    def file(self, ending: str) -> Path:
+        """A file that is written for it, in the present folder."""
+        return Path(f"{self.subject}{ending}")
+
+
+def look(folder: Path, subject: str) -> Found:
+    """Recognise and check. Raises the errors of `open_capture` and DataError for what cannot be worked with."""
+    capture = open_capture(folder)
+    counts, names = frame_counts(capture), common_cameras(capture)
+    check_count(names, str(folder))
+    rig = read_rig_of(capture, 1.0, names) if capture.posed else None
+    sizes = sorted({(one.width, one.height) for one in rig.cameras} if rig else recorded_sizes(capture, names))
+    rows, held_out = sequences_and_split(counts)
+    apart = held_out_cameras(capture, names, list(rig.cameras) if rig else None, max(counts.values()))
+    return Found(folder, subject, capture, counts, names, sizes, apart, rows, held_out)
+
+
+def write(found: Found) -> None:
+    """Write table and config, and for one moment a motion that holds still."""
+    rows = (f"{found.subject}\t{name}\t{found.folder}\t{frames}\n" for name, frames in found.rows)
+    found.file(".tsv").write_text("subject\tsequence\tfolder\tframes\n" + "".join(rows))
+    if found.one_moment:
+        keys = [{"seconds": seconds, "like": f"{next(iter(found.counts))}:0"} for seconds in (0, STILL_SECONDS)]
+        found.file(MOTION).write_text(json.dumps({"keyframes": keys}) + "\n")
+    text = yaml.safe_dump(settings(found), sort_keys=False)
+    found.file(".yaml").write_text(f"# {found.capture.kind}: {found.folder}\n{text}")
+
+
+def settings(found: Found) -> dict[str, Any]:
+    """The config: what differs from the defaults for this capture."""
+    longest = max(map(max, found.sizes))
+    motions = {"motions": {STILL: str(found.file(MOTION))}} if found.one_moment else {}
+    return {
+        "captures": str(found.file(".tsv")),
+        "avatars": [found.subject],
+        "split": {"cameras": found.apart, "sequences": found.held_out},
+        "films": {"orbits": list(found.held_out), **motions},
+        **({"calibrate": {"scale": round(LONGEST / longest, 3)}} if longest > LONGEST else {}),
+        **({"pointcloud": {"min_views": 2}} if len(found.names) < FOR_THREE_VIEWS else {}),
+        **({"span": 64} if max(found.counts.values()) >= LONG else {}),
+    }
+
+
+def lines(found: Found) -> list[str]:
+    """What is said: what was found, what will be held out, what to run."""
+    capture, names = found.capture, found.names
+    masks = capture.masks(next(iter(found.counts)))
+    beside = "masks" if masks else "plates" if capture.plates() else "no masks, no plates"
+    shapes = ", ".join(f"{width}x{height}" for width, height in found.sizes)
+    said = [f"{found.folder} is a capture of the kind {capture.kind}: {len(names)} cameras of {shapes}, {beside}"]
+    said.append("sequences: " + ", ".join(f"{name} ({count} frames)" for name, count in found.counts.items()))
+    if left_out := sorted(set(capture.cameras()) - set(names)):
+        said.append(f"left out, since they lack a sequence: {', '.join(left_out)}")
+    said.append(held_out_line(found.apart, found.held_out))
+    if len(names) < FOR_THREE_VIEWS:
+        said.append(
+            f"{len(names)} cameras: a point counts where two agree (pointcloud.min_views: 2), so errors pass too"
+        )
+    if not capture.posed:
+        said.append("nothing says where the cameras stand: calibrate finds them from what they see")
+    if not capture.metric:
+        said.append("not said to be in metres: the size of the head tells, unless calibrate.metres_per_unit is set")
+    run = f"snakemake --cores all --configfile {found.file('.yaml')}"
+    said += [f"wrote {found.file('.tsv')} and {found.file('.yaml')}", f"run: {run}"]
+    if found.one_moment:
+        film = f"results/{found.subject}/renders/{STILL}/orbit.mp4"
+        said.append(f"one moment makes an avatar of one expression; from all round: {run} -- {film}")
+    return said
+
+
 def main() -> None:
     """Look, check, write, say what to run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--subject", help="the person's name in the table; the folder's without it")
     options = parser.parse_args()
-    capture = open_capture(options.folder)
     subject = options.subject or options.folder.resolve().name
-    table, config = Path(f"{subject}.tsv"), Path(f"{subject}.yaml")
-    for path in (table, config):
+    for path in (Path(f"{subject}.tsv"), Path(f"{subject}.yaml")):
         if path.exists():
             raise DataError(f"{path}: is there already; expected a new name, see --subject")
-    counts, names = frame_counts(capture), common_cameras(capture)
-    check_count(names, str(options.folder))
-    rig = read_rig_of(capture, 1.0, names) if capture.posed else None
-    sizes = sorted({(one.width, one.height) for one in rig.cameras} if rig else recorded_sizes(capture, names))
-    rows, held_out = sequences_and_split(counts)
-    apart = held_out_cameras(capture, names, list(rig.cameras) if rig else None, max(counts.values()))
-    table.write_text(
-        "subject\tsequence\tfolder\tframes\n"
-        + "".join(f"{subject}\t{name}\t{options.folder}\t{frames}\n" for name, frames in rows)
-    )
-    longest, one_moment = max(map(max, sizes)), list(counts.values()) == [1]
-    motion = Path(f"{subject}_{STILL}.json")
-    if one_moment:
-        keys = [{"seconds": seconds, "like": f"{next(iter(counts))}:0"} for seconds in (0, STILL_SECONDS)]
-        motion.write_text(json.dumps({"keyframes": keys}) + "\n")
-    calibrate: dict[str, Any] = {"scale": round(LONGEST / longest, 3)} if longest > LONGEST else {}
-    settings = {
-        "captures": str(table),
-        "avatars": [subject],
-        "split": {"cameras": apart, "sequences": held_out},
-        "films": {"orbits": list(held_out), **({"motions": {STILL: str(motion)}} if one_moment else {})},
-        **({"calibrate": calibrate} if calibrate else {}),
-        **({"pointcloud": {"min_views": 2}} if len(names) < FOR_THREE_VIEWS else {}),
-        **({"span": 64} if max(counts.values()) >= LONG else {}),
-    }
-    config.write_text(f"# {capture.kind}: {options.folder}\n{yaml.safe_dump(settings, sort_keys=False)}")
-    masks = "masks" if capture.masks(next(iter(counts))) else "plates" if capture.plates() else "no masks, no plates"
-    frames = ", ".join(f"{name} ({count} frames)" for name, count in counts.items())
-    shapes = ", ".join(f"{width}x{height}" for width, height in sizes)
-    left_out = sorted(set(capture.cameras()) - set(names))
-    lines = [
-        f"{options.folder} is a capture of the kind {capture.kind}: {len(names)} cameras of {shapes}, {masks}",
-        f"sequences: {frames}",
-        *([f"left out, since they lack a sequence: {', '.join(left_out)}"] if left_out else []),
-        held_out_line(apart, held_out),
-    ]
-    if len(names) < FOR_THREE_VIEWS:
-        lines.append(
-            f"{len(names)} cameras: a point counts where two agree (pointcloud.min_views: 2), so errors pass too"
-        )
-    if not capture.posed:
-        lines.append("nothing says where the cameras stand: calibrate finds them from what they see")
-    if not capture.metric:
-        lines.append("not said to be in metres: the size of the head tells, unless calibrate.metres_per_unit is set")
-    run = f"snakemake --cores all --configfile {config}"
-    lines += [f"wrote {table} and {config}", f"run: {run}"]
-    if one_moment:
-        film = f"results/{subject}/renders/{STILL}/orbit.mp4"
-        lines.append(f"one moment makes an avatar of one expression; from all round: {run} -- {film}")
-    sys.stdout.write("\n".join(lines) + "\n")
+    found = look(options.folder, subject)
+    write(found)
+    sys.stdout.write("\n".join(lines(found)) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pipeline.cli import Progress
 from pipeline.errors import DataError
 from pipeline.evaluate.flicker import flicker
 from pipeline.evaluate.footage import SPLITS, Footage
-from pipeline.evaluate.image import figures
+from pipeline.evaluate.image import figures, pooled_psnr
 from pipeline.evaluate.jod import jod
 from pipeline.evaluate.paper import paper_means
 from pipeline.evaluate.pictures import Picture
@@ -106,7 +106,7 @@ def means(pictures: list[Picture]) -> dict[str, float]:
     every = {name: [picture.figures[name] for picture in pictures if name in picture.figures] for name in names}
     result = {name: float(np.mean(values)) for name, values in every.items()}
     for name in ("psnr", "psnr_head"):
-        result[f"{name}_pooled"] = float(-10 * np.log10(np.mean(10 ** (-np.array(every[name]) / 10))))
+        result[f"{name}_pooled"] = pooled_psnr(every[name])
     return {**result, **paper_means(pictures), "pictures": len(pictures)}
 
 

@@ -1,5 +1,7 @@
 """How far a predicted picture is from the true one: PSNR, SSIM, MS-SSIM and FLIP, over the frame and in the head."""
 
+from collections.abc import Sequence
+
 import flip_evaluator
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -20,6 +22,11 @@ def psnr(prediction: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = No
     difference = prediction.astype(np.float64) - truth
     error = np.mean(np.square(difference if mask is None else difference[mask]))
     return min(float(10 * np.log10(255**2 / error)), PSNR_CEILING) if error > 0 else PSNR_CEILING
+
+
+def pooled_psnr(values: Sequence[float]) -> float:
+    """The PSNR in dB of the squared error averaged over pictures that have these PSNRs."""
+    return float(-10 * np.log10(np.mean(10 ** (-np.array(values) / 10))))
 
 
 def ssim_map(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -1,14 +1,11 @@
 """Figures by split, sequence, camera and method, with intervals over time steps; their table."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import DataError
-from pipeline.evaluate.pictures import Picture
-from pipeline.store.chunk import publish
+from pipeline.evaluate.pictures import Picture, read_rows, write_rows
 
 RESAMPLES = 1000
 WITHIN = (0.05, 0.95)
@@ -58,21 +55,13 @@ def read_intervals(path: Path) -> dict[tuple[str, str, str], tuple[float, float]
 
     Raises DataError naming the file when it is no such table.
     """
-    with path.open(newline="") as file:
-        table = list(csv.DictReader(file, delimiter="\t"))
-    if not table or not set(COLUMNS) <= set(table[0]):
-        raise DataError(f"{path}: no table of figures; expected the columns {', '.join(COLUMNS)}")
     return {
         (row["split"], row["method"], row["figure"]): (float(row["low"]), float(row["high"]))
-        for row in table
+        for row in read_rows(path, COLUMNS)
         if row["sequence"] == row["camera"] == EVERY
     }
 
 
 def write_figures(path: Path, pictures: list[Picture]) -> None:
     """Publish the table, tabs between columns."""
-    with publish(path) as partial, partial.open("w", newline="") as file:
-        table = csv.writer(file, delimiter="\t", lineterminator="\n")
-        table.writerow(COLUMNS)
-        for row in rows(pictures):
-            table.writerow([f"{value:.4f}" if isinstance(value, float) else value for value in row])
+    write_rows(path, COLUMNS, rows(pictures))

@@ -7,6 +7,7 @@ and nothing says how many they were. Its JOD is FovVideoVDP's, which nothing her
 
 import numpy as np
 
+from pipeline.evaluate.image import pooled_psnr
 from pipeline.evaluate.pictures import Picture, films_of
 
 BATCH = 16  # pictures
@@ -27,10 +28,5 @@ def paper_means(pictures: list[Picture]) -> dict[str, float]:
 def _film_mean(film: list[Picture], name: str) -> float | None:
     batches = [film[start : start + BATCH] for start in range(0, len(film), BATCH)]
     values = [[picture.figures[name] for picture in batch if name in picture.figures] for batch in batches]
-    means = [_pooled(batch) if name == "psnr" else float(np.mean(batch)) for batch in values if batch]
+    means = [pooled_psnr(batch) if name == "psnr" else float(np.mean(batch)) for batch in values if batch]
     return float(np.mean(means)) if means else None
-
-
-def _pooled(psnr: list[float]) -> float:
-    """The PSNR in dB of the squared error averaged over pictures."""
-    return float(-10 * np.log10(np.mean(10 ** (-np.array(psnr) / 10))))

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.errors import DataError
 from pipeline.store.chunk import Layout, chunk_writer, open_chunk
+from pipeline.store.reel import Reel
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,13 @@ def read_meshes(path: Path) -> Iterator[Mesh]:
             if len(mesh.faces) == 0:
                 raise DataError(f"{path}: step {step} of the span has no triangles; expected a head")
             yield mesh
+
+
+def mesh_of(reel: Reel, step: int) -> Mesh:
+    """The mesh of a time step of a sequence's meshes."""
+    vertices, x_can = reel.rows(step, "vertex_offsets", "vertices", "x_can")
+    (faces,) = reel.rows(step, "face_offsets", "faces")
+    return Mesh(vertices, x_can, faces)
 
 
 def count_meshes(path: Path) -> int:

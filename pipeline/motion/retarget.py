@@ -1,11 +1,13 @@
 """Driving one person with another's motion: both were fitted with one head prior, so their codes mean the same."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from pipeline.head.model import pose
 from pipeline.head.model.identity import Identity
+from pipeline.motion.eyes import resting_gaze
 
 QUIET = 0.1  # share of a person's steps, those with the least expression, whose mean is their face at rest
 WEAKEST = 0.05  # of the strongest: directions below it are noise of the fits, not what a face has shown
@@ -57,9 +59,8 @@ def retarget_codes(
     return (ours + strength * moves).astype(np.float32)
 
 
-def retarget_gaze(gaze: np.ndarray, own: np.ndarray | None) -> np.ndarray:
-    """A gaze (T, 2, 2) from the driver's rest to the subject's, medians over all steps, the latter of `own` (N, 2, 2);
-    as it is where the subject has none."""
-    if own is None:
+def retarget_gaze(gaze: np.ndarray, own: Sequence[np.ndarray]) -> np.ndarray:
+    """A gaze (T, 2, 2) from the driver's rest to the subject's, whose tracks have `own` gazes; as it is without any."""
+    if not own:
         return gaze
-    return (gaze - np.median(gaze, axis=0) + np.median(own, axis=0)).astype(gaze.dtype)
+    return (gaze - resting_gaze([gaze]) + resting_gaze(own)).astype(gaze.dtype)

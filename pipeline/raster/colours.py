@@ -1,7 +1,6 @@
 """Colours of a mesh's vertices, from the pictures of the cameras that see them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -36,7 +35,7 @@ def surface_colours(
     that sharp, frontal views count. Pictures may be smaller than the cameras say.
     """
     total, weight = np.zeros((len(points), 3)), np.zeros(len(points))
-    sized = [_sized(camera, *picture.shape[:2]) for camera, picture in zip(cameras, pictures, strict=True)]
+    sized = [camera.resized(*picture.shape[1::-1]) for camera, picture in zip(cameras, pictures, strict=True)]
     for camera, picture, seen in zip(sized, pictures, rasterizer.rasterize(vertices, faces, sized), strict=True):
         inside, row, column, depth = camera.hits(points)
         first = seen.depth[row, column]
@@ -49,9 +48,3 @@ def surface_colours(
     colours = np.full((len(points), 3), float(UNSEEN))
     colours[known] = total[known] / weight[known, None]
     return colours.round().astype(np.uint8)
-
-
-def _sized(camera: Camera, height: int, width: int) -> Camera:
-    """The camera of a picture that was made smaller or larger."""
-    scale = np.diag([width / camera.width, height / camera.height, 1.0])
-    return replace(camera, width=width, height=height, intrinsics=scale @ camera.intrinsics)

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.cameras.rig import Rig
 from pipeline.errors import DataError
-from pipeline.mesh.mesh import Mesh
+from pipeline.mesh.mesh import Mesh, mesh_of
 from pipeline.raster.buffers import draw
 from pipeline.raster.choose import make_rasterizer
 from pipeline.raster.coding import CODED, encode
@@ -55,9 +55,8 @@ class DrawnReel(Reel):
 
     def _mesh_of(self, step: int) -> Mesh:
         if self._mesh is None or self._mesh[0] != step:
-            vertices, x_can = self.rows(step, "vertex_offsets", "vertices", "x_can")
-            (faces,) = self.rows(step, "face_offsets", "faces")
-            if not len(faces):
+            mesh = mesh_of(self, step)
+            if not len(mesh.faces):
                 raise DataError(f"{self.path(step)}: step {step} has no triangles; expected a head")
-            self._mesh = step, Mesh(vertices, x_can, faces)
+            self._mesh = step, mesh
         return self._mesh[1]

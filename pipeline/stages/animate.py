@@ -8,15 +8,17 @@ import numpy as np
 from pipeline import cli
 from pipeline.capture.curves import HEAD, mirrored, read_curves, resampled
 from pipeline.errors import DataError
+from pipeline.head.fit.eyes import lids_of
 from pipeline.head.model.arkit import read_map
 from pipeline.head.model.identity import file_digest, read_identity
 from pipeline.head.model.prior import load_prior
+from pipeline.head.track import track_arrays
 from pipeline.motion.animate import Motion, of_curves, of_keyframes
-from pipeline.motion.eyes import lids_of, resting_gaze
+from pipeline.motion.eyes import resting_gaze
 from pipeline.motion.retarget import guarded, home, resting
 from pipeline.settings.animate import AnimateSettings
 from pipeline.settings.keyframes import Animation, read_keys
-from pipeline.store.chunk import Array, open_chunk, read_arrays, read_attributes, write_chunk
+from pipeline.store.chunk import read_all, read_arrays, read_attributes, write_chunk
 
 
 def main() -> None:
@@ -41,7 +43,7 @@ def main() -> None:
     arkit = read_map(given.map, prior.config.exp)
     own = {read_attributes(path)["sequence"]: read_arrays(path, "z_exp")[0] for path in given.tracks}
     codes = np.concatenate(list(own.values()))
-    gazes = [arrays["gaze"] for arrays in map(read_track, given.tracks) if "gaze" in arrays]
+    gazes = [arrays["gaze"] for arrays in map(read_all, given.tracks) if "gaze" in arrays]
     rest = resting(codes, prior.neutral.numpy())
 
     def own_face(name: str) -> np.ndarray:
@@ -63,18 +65,12 @@ def main() -> None:
     if len(motion[0]) != given.steps:
         raise DataError(f"{given.motion}: {len(motion[0])} steps; expected {given.steps}, as when the workflow began")
     z_exp, poses, gaze = finished(motion, rest, codes, home(identity), settings)
-    lids = lids_of(prior, identity, z_exp, poses)
+    lids = lids_of(prior, identity.w_id, z_exp, poses)
     write_chunk(
         given.output,
-        arrays(z_exp, poses, (resting_gaze(gazes) + gaze).astype(np.float32), lids),
+        track_arrays(z_exp, poses, resting_gaze(gazes) + gaze, lids),
         {**cli.record("animate", given), "start": 0, "stop": given.steps},
     )
-
-
-def read_track(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a track, by name."""
-    with open_chunk(path) as chunk:
-        return {name: array[...] for name, array in chunk.arrays.items()}
 
 
 def finished(motion: Motion, rest: np.ndarray, own: np.ndarray, still: np.ndarray, settings: AnimateSettings) -> Motion:
@@ -83,19 +79,6 @@ def finished(motion: Motion, rest: np.ndarray, own: np.ndarray, still: np.ndarra
     moves = guarded(codes - rest, own - rest, settings.guard) if settings.guard else codes - rest
     poses = poses if settings.head else np.broadcast_to(still, poses.shape).copy()
     return (rest + settings.strength * moves).astype(np.float32), poses, gaze
-
-
-def arrays(codes: np.ndarray, poses: np.ndarray, gaze: np.ndarray, lids: np.ndarray | None) -> dict[str, Array]:
-    """The arrays of a track (docs/formats.md)."""
-    about = "yaw to the left and pitch up of the left and the right eye"
-    found = {
-        "z_exp": Array(codes, ("time", "code"), "1", "expression codes"),
-        "head_from_world": Array(poses, ("time", "row", "column"), "head unit / m", "similarity from world metres"),
-        "gaze": Array(gaze, ("time", "eye", "angle"), "radian", about),
-    }
-    if lids is not None:
-        found["lids"] = Array(lids, ("time", "eye"), "mm", "between the lids of the left and the right eye")
-    return found
 
 
 if __name__ == "__main__":

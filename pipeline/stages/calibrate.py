@@ -10,7 +10,7 @@ import numpy as np
 from pipeline import cli
 from pipeline.cameras.rig import Rig, write_rig
 from pipeline.capture.calibration import read_rig_of
-from pipeline.capture.decode import probe_source, read_source
+from pipeline.capture.decode import read_source
 from pipeline.capture.formats import open_capture
 from pipeline.capture.formats.base import Capture
 from pipeline.capture.ingest import Developer
@@ -18,7 +18,7 @@ from pipeline.capture.plausible import check_rig, common_point
 from pipeline.capture.sfm.act import settle
 from pipeline.capture.sfm.find import find, unposed_rig
 from pipeline.capture.sfm.matches import look
-from pipeline.capture.sfm.pictures import MOMENTS, few_moments, views_of
+from pipeline.capture.sfm.pictures import MOMENTS, few_moments, shortest, views_of
 from pipeline.capture.sfm.quality import cut_heads
 from pipeline.capture.sfm.refine import changed, refined
 from pipeline.detect import models
@@ -67,8 +67,7 @@ def placed(capture: Capture, options: Namespace) -> Rig:
 
 def late(capture: Capture, sequence: str, rig: Rig) -> dict[int, int]:
     """Cameras by number that lag behind the others, with the frames; none where faces are not looked for."""
-    sources = capture.pictures(sequence)
-    frames = min(probe_source(source).frames for source in sources.values())
+    sources, frames = capture.pictures(sequence), shortest(capture, sequence)
     start = max(frames - WATCHED, 0) // 2
     if not models.present() or frames < FEWEST_FRAMES:
         return {}

@@ -9,13 +9,13 @@ from pipeline import cli
 from pipeline.cameras.rig import read_rig
 from pipeline.errors import DataError
 from pipeline.head.fit.clouds import Clouds, read_landmarks, read_points
-from pipeline.head.fit.eyes import gaze_of
+from pipeline.head.fit.eyes import gaze_of, lids_of
 from pipeline.head.fit.fitter import Fitter, Smoothness, fit_sequence
 from pipeline.head.fit.landmarks import as_seen, believed
-from pipeline.head.fit.lids import apertures
-from pipeline.head.fit.residuals import Heads, canonical_landmarks
+from pipeline.head.fit.residuals import Heads
 from pipeline.head.model.identity import file_digest, read_identity
 from pipeline.head.model.prior import HeadPrior, load_prior
+from pipeline.head.track import track_arrays
 from pipeline.settings.fit_sequence import FitSequenceSettings
 from pipeline.store.chunk import Array, read_arrays, write_chunk
 from pipeline.workers import compute_alike, workers
@@ -23,29 +23,22 @@ from pipeline.workers import compute_alike, workers
 MOST_FAILED = 0.5  # share of a track's steps: what is left is no track to train on
 
 
-def _eyes(
-    prior: HeadPrior, identity: np.ndarray, heads: Heads, z_exp: np.ndarray, points: Path | None
-) -> dict[str, Array]:
-    """Lids and, where irises were seen, gaze of every time step, as far as the prior knows where they lie; eyeballs."""
-    found = {}
-    if prior.config.eyes:
-        centres = prior.eyes_from(torch.as_tensor(identity, dtype=torch.float32))
-        spheres = torch.cat([centres, prior.eye_radius[:, None]], -1).numpy()
-        about = "eyeballs at rest, the left one first: centre and radius"
-        found["eyeballs"] = Array(spheres, ("eye", "sphere"), "head unit", about)
-    if prior.config.landmarks:
-        places = canonical_landmarks(prior, identity)[0]
-        lids = apertures(prior, identity, z_exp, heads.head_from_world, places)
-        about = "between the lids of the left and the right eye"
-        found["lids"] = Array(lids.astype(np.float32), ("time", "eye"), "mm", about)
-        if points and prior.config.eyes:
-            irises, seen, landmarks, known = read_arrays(points, "irises", "iris_views", "points", "views")
-            irises = np.where(seen[..., None] > 0, irises, np.nan)
-            landmarks = np.where(known[..., None] > 0, landmarks, np.nan)
-            gaze = gaze_of(prior, identity, heads.head_from_world, irises, landmarks, lids)
-            about = "yaw to the subject's left and pitch upwards of the left and the right eye, head space"
-            found["gaze"] = Array(gaze.astype(np.float32), ("time", "eye", "angle"), "radian", about)
-    return found
+def _eyeballs(prior: HeadPrior, identity: np.ndarray) -> dict[str, Array]:
+    """Where the eyeballs lie at rest, where the prior knows."""
+    if not prior.config.eyes:
+        return {}
+    centres = prior.eyes_from(torch.as_tensor(identity, dtype=torch.float32))
+    spheres = torch.cat([centres, prior.eye_radius[:, None]], -1).numpy()
+    about = "eyeballs at rest, the left one first: centre and radius"
+    return {"eyeballs": Array(spheres, ("eye", "sphere"), "head unit", about)}
+
+
+def _gaze(prior: HeadPrior, identity: np.ndarray, heads: Heads, lids: np.ndarray, points: Path) -> np.ndarray:
+    """Gaze (T, 2, 2) of every time step from the irises in a file of points."""
+    irises, seen, landmarks, known = read_arrays(points, "irises", "iris_views", "points", "views")
+    irises = np.where(seen[..., None] > 0, irises, np.nan)
+    landmarks = np.where(known[..., None] > 0, landmarks, np.nan)
+    return gaze_of(prior, identity, heads.head_from_world, irises, landmarks, lids)
 
 
 def main() -> None:
@@ -105,24 +98,21 @@ def main() -> None:
 
     with torch.no_grad():
         z_exp = prior.z_exp_from(torch.as_tensor(heads.expression, dtype=torch.float32)).numpy()
-    eyes = _eyes(prior, identity.w_id.astype(float), heads, z_exp, arguments.points)
+    who, poses = identity.w_id.astype(float), heads.head_from_world
+    lids, gaze = lids_of(prior, who, z_exp, poses), None
+    if lids is not None and arguments.points and prior.config.eyes:
+        gaze = _gaze(prior, who, heads, lids, arguments.points)
     write_chunk(
         arguments.output,
         {
-            "z_exp": Array(z_exp, ("time", "code"), "1", "expression codes of the head prior"),
-            "head_from_world": Array(
-                heads.head_from_world,
-                ("time", "row", "column"),
-                "head unit / m",
-                "similarity from world metres to head units",
-            ),
+            **track_arrays(z_exp, poses, gaze, lids),
             "residual_mm": Array(
                 distance_mm.astype(np.float32),
                 ("time",),
                 "mm",
                 "median distance of the step's cloud to the fitted surface",
             ),
-            **eyes,
+            **_eyeballs(prior, who),
         },
         {**cli.record("fit_sequence", arguments), "start": 0, "stop": len(clouds), "failed": failed},
     )

@@ -6,12 +6,13 @@ import numpy as np
 
 from pipeline import cli
 from pipeline.errors import DataError
+from pipeline.head.fit.eyes import lids_of
 from pipeline.head.model.identity import file_digest, read_identity
 from pipeline.head.model.prior import load_prior
-from pipeline.motion.eyes import lids_of
+from pipeline.head.track import track_arrays
 from pipeline.motion.retarget import retarget_codes, retarget_gaze, retarget_poses
 from pipeline.settings.retarget import RetargetSettings
-from pipeline.store.chunk import Array, open_chunk, read_arrays, write_chunk
+from pipeline.store.chunk import read_all, read_arrays, write_chunk
 
 
 def main() -> None:
@@ -36,33 +37,20 @@ def main() -> None:
     own = np.concatenate([read_arrays(path, "z_exp")[0] for path in arguments.own])
     codes = retarget_codes(z_exp, own, prior.neutral.numpy(), settings.strength, settings.relative, settings.guard)
     moved = retarget_poses(poses, driver, driven, settings.head)
-    axes = ("time", "row", "column")
-    arrays = {
-        "z_exp": Array(codes, ("time", "code"), "1", "expression codes of the driver, for the subject"),
-        "head_from_world": Array(moved, axes, "head unit / m", "similarity from world metres of subject"),
-    }
-    lids = lids_of(prior, driven, codes, moved)
-    if lids is not None:
-        arrays["lids"] = Array(lids, ("time", "eye"), "mm", "between the lids of the left and the right eye")
+    gaze = driven_gaze(arguments.track, arguments.own, settings.relative)
     write_chunk(
         arguments.output,
-        arrays | gaze(arguments.track, arguments.own, settings.relative),
+        track_arrays(codes, moved, gaze, lids_of(prior, driven.w_id, codes, moved)),
         {**cli.record("retarget", arguments), "start": 0, "stop": len(poses)},
     )
 
 
-def gaze(track: Path, own: list[Path], relative: bool) -> dict[str, Array]:
+def driven_gaze(track: Path, own: list[Path], relative: bool) -> np.ndarray | None:
     """The driver's gaze, if their track holds one, relative to each one's rest where the subject's tracks do too."""
-    with open_chunk(track) as chunk:
-        if "gaze" not in chunk.arrays:
-            return {}
-        values, about = chunk["gaze"][...], chunk["gaze"].attributes
-    ours = []
-    for path in own:
-        with open_chunk(path) as chunk:
-            ours += [chunk["gaze"][...]] if "gaze" in chunk.arrays else []
-    values = retarget_gaze(values, np.concatenate(ours) if ours else None) if relative else values
-    return {"gaze": Array(values, tuple(about["axes"]), about["unit"], about["about"])}
+    gaze = read_all(track).get("gaze")
+    if gaze is None or not relative:
+        return gaze
+    return retarget_gaze(gaze, [arrays["gaze"] for arrays in map(read_all, own) if "gaze" in arrays])
 
 
 if __name__ == "__main__":

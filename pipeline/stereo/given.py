@@ -24,7 +24,7 @@ def given_cloud(path: Path, alpha: np.ndarray, cameras: Sequence[Camera]) -> Clo
     cloud = thinned(read_pcd(path))
     own = [camera.own(cover) for camera, cover in zip(cameras, alpha, strict=True)]
     keep, doubted = inside_silhouettes(cloud.points, own, cameras)
-    keep &= sum(_in_picture(cloud.points, camera) for camera in cameras) >= SEEN_BY
+    keep &= sum(camera.inside(*camera.project(cloud.points.astype(float))) for camera in cameras) >= SEEN_BY
     if not keep.any():
         raise DataError(
             f"{path}: none of {len(cloud.points)} points lies inside all silhouettes; expected metres in the world of "
@@ -32,12 +32,6 @@ def given_cloud(path: Path, alpha: np.ndarray, cameras: Sequence[Camera]) -> Clo
         )
     kept = cloud[keep]
     return Cloud(kept.points, kept.normals, kept.colors, tuple(doubts(doubted)))
-
-
-def _in_picture(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """Which points (n, 3) lie before a camera and inside its picture's edges, (n,) bool."""
-    pixels, depth = camera.project(points.astype(float))
-    return (depth > 0) & (pixels >= 0).all(1) & (pixels < (camera.width, camera.height)).all(1)
 
 
 def thinned(cloud: Cloud) -> Cloud:

@@ -50,8 +50,10 @@ def carve(views: Sequence[View], voxel: float) -> np.ndarray:
     seen = np.zeros(len(centres), np.int32)
     for view in views:
         camera = view.camera
-        person = cv2.dilate(view.person.astype(np.uint8), _square(camera, voxel, camera.project(centres)[1], 1))
-        inside, row, column, _ = camera.hits(centres)
+        pixels, depth = camera.project(centres)
+        person = cv2.dilate(view.person.astype(np.uint8), _square(camera, voxel, depth, 1))
+        inside = camera.inside(pixels, depth)
+        column, row = np.floor(pixels[inside]).astype(np.int64).T
         keep = ~inside
         keep[inside] = person[row, column] > 0
         seen[inside] += 1

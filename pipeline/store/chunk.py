@@ -228,6 +228,12 @@ def read_arrays(path: Path, *names: str) -> tuple[np.ndarray, ...]:
         return tuple(chunk[name][...] for name in names)
 
 
+def read_all(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a chunk by name, whole: for tracks, which may lack some."""
+    with open_chunk(path) as chunk:
+        return {name: array[...] for name, array in chunk.arrays.items()}
+
+
 def read_attributes(path: Path) -> dict[str, Any]:
     """The chunk's own attributes (stage, subject, sequence, start, stop, ...)."""
     if not path.is_file():

@@ -14,12 +14,12 @@ from pipeline.avatar.model.schedule import shared_noise, walk
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.orbit import Picture, crop_round
 from pipeline.cameras.resample import placed
+from pipeline.head.fit.eyes import lids_of
 from pipeline.head.model.identity import Identity
 from pipeline.head.model.prior import HeadPrior
 from pipeline.mesh.cut import Plane
 from pipeline.mesh.head import mesh_head
 from pipeline.mesh.mesh import Mesh
-from pipeline.motion.eyes import lids_of
 from pipeline.raster import buffers
 from pipeline.raster.fragments import Rasterizer
 from pipeline.settings.mesh import MeshSettings
@@ -44,8 +44,8 @@ class Head:
 
     def lids(self, z_exp: np.ndarray, head_from_world: np.ndarray) -> np.ndarray:
         """How far the lids of both eyes are apart (2,), mm, under a code (E,) at a pose (4, 4); NaN where unknown."""
-        found = lids_of(self.prior, self.identity, z_exp[None].astype(np.float32), head_from_world[None])
-        return np.full(2, np.nan, np.float32) if found is None else found[0]
+        found = lids_of(self.prior, self.identity.w_id, z_exp[None].astype(np.float32), head_from_world[None])
+        return np.full(2, np.nan, np.float32) if found is None else found[0].astype(np.float32)
 
 
 def draft(avatar: Avatar, picture: Picture) -> Picture:

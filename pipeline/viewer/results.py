@@ -9,9 +9,9 @@ from pipeline.cameras.rig import Rig, read_rig
 from pipeline.cli import log
 from pipeline.errors import DataError
 from pipeline.head.model.identity import Identity, read_identity
-from pipeline.mesh.mesh import Mesh
+from pipeline.mesh.mesh import Mesh, mesh_of
 from pipeline.settings.mesh import MeshSettings
-from pipeline.store.chunk import open_chunk, read_attributes
+from pipeline.store.chunk import read_all, read_attributes
 from pipeline.store.reel import Reel, open_reels
 
 CHUNKED = ("frames", "clouds", "meshes")
@@ -75,8 +75,7 @@ class Results:
         path = self.folder / "tracks" / f"{sequence}.zarr.zip"
         if not path.is_file():
             return None
-        with open_chunk(path) as chunk:
-            return {name: array[...] for name, array in chunk.arrays.items()}
+        return read_all(path)
 
     def steps(self, sequence: str) -> int:
         """Time steps of a sequence that every kind of file has that is there."""
@@ -88,11 +87,7 @@ class Results:
     def mesh(self, sequence: str, step: int) -> Mesh | None:
         """The fitted mesh of a time step."""
         reel = self.reel("meshes", sequence)
-        if reel is None:
-            return None
-        vertices, x_can = reel.rows(step, "vertex_offsets", "vertices", "x_can")
-        (faces,) = reel.rows(step, "face_offsets", "faces")
-        return Mesh(vertices, x_can, faces)
+        return None if reel is None else mesh_of(reel, step)
 
     def cloud(self, sequence: str, step: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Points (N, 3) world metres and colours (N, 3) uint8 of a time step."""

@@ -17,7 +17,7 @@ from pipeline.avatar.model.condition import Buffers
 from pipeline.avatar.model.eyes import SIZE
 from pipeline.errors import DataError
 from pipeline.raster.coding import read_buffers
-from pipeline.store.chunk import open_chunk, read_attributes
+from pipeline.store.chunk import read_all, read_attributes
 from pipeline.store.reel import WHOLE, Reel, Window
 
 CACHE_BYTES = 4 << 30
@@ -81,8 +81,7 @@ def sequence_views(buffers: Reel, targets: Reel | None, track: Path, cameras: li
 
     Raises DataError when the files disagree about the sequence, its length or the size of the pictures.
     """
-    with open_chunk(track) as chunk:
-        arrays = {name: array[...] for name, array in chunk.arrays.items()}
+    arrays = read_all(track)
     codes = arrays["z_exp"]
     if read_attributes(track)["sequence"] != buffers.sequence or (
         len(codes) < buffers.steps if buffers.part else len(codes) != buffers.steps

@@ -19,9 +19,14 @@ DIFFERENT = 20.0
 MOMENTS = 3  # that cameras are judged by: one moment's matches are too few on small pictures
 
 
+def shortest(capture: Capture, sequence: str) -> int:
+    """Frames of a sequence that all its recordings have."""
+    return min(probe_source(source).frames for source in capture.pictures(sequence).values())
+
+
 def few_moments(capture: Capture, sequence: str, count: int = MOMENTS) -> list[int]:
     """`count` frames spread over a sequence, as many as its shortest recording has at most."""
-    frames = min(probe_source(source).frames for source in capture.pictures(sequence).values())
+    frames = shortest(capture, sequence)
     return sorted({round(share * (frames - 1)) for share in np.linspace(0.1, 0.9, count)})
 
 

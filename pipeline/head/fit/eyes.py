@@ -1,8 +1,10 @@
-"""Where eyes look: from irises in space to a gaze per eye and time step."""
+"""Where eyes look, from irises in space to a gaze per eye and time step; and how far their lids are apart."""
 
 import numpy as np
 import torch
 
+from pipeline.head.fit.lids import apertures
+from pipeline.head.fit.residuals import canonical_landmarks
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior
 
@@ -19,6 +21,17 @@ def gaze_directions(gaze: np.ndarray) -> np.ndarray:
     """Unit vectors (..., 3) in head space of gazes (..., 2): yaw to the subject's left and pitch upwards, radians."""
     yaw, pitch = gaze[..., 0], gaze[..., 1]
     return np.stack([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)], -1)
+
+
+def lids_of(prior: HeadPrior, w_id: np.ndarray, codes: np.ndarray, head_from_world: np.ndarray) -> np.ndarray | None:
+    """How far lids are apart (T, 2), mm, left first, of weights (I,) under codes (T, E) at poses (T, 4, 4).
+
+    None for a prior that does not know where lids are.
+    """
+    if not prior.config.landmarks:
+        return None
+    who = w_id.astype(float)
+    return apertures(prior, who, codes, head_from_world, canonical_landmarks(prior, who)[0])
 
 
 def gaze_of(
