@@ -144,6 +144,14 @@ def test_training_never_sees_the_held_out_camera(tmp_path, scene, reels, monkeyp
     assert CAMERAS.index("front") not in {view.camera for view in views}
 
 
+def test_a_held_out_camera_that_was_left_out_is_named_before_training(tmp_path, scene, monkeypatch):
+    arguments = train_arguments(tmp_path, scene, SHORT, "avatar.safetensors")
+    arguments[arguments.index("--held-out-cameras") + 1] = "front,behind"
+    with pytest.raises(DataError, match=r"no camera behind, which is held out .*hold out others of "):
+        call(monkeypatch, train, arguments)
+    assert not (tmp_path / "avatar.safetensors").exists()
+
+
 def test_other_settings_have_another_state(tmp_path, scene, monkeypatch):
     folders = set()
     for seed in (0, 1):

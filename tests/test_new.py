@@ -99,7 +99,7 @@ def test_two_cameras_are_too_few_and_four_get_a_hint(tiny_capture: Path, tmp_pat
     (tmp_path / "me.tsv").unlink()
     done = new(tmp_path, tmp_path / "capture")
     assert done.returncode == 1
-    assert "2 cameras (222200048, 222200049); expected 3 at least, or no surface can be confirmed" in done.stderr
+    assert "2 cameras; expected 3 at least, or no surface can be confirmed: 222200048, 222200049" in done.stderr
     assert not (tmp_path / "me.tsv").exists()
 
 

@@ -51,8 +51,10 @@ def check_rig(cameras: Sequence[Camera], metric: bool, where: str) -> None:
 def check_count(names: Sequence[str], where: str) -> None:
     """Raise DataError, beginning with `where`, unless there are cameras enough for a surface."""
     if len(names) < FEWEST:
-        found = f"{len(names)} cameras ({', '.join(names)})" if names else "no camera"
-        raise DataError(f"{where}: {found}; expected {FEWEST} at least, or no surface can be confirmed")
+        found = f": {', '.join(names)}" if names else ""
+        raise DataError(
+            f"{where}: {len(names)} cameras; expected {FEWEST} at least, or no surface can be confirmed{found}"
+        )
 
 
 def check_intrinsics(camera: Camera, what: str) -> None:

@@ -5,10 +5,10 @@ from scipy.ndimage import distance_transform_edt, map_coordinates
 
 from pipeline.evaluate.footage import Footage
 from pipeline.evenly import evenly
-from pipeline.head.model.regions import LOWER, UPPER
+from pipeline.head.model import regions
 from pipeline.raster.coding import read_buffers
 
-LOWEST, HIGHEST = np.array(LOWER[:3]), np.array(UPPER[:3])
+LOWER, UPPER = np.array(regions.LOWER[:3]), np.array(regions.UPPER[:3])
 # A cell that gathered less than a tenth of one pixel seen head-on holds mostly silhouette pixels: fill it instead.
 LEAST_WEIGHT = 0.1
 
@@ -18,7 +18,7 @@ class ColourGrid:
 
     def __init__(self, cell: float):
         self._cell = cell
-        self._shape = tuple(np.ceil((HIGHEST - LOWEST) / cell).astype(int) + 1)
+        self._shape = tuple(np.ceil((UPPER - LOWER) / cell).astype(int) + 1)
         self._sums = np.zeros((4, int(np.prod(self._shape))))  # colour times weight, weight
 
     def splat(self, points: np.ndarray, colors: np.ndarray, weights: np.ndarray) -> None:
@@ -48,7 +48,7 @@ class ColourGrid:
 
     def _place(self, points: np.ndarray) -> np.ndarray:
         """Points (N, 3) in cells, points outside the bounds moved onto them."""
-        return (np.clip(points, LOWEST, HIGHEST) - LOWEST) / self._cell
+        return (np.clip(points, LOWER, UPPER) - LOWER) / self._cell
 
 
 class MeshColour:

@@ -116,21 +116,12 @@ def main() -> None:
     arguments = cli.parser(__doc__, CalibrateSettings)
     arguments.add_argument("--capture", type=Path, required=True, help="the subject's folder")
     arguments.add_argument("--without", nargs="+", default=[], help="cameras that lack a sequence, left out")
-    arguments.add_argument(
-        "--needed", nargs="+", default=[], help="cameras that must not be left out: the held-out ones"
-    )
     arguments.add_argument("--sequence", help="the sequence whose first pictures are looked at; none without")
     arguments.add_argument("--prior", type=cli.existing_file, help="head prior, for captures that are not metric")
     arguments.add_argument("--output", type=Path, required=True, help="cameras.json")
     options = arguments.parse_args()
     capture = open_capture(options.capture)
     rig = placed(capture, options)
-    lost = [name for name in options.needed if name not in rig.names]
-    if lost:
-        raise DataError(
-            f"{capture.folder}: camera {', '.join(lost)} is held out (split.cameras) and was left out for what is said "
-            f"above; hold out others: {', '.join(rig.names)}"
-        )
     rig = in_metres(rig, unit(capture, rig, options))
     check_rig(rig.cameras, True, str(capture.folder))
     write_rig(options.output, rig)

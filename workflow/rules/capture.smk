@@ -24,7 +24,6 @@ rule calibrate:
             sequence=lambda wildcards: PLAN.first_recording(wildcards.subject),
             prior=lambda wildcards: [HEAD_PRIOR] if PLAN.seeks_unit(wildcards.subject, SETTINGS.calibrate) else [],
             without=lambda wildcards: list(PLAN.left_out(wildcards.subject)),
-            needed=lambda wildcards: PLAN.held_out_cameras if wildcards.subject in AVATARS else [],
         ),
     shell:
         "python -m pipeline.stages.calibrate {params.job} --output {output:q} > {log:q} 2>&1"

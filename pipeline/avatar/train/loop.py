@@ -161,7 +161,7 @@ class Loop(ABC):
         noisy, target = self.noisy_and_target(part, self.latents(part, base), predict_v)
         predicted = predict_v(noisy, part.timesteps)
         apart = predicted - target
-        error = (apart.square() if self.recipe.error == "squared" else apart.abs()).mean(1)  # (B, h', w')
+        error = apart.square().mean(1) if self.recipe.error == "squared" else apart.abs().mean(1)  # (B, h', w')
         error = error * snr_weights(part.timesteps, self.recipe.snr_limit)[:, None, None]
         factor = avatar.autoencoder.factor
         weights = F.avg_pool2d(part.weights[:, None], factor)[:, 0] * factor**2  # of all the latent's pixels

@@ -72,7 +72,14 @@ def training_views(given: argparse.Namespace, buffers: dict[str, Reel], targets:
     held_out = given.held_out_cameras.split(",")
     views = []
     for sequence, reel in buffers.items():
-        places = [place for name, place in camera_places(reel).items() if name not in held_out]
+        known = camera_places(reel)
+        lost = [name for name in held_out if name and name not in known]
+        if lost:
+            raise DataError(
+                f"{reel.paths[0]}: no camera {', '.join(lost)}, which is held out (split.cameras): calibrate left it "
+                f"out; hold out others of {', '.join(known)}"
+            )
+        places = [place for name, place in known.items() if name not in held_out]
         views += sequence_views(reel, targets[sequence], tracks[sequence], places)
     if not views:
         raise DataError(f"{given.targets[0]}: no picture is left to train on without cameras {held_out}")
