@@ -70,7 +70,7 @@ def draw(
 
 
 class Download:
-    """Pictures on their way to the host."""
+    """Pictures, (B, h, w, 3) uint8, on their way to the host."""
 
     def __init__(self, pictures: torch.Tensor):
         self._host, self._event = pictures.to("cpu", non_blocking=True), None

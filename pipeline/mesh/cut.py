@@ -62,7 +62,7 @@ def _rotated(faces: np.ndarray, above: np.ndarray, odd: bool) -> np.ndarray:
 
 
 def largest_piece(faces: np.ndarray, vertex_count: int) -> np.ndarray:
-    """The faces (F', 3) of the connected piece with the most triangles."""
+    """Those of the faces (F, 3) that belong to the connected piece with the most triangles, (F', 3)."""
     a, b = faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel()
     graph = coo_matrix((np.ones(len(a), bool), (a, b)), (vertex_count, vertex_count))
     piece = connected_components(graph, directed=False)[1][faces[:, 0]]

@@ -29,7 +29,7 @@ PLAIN = {
     "string": "text",
     "boolean": "true or false",
     "null": "null",
-    "object": "names with a text each",
+    "object": "names with a section of settings each",
 }
 
 
@@ -92,6 +92,8 @@ def _allowed(field: dict[str, Any]) -> str:
             return f"{len(several)} values: {_allowed(several[0])}"
         least = field.get("minItems", 0)
         return f"list{f' of at least {least}' if least else ''}: {_allowed(field['items'])}"
+    if field.get("additionalProperties", {}).get("type") == "string":
+        return "names with a text each"
     limits = [f"{sign} {_number(field[name])}" for name, sign in LIMITS.items() if name in field]
     return ", ".join([PLAIN[field["type"]], *limits])
 

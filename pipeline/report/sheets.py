@@ -61,14 +61,14 @@ def moments(material: Material, camera: str, count: int) -> list[Shot]:
 
 
 def cropped(material: Material, shot: Shot, name: str = "rgb", factor: int = 1) -> np.ndarray:
-    """The frame's `rgb` or `alpha` as the rig's camera sees it, `factor` times its pixels per side."""
+    """The frame's `rgb` (h, w, 3) or `alpha` (h, w) uint8 as the rig's camera sees it, enlarged `factor` times."""
     source = material.cameras.cameras[material.cameras.index(shot.camera)]
     crop = material.rig.cameras[material.rig.index(shot.camera)]
     return tiles.crop_like(material.frame(shot, name), source, tiles.enlarged(crop, factor))
 
 
 def mesh_over_frame(material: Material, shot: Shot, factor: int = 2) -> np.ndarray:
-    """The fitted mesh, shaded and outlined, over the frame at the rig's crop."""
+    """The fitted mesh, shaded and outlined, over the frame at the rig's crop, (h, w, 3) uint8; `factor` enlarges it."""
     crop = material.rig.cameras[material.rig.index(shot.camera)]
     mask = material.buffer(shot, "mask")
     mesh = tiles.shaded(crop, material.buffer(shot, "normals"), mask)
@@ -78,7 +78,7 @@ def mesh_over_frame(material: Material, shot: Shot, factor: int = 2) -> np.ndarr
 
 
 def cloud_view(material: Material, shot: Shot, kind: str, factor: int = 2) -> np.ndarray:
-    """The step's cloud seen by the shot's camera; `kind` "colors" or "normals"."""
+    """The step's cloud seen by the shot's camera, (h, w, 3) uint8; `kind` "colors" or "normals"."""
     points, normals, colors = material.cloud(shot)
     if kind == "normals":
         colors = tiles.normal_colors(normals, material.head_from_world[shot.sequence][shot.step])

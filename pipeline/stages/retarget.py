@@ -46,7 +46,10 @@ def main() -> None:
 
 
 def driven_gaze(track: Path, own: list[Path], relative: bool) -> np.ndarray | None:
-    """The driver's gaze, if their track holds one, relative to each one's rest where the subject's tracks do too."""
+    """Gaze (T, 2, 2) of the driver, radians, left eye first, yaw and pitch in head space; None if the track lacks it.
+
+    If `relative`, it is moved from the driver's rest to the subject's, where the subject's `own` tracks have a gaze.
+    """
     gaze = read_all(track).get("gaze")
     if gaze is None or not relative:
         return gaze

@@ -213,7 +213,7 @@ class Page:
         return bool(self.controls.avatar.value) and self.avatars.newest() is not None
 
     def start_view(self, view: viser.CameraHandle, fine: bool) -> Iterator[np.ndarray | None] | None:
-        """The avatar in one view, step by step; None while it is not to be shown."""
+        """The avatar in one view, step by step as `refined` yields it; None while it is not to be shown."""
         if not self._draws_avatar() or self.shown is None:
             return None
         mesh, code, eyes = self.shown

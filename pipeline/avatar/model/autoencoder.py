@@ -17,11 +17,11 @@ class SpaceToDepth(nn.Module):
         self.channels = 3 * factor**2
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Pictures in [-1, 1] to latents; nothing is lost."""
+        """Pictures (B, 3, h, w) in [-1, 1] to latents (B, channels, h / factor, w / factor); nothing is lost."""
         return F.pixel_unshuffle(pictures, self.factor)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents to pictures in about [-1, 1]."""
+        """Latents (B, channels, h / factor, w / factor) to pictures (B, 3, h, w) in about [-1, 1]."""
         return F.pixel_shuffle(latents, self.factor)
 
     def decode_with(self, tiny: AutoencoderTiny, source: str) -> None:
@@ -50,7 +50,7 @@ class LatentAutoencoder(nn.Module):
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents to pictures in about [-1, 1]."""
+        """Latents (B, channels, h / factor, w / factor) to pictures (B, 3, h, w) in about [-1, 1]."""
         return self.decoder.decode(latents / self.decoder.config.scaling_factor).sample
 
     def decode_with(self, tiny: AutoencoderTiny, source: str) -> None:

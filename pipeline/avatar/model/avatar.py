@@ -164,7 +164,7 @@ class Avatar(nn.Module):
         return self.autoencoder.channels, height // factor, width // factor
 
     def conditions(self, buffers: Buffers) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Condition picture (B, K, h, w), expression tokens, and the texture's colours (B, h, w, 3), see above."""
+        """Condition (B, K, h, w), expression tokens (B, N, width), and the texture's colours (B, h, w, 3)."""
         picture, features = condition(buffers, self.units, self.planes, self.architecture.mask_channel, self.eyes)
         return picture, self.expression(buffers.z_exp, buffers.eyes), self.planes.colours(features)
 
@@ -185,7 +185,7 @@ class Avatar(nn.Module):
         return (latents.float() - base) / self.latent_unit
 
     def decode(self, latents: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
-        """The inverse of `encode`, clipped to [-1, 1], float32."""
+        """Latents (B, channels, h', w') to pictures (B, 3, h, w) float32, clipped to [-1, 1]: `encode`'s inverse."""
         with self._autocast():
             pictures = self.autoencoder.decode(latents * self.latent_unit + base)
         return pictures.float().clamp(-1, 1)

@@ -74,7 +74,7 @@ class FeaturePlanes(nn.Module):
         return features
 
     def roughness(self) -> torch.Tensor:
-        """Mean squared difference of neighbouring texels; zero where there is no plane."""
+        """Mean squared difference of neighbouring texels, a scalar; zero where there is no plane."""
         differences = [self.values.diff(dim=axis) for axis in (-2, -1)]
         return sum(difference.square().sum() for difference in differences) / max(self.values.numel(), 1)
 

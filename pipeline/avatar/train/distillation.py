@@ -31,13 +31,16 @@ class Distiller(Loop):
         super().__init__(avatar, pictures, settings, critic, processes)
 
     def sample_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """One of those that drawing visits, each as often."""
+        """Timesteps (count,) int64, each of those that drawing visits equally often."""
         return self.timesteps[torch.randint(len(self.timesteps), (count,), generator=generator)]
 
     def noisy_and_target(
         self, part: Part, latents: torch.Tensor, predict_v: Predict
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The avatar's own latents on the way from the part's noise, and the v of the real picture for them."""
+        """The avatar's own latents on the way from the part's noise, and the v of the real picture for them.
+
+        Both are shaped as `latents`, (B, channels, h', w').
+        """
         noisy = part.noise
         for timestep, reached in zip(
             self.timesteps.tolist(), walk(predict_v, part.noise, len(self.timesteps)), strict=False
@@ -48,7 +51,11 @@ class Distiller(Loop):
     def further_loss(
         self, part: Part, noisy: torch.Tensor, predicted: torch.Tensor, target: torch.Tensor, weights: torch.Tensor
     ) -> torch.Tensor | float:
-        """The critic's loss, and its loss of what was drawn; where pixels do not count, that is shown as real."""
+        """The critic's loss on real and predicted latents, times its weight; 0 without a critic.
+
+        noisy, predicted and target v (B, channels, h', w'). Where `weights` (B, h', w') are 0, the critic is shown the
+        real latents for the predicted ones.
+        """
         if not self.recipe.critic_weight:
             return 0.0
         drawn, real = (picture_of_v(noisy, v, part.timesteps) for v in (predicted, target))

@@ -278,12 +278,12 @@ class Trainer(Loop):
     recipe: Recipe
 
     def sample_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Pure noise for the recipe's share of the pictures, otherwise uniform."""
+        """Timesteps (count,) int64: the last, pure noise, for the recipe's share of the pictures, otherwise uniform."""
         return draw_timesteps(count, self.recipe.terminal_share, generator)
 
     def noisy_and_target(
         self, part: Part, latents: torch.Tensor, predict_v: Predict
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The real picture with noise on it, and its v."""
+        """The real picture's latents (B, channels, h', w') with noise on them, and their v, of the same shape."""
         noised = latents, part.noise, part.timesteps
         return self.scheduler.add_noise(*noised), self.scheduler.get_velocity(*noised)

@@ -33,7 +33,7 @@ class Samples:
             object.__setattr__(self, "gaps", np.zeros((len(self.points), 0)))
 
     def frames(self, chosen: np.ndarray | slice) -> "Samples":
-        """The samples of some frames."""
+        """The samples of the frames `chosen`: indices (F',), a mask (F,) or a slice."""
         return Samples(self.points[chosen], self.normals[chosen], self.landmarks[chosen], self.gaps[chosen])
 
     def with_free(self, points: np.ndarray) -> "Samples":
@@ -65,7 +65,7 @@ class Heads:
         return replace(self, expression=expression, head_from_world=poses)
 
     def frames(self, chosen: np.ndarray | slice) -> "Heads":
-        """The same identity in some of the frames."""
+        """The same identity in the frames `chosen`: indices (F',), a mask (F,) or a slice."""
         return replace(self, expression=self.expression[chosen], head_from_world=self.head_from_world[chosen])
 
 

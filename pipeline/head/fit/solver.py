@@ -46,12 +46,15 @@ class Free:
 
 
 def kernel_weight(residual: np.ndarray, width: np.ndarray) -> np.ndarray:
-    """Geman-McClure: the weight of a squared residual in the next least squares problem."""
+    """Geman-McClure: the weight of a squared residual in the next least squares problem, in (0, 1].
+
+    residual and width have one unit and shapes that broadcast, as in `kernel`.
+    """
     return 1 / (1 + (residual / width) ** 2) ** 2
 
 
 def kernel(residual: np.ndarray, width: np.ndarray) -> np.ndarray:
-    """Geman-McClure: what a residual costs, r^2 for small ones and at most width^2."""
+    """Geman-McClure: what a residual costs, its square for small ones and at most width^2."""
     return residual**2 / (1 + (residual / width) ** 2)
 
 

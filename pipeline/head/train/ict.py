@@ -44,7 +44,10 @@ def rim_edges(triangles: np.ndarray) -> np.ndarray:
 
 
 def rim_loops(triangles: np.ndarray) -> list[np.ndarray]:
-    """Closed loops of vertex indices round the holes of a manifold, each in the direction of its edges."""
+    """Closed loops (n,) int64 of vertex indices round the holes of a manifold of triangles (F, 3), along its edges.
+
+    A loop runs the way the triangles' own edges do.
+    """
     following = dict(rim_edges(triangles).tolist())
     loops = []
     while following:
@@ -82,7 +85,7 @@ class FaceModel:
 
     @property
     def collar(self) -> np.ndarray:
-        """Triangles that draw the neck down and close it; the extra vertices follow the model's own."""
+        """Triangles (F, 3) that draw the neck down and close it; the extra vertices follow the model's own."""
         first, n = len(self.neutral), len(self.neck_loop)
         top, low = self.neck_loop, first + np.arange(n)
         wall = np.concatenate(
@@ -100,7 +103,7 @@ class FaceModel:
 
     @property
     def eyes(self) -> np.ndarray:
-        """The triangles of the eyeballs' front halves, with what lies under the lids."""
+        """The triangles (F, 3) of the eyeballs' front halves, with what lies under the lids."""
         deep = self.neutral[np.unique(self.eyeballs), 2].mean()
         return self.eyeballs[self.neutral[self.eyeballs, 2].mean(1) > deep]
 

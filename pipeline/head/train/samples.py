@@ -84,7 +84,7 @@ class HeadSampler:
         return np.linalg.norm(one - other, axis=1)
 
     def draw(self, w: np.ndarray, expression: np.ndarray, count: int, rng: np.random.Generator) -> HeadSamples:
-        """`count` samples of one head."""
+        """`count` samples of the head with weights `w` (K,) of identity and hair and `expression` (X,)."""
         posed = self.vertices(w, expression)
         neutral = self.vertices(w, np.zeros_like(expression))
         corners = posed[self.surface]
