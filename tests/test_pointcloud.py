@@ -17,9 +17,9 @@ from pipeline.errors import DataError
 from pipeline.evenly import evenly
 from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo import cloud as clouds
-from pipeline.stereo import colmap, consistency, hull, matching
+from pipeline.stereo import colmap, consistency, correlation, hull, matching
 from pipeline.stereo.depth import DepthMaps, depth_maps
-from pipeline.stereo.views import make_views, neighbours
+from pipeline.stereo.views import make_views, neighbour_from_reference, neighbours
 from pipeline.store.chunk import Array, read_arrays, write_chunk
 
 CENTRE, RADIUS = np.array([0.3, -0.2, 0.5]), 0.09
@@ -94,7 +94,7 @@ def reference_score(reference, warped, person, size):
             a, b = reference[window][inside], warped[window][inside]
             covariance = ((a - a.mean()) * (b - b.mean())).mean()
             result[y, x] = covariance / np.sqrt(
-                (a.var() + matching.NOISE_VARIANCE) * (b.var() + matching.NOISE_VARIANCE)
+                (a.var() + correlation.NOISE_VARIANCE) * (b.var() + correlation.NOISE_VARIANCE)
             )
     return result
 
@@ -104,15 +104,50 @@ def test_score_is_that_of_the_reference(size):
     rng = np.random.default_rng(0)
     a, b = rng.random((2, 15, 18)).astype(np.float32)
     person = rng.random((15, 18)) > 0.3
-    fast = matching.Window(a, person, size).score(b)
-    np.testing.assert_allclose(fast, reference_score(a, b, person, size), atol=5e-4)  # sums in float32
+    fast = score_in_place(a, b, person, size)
+    np.testing.assert_allclose(fast[person], reference_score(a, b, person, size)[person], atol=5e-4)  # sums in float32
+    assert (fast[:, :-1][~person[:, :-1]] >= -1).all()
+
+
+def score_in_place(reference, other, person, size):
+    """Scores (h, w) with a neighbour's picture that is not warped."""
+    nowhere = np.eye(3), np.zeros(3)
+    windows = correlation.Windows(reference, person, size)
+    return windows.scores(other, nowhere, np.ones(reference.shape, np.float32), np.zeros(1))[0]
+
+
+def reference_warp(picture, way, depth):
+    """A neighbour's picture as the reference sees it, pixel by pixel, edges repeated."""
+    result = np.zeros(depth.shape, np.float32)
+    for (y, x), z in np.ndenumerate(depth):
+        u, v, w = z * way[0] @ [x + 0.5, y + 0.5, 1] + way[1]
+        u, v = (np.clip(place / w - 0.5, 0, size - 1) for place, size in zip((u, v), picture.shape[::-1], strict=True))
+        left, top = min(int(u), picture.shape[1] - 2), min(int(v), picture.shape[0] - 2)
+        across = [1 - (u - left), u - left]
+        result[y, x] = [1 - (v - top), v - top] @ picture[top : top + 2, left : left + 2] @ across
+    return result
+
+
+def test_scores_along_the_rays_are_those_of_a_warped_picture():
+    rng = np.random.default_rng(1)
+    cameras = [camera.crop(48, 56, 1, width, 20) for camera, width in zip(ring()[2:4], (24, 30), strict=True)]
+    a, b = (rng.random((camera.height, camera.width)).astype(np.float32) for camera in cameras)
+    person = np.zeros(a.shape, bool)
+    person[3:, 2:-5] = rng.random((17, 17)) > 0.2
+    person[9] = False
+    depth = (0.9 + 0.05 * rng.random(a.shape)).astype(np.float32)
+    offsets, way = np.array([-0.02, 0.0, 0.3]), neighbour_from_reference(*cameras)
+    fast = correlation.Windows(a, person, 5).scores(b, way, depth, offsets)
+    for found, offset in zip(fast, offsets, strict=True):
+        expected = reference_score(a, reference_warp(b, way, depth + offset), person, 5)
+        np.testing.assert_allclose(found[person], expected[person], atol=2e-3)  # places in float32
 
 
 @given(gain=st.floats(0.3, 2), offset=st.floats(-0.3, 0.3), seed=st.integers(0, 999))
 @settings(max_examples=25, deadline=None)
 def test_score_ignores_brightness_and_contrast(gain, offset, seed):
     a = np.random.default_rng(seed).random((20, 20)).astype(np.float32)
-    score = matching.Window(a, np.ones(a.shape, bool), 7).score(np.float32(gain) * a + np.float32(offset))
+    score = score_in_place(a, np.float32(gain) * a + np.float32(offset), np.ones(a.shape, bool), 7)
     assert score.min() > 0.97
 
 
@@ -120,8 +155,21 @@ def test_score_ignores_brightness_and_contrast(gain, offset, seed):
 @settings(max_examples=50, deadline=None)
 def test_peak_of_a_parabola_is_exact(top, width):
     volume = (-width * (np.arange(9)[:, None, None] - top) ** 2).astype(np.float32)
-    index, _ = matching.peak(volume)
+    index, _ = correlation.peak(volume, correlation.spans(np.ones((1, 1), bool)))
     assert index[0, 0] == pytest.approx(top, abs=0.02)
+
+
+@given(st.integers(2, 7), st.integers(3, 6), st.integers(0, 999))
+@settings(max_examples=25, deadline=None)
+def test_best_neighbours_are_the_half_that_matches_best(count, offsets, seed):
+    rng = np.random.default_rng(seed)
+    scores = rng.uniform(-1, 1, (count, offsets, 4, 9)).astype(np.float32)
+    scores[1] = scores[0]  # ties
+    person = rng.random((4, 9)) > 0.4
+    found = correlation.best_neighbours(scores, correlation.spans(person))
+    better = np.argsort(-scores.max(1), axis=0, kind="stable")[: (count + 1) // 2]
+    mean = np.take_along_axis(scores, better[:, None], 0).mean(0)
+    np.testing.assert_allclose(found[:, person], mean[:, person], atol=1e-6)
 
 
 @given(st.integers(2, 7), st.integers(0, 999))
@@ -259,6 +307,24 @@ def test_agreement_needs_the_same_depth(scene):
     bad = DepthMaps(np.stack(wrong), consistency.agreement(views, wrong, trusted, FOOTPRINT))
     assert good.confirmed(3)[3].sum() > 0.8 * trusted[3].sum()
     assert bad.confirmed(2)[3].sum() < 0.1 * trusted[3].sum()
+
+
+def test_agreement_is_that_of_the_reference(scene):
+    """Pixel by pixel, by the cameras' own projection."""
+    rng, views = np.random.default_rng(2), make_views(*scene, 4)[1:4]
+    depths = [np.nan_to_num(ball_depth(view.camera), nan=1).astype(np.float32) for view in views]
+    depths = [depth + rng.normal(0, FOOTPRINT, depth.shape).astype(np.float32) for depth in depths]
+    trusted = [view.person & (rng.random(view.shape) > 0.2) for view in views]
+    found = consistency.agreement(views, depths, trusted, 2 * FOOTPRINT)
+    for i, j in np.ndindex(3, 3):
+        expected = trusted[i].copy()
+        points = consistency.unproject(views[i].camera, depths[i])
+        for y, x in zip(*np.nonzero(trusted[i] & (i != j)), strict=True):
+            (u, v), z = views[j].camera.project(points[y, x])
+            there = reference_warp(depths[j], (np.eye(3), np.array([u - 0.5, v - 0.5, 0])), np.ones((1, 1)))[0, 0]
+            expected[y, x] = trusted[j][int(v), int(u)] and abs(there - z) < 2 * FOOTPRINT
+        assert (found[i, j] != expected).mean() < 0.003  # a difference may equal the tolerance in float32
+        assert found[i, j].sum() > 100
 
 
 def test_neighbours_are_the_nearest_in_angle():

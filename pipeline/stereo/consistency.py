@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from pipeline.cameras.camera import Camera
-from pipeline.stereo.views import View
+from pipeline.stereo.compiled import compiled
+from pipeline.stereo.views import View, neighbour_from_reference
 
 LAYER = 8.0  # splat: points within this many pixel footprints behind the nearest one belong to the same surface
 
@@ -35,28 +36,35 @@ def agreement(
     """
     count = len(views)
     result = np.zeros((count, count, *np.max([view.shape for view in views], 0)), bool)
-    known = [mask.astype(np.uint8) for mask in trusted]
+    depths = [np.ascontiguousarray(depth, np.float32) for depth in depths]
     for i, view in enumerate(views):
-        rows, columns = np.nonzero(trusted[i])
-        points = unproject(view.camera, depths[i])[rows, columns]
-        result[i, i, rows, columns] = True
+        result[i, i, : view.shape[0], : view.shape[1]] = trusted[i]
         for j, other in enumerate(views):
-            if j != i and len(points):
-                pixels, depth = other.camera.project(points)
-                places = (pixels - 0.5).astype(np.float32)
-                near = np.abs(_at(depths[j], places, cv2.INTER_LINEAR) - depth) < tolerance
-                result[i, j, rows, columns] = near & (_at(known[j], places, cv2.INTER_NEAREST) > 0)
+            if j != i:
+                matrix, vector = neighbour_from_reference(view.camera, other.camera)
+                _confirm(depths[i], trusted[i], matrix, vector, depths[j], trusted[j], tolerance, result[i, j])
     return result
 
 
-def _at(picture: np.ndarray, places: np.ndarray, interpolation: int) -> np.ndarray:
-    """A picture (h, w) at `places` (n, 2), columns and rows as array indices; 0 beyond its edges.
-
-    OpenCV takes maps of less than 32768 rows and columns, so the places are laid out as a picture of their own.
-    """
-    width = min(len(places), 1024)
-    maps = np.pad(places, ((0, -len(places) % width), (0, 0))).reshape(-1, width, 2)
-    return cv2.remap(picture, maps, None, interpolation, borderValue=0).ravel()[: len(places)]
+@compiled
+def _confirm(depth, trusted, matrix, vector, other, other_trusted, tolerance, result):
+    """Set `result` (h, w) where the `other` depth map confirms `depth`; maps are read bilinearly, masks at the nearest
+    pixel. The third of the neighbour's coordinates is the depth there."""
+    height, width = depth.shape
+    last_v, last_u = other.shape[0] - 1, other.shape[1] - 1
+    for y in range(height):
+        for x in range(width):
+            if trusted[y, x]:
+                column, row, z = x + 0.5, y + 0.5, depth[y, x]
+                w = z * (matrix[2, 0] * column + matrix[2, 1] * row + matrix[2, 2]) + vector[2]
+                u = (z * (matrix[0, 0] * column + matrix[0, 1] * row + matrix[0, 2]) + vector[0]) / w - 0.5
+                v = (z * (matrix[1, 0] * column + matrix[1, 1] * row + matrix[1, 2]) + vector[1]) / w - 0.5
+                if w > 0 and 0 <= u <= last_u and 0 <= v <= last_v and other_trusted[int(v + 0.5), int(u + 0.5)]:
+                    left, top = min(int(u), last_u - 1), min(int(v), last_v - 1)
+                    right, down = u - left, v - top
+                    above = other[top, left] * (1 - right) + other[top, left + 1] * right
+                    below = other[top + 1, left] * (1 - right) + other[top + 1, left + 1] * right
+                    result[y, x] = abs(above * (1 - down) + below * down - w) < tolerance
 
 
 def splat(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:

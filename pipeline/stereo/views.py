@@ -46,3 +46,10 @@ def neighbours(cameras: Sequence[Camera], count: int, widest: float = 50.0) -> l
     np.fill_diagonal(angles, np.inf)
     order = np.argsort(angles, axis=1, kind="stable")[:, :count]
     return [[int(j) for j in row if angles[i, j] <= widest] for i, row in enumerate(order)]
+
+
+def neighbour_from_reference(reference: Camera, neighbour: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Matrix A (3, 3) and vector b (3,): pixel p at depth z in the reference lies at z * A p + b in the neighbour."""
+    between = neighbour.camera_from_world @ reference.world_from_camera
+    matrix = neighbour.intrinsics @ between[:3, :3] @ np.linalg.inv(reference.intrinsics)
+    return matrix, neighbour.intrinsics @ between[:3, 3]
