@@ -113,7 +113,7 @@ def score_in_place(reference, other, person, size):
     """Scores (h, w) with a neighbour's picture that is not warped."""
     nowhere = np.eye(3), np.zeros(3)
     windows = correlation.Windows(reference, person, size)
-    return windows.scores(other, nowhere, np.ones(reference.shape, np.float32), np.zeros(1))[0]
+    return windows.scores([other], [nowhere], np.ones(reference.shape, np.float32), np.zeros(1))[0, 0]
 
 
 def reference_warp(picture, way, depth):
@@ -137,7 +137,7 @@ def test_scores_along_the_rays_are_those_of_a_warped_picture():
     person[9] = False
     depth = (0.9 + 0.05 * rng.random(a.shape)).astype(np.float32)
     offsets, way = np.array([-0.02, 0.0, 0.3]), neighbour_from_reference(*cameras)
-    fast = correlation.Windows(a, person, 5).scores(b, way, depth, offsets)
+    fast = correlation.Windows(a, person, 5).scores([b], [way], depth, offsets)[0]
     for found, offset in zip(fast, offsets, strict=True):
         expected = reference_score(a, reference_warp(b, way, depth + offset), person, 5)
         np.testing.assert_allclose(found[person], expected[person], atol=2e-3)  # places in float32

@@ -4,12 +4,16 @@ Most of a cloud's time goes into this. Row by row in one pass it takes a fifth o
 and pixels beside the person cost nothing.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from pipeline.stereo.compiled import compiled
 
 NOISE_VARIANCE = (2 / 255) ** 2  # of the pictures' grey values: windows without texture score near 0
+
+Way = tuple[np.ndarray, np.ndarray]
 
 
 class Windows:
@@ -31,19 +35,19 @@ class Windows:
         return cv2.boxFilter(picture, -1, (self.size, self.size), normalize=False, borderType=cv2.BORDER_CONSTANT)
 
     def scores(
-        self, other: np.ndarray, way: tuple[np.ndarray, np.ndarray], depth: np.ndarray, offsets: np.ndarray
+        self, others: Sequence[np.ndarray], ways: Sequence[Way], depth: np.ndarray, offsets: np.ndarray
     ) -> np.ndarray:
-        """ZNCC (k, h, w) float32 in [-1, 1] with the neighbour's picture `other` (H, W) float32.
+        """ZNCC (n, k, h, w) float32 in [-1, 1] with the pictures (H, W) float32 of n neighbours.
 
-        The neighbour is warped by the surface `depth` (h, w) moved by each of `offsets` (k,), float32 metres along z;
-        `way` is that of `neighbour_from_reference`. Beside the person scores are -1.
+        They are warped by the surface `depth` (h, w) moved by each of `offsets` (k,), float32 metres along z; `ways`
+        are those of `neighbour_from_reference`. -1 left and right of the person.
         """
-        result = np.full((len(offsets), *self.grey.shape), -1, np.float32)
-        matrix, vector = (part.astype(np.float32) for part in way)
-        _correlate(
-            self.grey, self.weight, self.spans, self.statistics, self.size, self.middle,
-            other, matrix, vector, depth, offsets.astype(np.float32), result,
-        )  # fmt: skip
+        result = np.full((len(others), len(offsets), *self.grey.shape), -1, np.float32)
+        for other, (matrix, vector), scores in zip(others, ways, result, strict=True):
+            _correlate(
+                self.grey, self.weight, self.spans, self.statistics, self.size, self.middle,
+                other, matrix.astype(np.float32), vector.astype(np.float32), depth, offsets.astype(np.float32), scores,
+            )  # fmt: skip
         return result
 
 

@@ -25,7 +25,7 @@ def sweep(
     sought = near <= far
     depths = np.arange(near[sought].min(), far[sought].max() + step, step)
     windows, start = Windows(views[i].grey, views[i].person, size), np.zeros(views[i].shape, np.float32)
-    volume = _better_half([_scores(windows, views, i, j, start, depths) for j in others])
+    volume = _better_half(_scores(windows, views, i, others, start, depths))
     planes = depths[:, None, None]
     volume[(planes < near) | (planes > far)] = -1
     index, score = peak(volume, windows.spans)
@@ -42,18 +42,17 @@ def refine(
     """
     view = views[i]
     windows, offsets = Windows(view.grey, view.person, size), np.arange(-reach, reach + 1) * step
-    scores = np.stack([_scores(windows, views, i, j, depth, offsets) for j in others])
+    scores = _scores(windows, views, i, others, depth, offsets)
     index, score = peak(best_neighbours(scores, windows.spans), windows.spans)
     return np.where(view.person, depth + (index - reach) * np.float32(step), depth), np.where(view.person, score, -1)
 
 
 def _scores(
-    windows: Windows, views: Sequence[View], i: int, j: int, depth: np.ndarray, offsets: np.ndarray
+    windows: Windows, views: Sequence[View], i: int, others: Sequence[int], depth: np.ndarray, offsets: np.ndarray
 ) -> np.ndarray:
-    """Scores (k, h, w) float32 of view `i` with view `j` on the surface `depth` moved by each of `offsets`, metres."""
-    return windows.scores(
-        views[j].grey, neighbour_from_reference(views[i].camera, views[j].camera), depth, offsets.astype(np.float32)
-    )
+    """Scores (n, k, h, w) float32 of view `i` with `others` on the surface `depth` moved by each of `offsets`."""
+    ways = [neighbour_from_reference(views[i].camera, views[j].camera) for j in others]
+    return windows.scores([views[j].grey for j in others], ways, depth, offsets.astype(np.float32))
 
 
 def _better_half(scores: Sequence[np.ndarray]) -> np.ndarray:
