@@ -14,7 +14,6 @@ from pipeline.errors import DataError
 from pipeline.evenly import evenly
 from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo import colmap
-from pipeline.stereo.consistency import unproject
 from pipeline.stereo.depth import HULL_VOXEL, DepthMaps, Pictures, depth_maps, largest, shrinks
 from pipeline.stereo.hull import carve, depth_bounds, footprint
 from pipeline.stereo.views import View, make_views, neighbours
@@ -140,7 +139,8 @@ def tie_points(maps: DepthMaps, confirmed: np.ndarray, cameras: Sequence[Camera]
     points = np.empty((len(view), 3))
     for i, camera in enumerate(cameras):
         own = view == i
-        points[own] = unproject(camera, camera.own(maps.depths[i]))[row[own], column[own]]
+        rays = camera.rays_through(np.stack([column[own], row[own]], -1) + 0.5)
+        points[own] = camera.centre + rays * maps.depths[i, row[own], column[own], None]
     return points, maps.seen_by[view, :, row, column]
 
 
@@ -149,13 +149,15 @@ def camera_normals(camera: Camera, depth: np.ndarray) -> np.ndarray:
 
     The cross product of the surface's Sobel derivatives, taken over 5x5 pixels.
     """
-    points = (unproject(camera, depth) @ camera.camera_from_world[:3, :3].T).astype(np.float32)
-    along_x, along_y = (cv2.Sobel(points, -1, *order, ksize=5) for order in ((1, 0), (0, 1)))
-    normal = np.cross(along_y, along_x)
-    normal = normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-20)
-    ray = camera.rays() @ camera.camera_from_world[:3, :3].T
-    facing = np.einsum("hwi,hwi->hw", normal, ray) > 0
-    return np.where(facing[..., None], -normal, normal).astype(np.float32)
+    pixels = np.ones((*depth.shape, 3), np.float32)
+    pixels[..., 0], pixels[..., 1] = np.arange(camera.width) + 0.5, np.arange(camera.height)[:, None] + 0.5
+    rays = pixels @ np.linalg.inv(camera.intrinsics).T.astype(np.float32)
+    points = rays * depth[..., None].astype(np.float32)
+    (ax, ay, az), (bx, by, bz) = (cv2.split(cv2.Sobel(points, -1, *order, ksize=5)) for order in ((0, 1), (1, 0)))
+    normal = cv2.merge([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+    towards = -np.sign(np.einsum("hwi,hwi->hw", normal, rays))
+    length = np.sqrt(np.einsum("hwi,hwi->hw", normal, normal))
+    return normal * (towards / np.maximum(length, 1e-20))[..., None]
 
 
 def inside_silhouettes(

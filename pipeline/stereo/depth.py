@@ -41,7 +41,7 @@ class DepthMaps:
 
     def confirmed(self, count: int) -> np.ndarray:
         """Pixels (C, H, W) bool whose depth at least `count` views agree on, the view itself included."""
-        return np.einsum("iihw->ihw", self.seen_by) & (self.seen_by.sum(1) >= count)
+        return np.einsum("iihw->ihw", self.seen_by) & (self.seen_by.sum(1, dtype=np.uint8) >= count)
 
 
 def depth_maps(
