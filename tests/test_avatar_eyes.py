@@ -1,5 +1,7 @@
 """What an avatar knows of eyes: numbers, coordinates that turn with the eyeballs, tracks that do not know them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,10 +14,13 @@ from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.condition import Buffers
 from pipeline.avatar.model.eyes import VISIBLE, EyePose
 from pipeline.avatar.model.planes import FeaturePlanes
-from pipeline.head.fit.eyes import gaze_directions
+from pipeline.head.fit.eyes import eyeballs_of, gaze_directions
+from pipeline.head.model.prior import load_prior
 from pipeline.settings.architecture import Architecture
 from tests.avatar_scene import TINY
 
+PRIOR = Path(__file__).parents[1] / "pipeline/head/weights/head_prior.safetensors"
+BLINK = 14, 15  # places in its z_exp of eyeBlink, left and right
 EYEBALLS = torch.tensor([[0.13, 0.16, 0.2, 0.05], [-0.13, 0.16, 0.2, 0.05]])
 
 
@@ -34,7 +39,7 @@ def with_hyper(points: torch.Tensor) -> torch.Tensor:
 
 
 @settings(max_examples=30, deadline=None)
-@given(angles=st.lists(st.floats(-0.5, 0.5), min_size=6, max_size=6), depth=st.floats(0.95, 1.08))
+@given(angles=st.lists(st.floats(-0.5, 0.5), min_size=6, max_size=6), depth=st.floats(0.95, 1.04))
 def test_a_place_on_an_eyeball_keeps_its_coordinates_however_it_looks(angles, depth):
     yaw, pitch, other_yaw, other_pitch, aside, up = angles
     at_rest = np.array([np.sin(aside), np.sin(up), 0])
@@ -64,6 +69,29 @@ def test_away_from_eyeballs_or_behind_them_or_where_none_is_known_nothing_is_one
     on_one = with_hyper(EYEBALLS[:, :3] + torch.tensor([0, 0, 0.05]))[None]
     assert not eyes.coordinates(on_one, still)[..., 2].any()
     assert measured().coordinates(on_one, still)[..., 2].all()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_is_seen_between_open_lids_is_an_eyeball_and_shut_lids_are_none(one_thread, seed):
+    prior = load_prior(PRIOR)
+    w_id = 0.5 * np.random.default_rng(seed).normal(size=prior.config.identity_modes)
+    eyes, still = EyePose(), pose_of([[0, 0], [0, 0]])
+    eyes.measure(still, torch.from_numpy(eyeballs_of(prior, w_id)))
+    z_id = prior.z_id_from(torch.from_numpy(w_id).float())
+    axes = torch.linspace(-0.02, 0.02, 5), torch.linspace(0, 0.012, 4), torch.linspace(0.1, 0, 101)
+    rays = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)  # (5, 4, 101, 3) from the front, over the pupil
+    surely = {}
+    for shut in (False, True):
+        code = prior.neutral.clone()
+        code[list(BLINK)] = float(shut)
+        with torch.no_grad():
+            x_can = prior.warp((eyes.eyeballs[:, None, None, None, :3] + rays).reshape(-1, 3), z_id, code)
+            inside = (prior.sdf(x_can, z_id) < 0).view(2, 20, 101)
+        assert inside.any(-1).all()
+        first = x_can.view(2, 20, 101, 5).gather(2, inside.int().argmax(-1)[..., None, None].expand(2, 20, 1, 5))
+        surely[shut] = eyes.coordinates(first.view(1, -1, 5), still)[..., 2].mean()
+    assert surely[False] > 0.9
+    assert surely[True] < 0.1
 
 
 def test_features_of_the_eyes_plane_fade_away_from_eyeballs():

@@ -9,7 +9,7 @@ from pipeline import cli
 from pipeline.cameras.rig import read_rig
 from pipeline.errors import DataError
 from pipeline.head.fit.clouds import Clouds, read_landmarks, read_points
-from pipeline.head.fit.eyes import gaze_of, lids_of
+from pipeline.head.fit.eyes import eyeballs_of, gaze_of, lids_of
 from pipeline.head.fit.fitter import Fitter, Smoothness, fit_sequence
 from pipeline.head.fit.landmarks import as_seen, believed
 from pipeline.head.fit.residuals import Heads
@@ -27,8 +27,7 @@ def _eyeballs(prior: HeadPrior, identity: np.ndarray) -> dict[str, Array]:
     """Where the eyeballs lie at rest, where the prior knows."""
     if not prior.config.eyes:
         return {}
-    centres = prior.eyes_from(torch.as_tensor(identity, dtype=torch.float32))
-    spheres = torch.cat([centres, prior.eye_radius[:, None]], -1).numpy()
+    spheres = eyeballs_of(prior, identity).astype(np.float32)
     about = "eyeballs at rest, the left one first: centre and radius"
     return {"eyeballs": Array(spheres, ("eye", "sphere"), "head unit", about)}
 

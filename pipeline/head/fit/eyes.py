@@ -14,6 +14,8 @@ OPEN_MM = 4.0  # between the lids: less shows too little of an iris
 YAW_SLOPE, PITCH_SLOPE = 1.0, 0.85
 TOGETHER = 0.5  # how much of each eye's gaze is that of both: eyes turn together, and errors are each one's own
 STILL = (10, 11, 12, 19, 22, 25, 28)  # iBUG's landmarks that no expression moves: bridge of the nose, corners of eyes
+ASIDE = 0.3  # radians off straight ahead that lids at rest leave free, sideways; half of it up and down
+REACH = (0.5, 1.3, 81)  # of the prior's mean radius: where an eyeball's surface is looked for, and how many places
 NEAR_STEPS, NEAR_RADIANS = 2, np.radians(2)  # steps are smoothed over so many each way that look so nearly alike
 
 
@@ -32,6 +34,28 @@ def lids_of(prior: HeadPrior, w_id: np.ndarray, codes: np.ndarray, head_from_wor
         return None
     who = w_id.astype(float)
     return apertures(prior, who, codes, head_from_world, canonical_landmarks(prior, who)[0])
+
+
+def eyeballs_of(prior: HeadPrior, w_id: np.ndarray) -> np.ndarray:
+    """Eyeballs (2, 4) at rest of weights (I,): centre and radius, head units, the left one first.
+
+    The radius is what is seen between the lids: from the centre to the surface ahead, NaN where there is none. ICT's
+    eyeballs are no spheres, their backs are 19 mm and their fronts 10 to 12 mm from the middle of their vertices; the
+    mean of that, 14.7 mm, takes shut lids for eyeballs.
+    """
+    with torch.no_grad():
+        w = torch.as_tensor(w_id, dtype=prior.identity.mean.dtype)
+        z_id, centres = prior.z_id_from(w), prior.eyes_from(w)  # (D,), (2, 3)
+        angles = torch.cartesian_prod(torch.linspace(-ASIDE, ASIDE, 5), torch.linspace(-ASIDE, ASIDE, 5) / 2)
+        ahead = torch.from_numpy(gaze_directions(angles.numpy())).to(w.dtype)  # (R, 3)
+        far = prior.eye_radius[:, None] * torch.linspace(*REACH)  # (2, S)
+        points = centres[:, None, None] + far[:, None, :, None] * ahead[:, None]  # (2, R, S, 3)
+        inside = prior.sdf(prior.warp(points.reshape(-1, 3), z_id, prior.neutral), z_id).view(points.shape[:3]) < 0
+        leaves = inside[..., :-1] & ~inside[..., 1:]
+        first = leaves.int().argmax(-1, keepdim=True)
+        middle = (far[:, :-1] + far[:, 1:])[:, None] / 2
+        radius = middle.expand(leaves.shape).gather(-1, first).masked_fill(~leaves.any(-1, keepdim=True), torch.nan)
+        return torch.cat([centres, radius.flatten(1).nanmedian(-1, keepdim=True).values], -1).numpy()
 
 
 def gaze_of(
