@@ -1,11 +1,12 @@
 """What gaze and lids are worth to an avatar: short trainings on what lies round the eyes, with and without them.
 
-    python -m benchmarks.eye_pose --results results/904 --held-out-sequence SEN-09-look_and_talk [--picture F]
+    python -m benchmarks.eye_pose --results results/904 --held-out-sequence SEN-09-look_and_talk
 
 The results of a subject up to buffers and targets are enough. Only a window round the eyes is cut out of every
 picture, so that a training takes a minute or two. Prints a JSON line per kind of `train.architecture.eyes`: PSNR of
 the pixels round the eyes in the held-out sequence from the held-out camera, of all time steps, and of those in which
-an eye is shut (lids under 4 mm in the track). --picture: the real eyes, and below them those of each kind in turn.
+an eye is shut (lids under 4 mm in the track). --film: the real eyes and below them those of each kind; --picture: the
+same as one picture, step beside step.
 """
 
 import argparse
@@ -21,12 +22,14 @@ from benchmarks.short_training import parser, trained_avatar, views_of
 from pipeline.avatar.data.pictures import Pictures, View, crop, to_bytes
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.schedule import shared_noise
+from pipeline.film import titled, write_film
 from pipeline.head.model.regions import region
 from pipeline.settings.train import TrainSettings
 
 KINDS = ("none", "tokens", "turned")
 HEIGHT, WIDTH = 32, 64
 SHUT_MM = 4.0
+ENLARGED, FRAMES_PER_SECOND = 8, 4
 
 
 class EyePictures(Pictures):
@@ -76,6 +79,7 @@ def main() -> None:
     options.add_argument("--steps", type=int, default=1500)
     options.add_argument("--batch", type=int, default=8)
     options.add_argument("--kind", choices=KINDS, nargs="+", default=KINDS)
+    options.add_argument("--film", type=Path, help=".mp4")
     options.add_argument("--picture", type=Path)
     given: argparse.Namespace = options.parse_args()
     names = sorted(path.name for path in (given.results / "targets").iterdir())
@@ -87,7 +91,7 @@ def main() -> None:
             for sequences, camera in sets
         )
     shut = np.array([view.eyes[4:].min() < SHUT_MM for view in held_out.views])
-    rows = [np.concatenate([held_out[index][1].rgb[0].numpy() for index in range(len(held_out))], 1)]
+    films = {"real": np.stack([held_out[index][1].rgb[0].numpy() for index in range(len(held_out))])}
     for kind in given.kind:
         settings = TrainSettings(
             texture_steps=given.steps // 4,
@@ -100,13 +104,18 @@ def main() -> None:
         )
         avatar = trained_avatar(settings, learnt)
         values, drawn = psnr_round_eyes(avatar, held_out)
-        rows.append(np.concatenate(drawn, 1))
+        films[kind] = np.stack(drawn)
         figures = {"eyes": kind, "pictures": len(learnt), "psnr_db": round(float(values.mean()), 2)}
         if shut.any():
             figures["psnr_shut_db"] = round(float(values[shut].mean()), 2)
         print(json.dumps(figures), flush=True)
         if given.picture:
-            Image.fromarray(np.concatenate(rows)).resize((rows[0].shape[1] * 3, 96 * len(rows)), 0).save(given.picture)
+            rows = np.concatenate([np.concatenate(film, 1) for film in films.values()])
+            Image.fromarray(rows.repeat(3, 0).repeat(3, 1)).save(given.picture)
+    if given.film:
+        large = {name: film.repeat(ENLARGED, 1).repeat(ENLARGED, 2) for name, film in films.items()}
+        parts = [titled(film, f"eyes: {name}") for name, film in large.items()]
+        write_film(given.film, np.concatenate(parts, 1), FRAMES_PER_SECOND, 12, 1)
 
 
 if __name__ == "__main__":
