@@ -94,15 +94,17 @@ def test_what_is_seen_between_open_lids_is_an_eyeball_and_shut_lids_are_none(one
     assert surely[True] < 0.1
 
 
-def test_features_of_the_eyes_plane_fade_away_from_eyeballs():
+def test_an_eyeball_has_the_features_of_its_own_plane_alone():
     planes = FeaturePlanes(8, 3, eyeballs=True)
     points = torch.rand(4, 8) - 0.5
-    points[:, 7] = torch.tensor([0, 0.5, 1, 1])
+    surely = points[:, 7:] = torch.tensor([0, 0.5, 1, 1])[:, None]
     found = planes(points)
-    whole = points.clone()
-    whole[:, 7] = 1
-    torch.testing.assert_close(found[:, -3:], points[:, 7:] * planes(whole)[:, -3:])
-    torch.testing.assert_close(found[:, :-3], planes(whole)[:, :-3])
+    whole, away = points.clone(), points.clone()
+    whole[:, 7], away[:, 7] = 1, 0
+    torch.testing.assert_close(found[:, -3:], surely * planes(whole)[:, -3:])
+    torch.testing.assert_close(found[:, :-3], (1 - surely) * planes(away)[:, :-3])
+    assert not planes(away)[:, -3:].any()
+    assert not planes(whole)[:, :-3].any()
 
 
 @pytest.mark.parametrize("kind", ["turned", "tokens", "none"])

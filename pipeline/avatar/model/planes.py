@@ -34,7 +34,8 @@ class FeaturePlanes(nn.Module):
     `values` (K, F, S, S) float32 for the K charts of `kind`; the last axis is a chart's first coordinate. The planes
     span [-1, 1], texel centres lie at (i + 0.5) / S of it; outside the border texel is continued. Kind "spherical" has
     one plane on directions in place of the three, "none" has no plane and no features. With `eyeballs` one more plane
-    lies on them, for points (P, 8), whose features fade away from them.
+    lies on them, for points (P, 8): its features fade away from them, and the others' on them, where an iris would stay
+    that does not turn.
     """
 
     def __init__(self, size: int, features: int, spread: float = 1.0, kind: str = "triplanes", eyeballs: bool = False):
@@ -58,7 +59,8 @@ class FeaturePlanes(nn.Module):
         found = F.grid_sample(self.values, where, mode="bilinear", padding_mode="border", align_corners=False)
         found = found[:, :, 0]  # (K, F, P)
         if self.eyeballs:
-            found = torch.cat([found[:-1], found[-1:] * points[:, EYEBALLS[-1] + 1]])
+            surely = points[:, EYEBALLS[-1] + 1]
+            found = torch.cat([found[:-1] * (1 - surely), found[-1:] * surely])
         return found.flatten(0, 1).T  # (K F, P) -> (P, K F)
 
     def everywhere(self, points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
