@@ -10,6 +10,7 @@ import pycolmap
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import KDTree
 
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig, write_rig
@@ -17,7 +18,7 @@ from pipeline.errors import DataError
 from pipeline.evenly import evenly
 from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo import cloud as clouds
-from pipeline.stereo import colmap, consistency, correlation, hull, matching
+from pipeline.stereo import colmap, consistency, correlation, fusion, hull, matching
 from pipeline.stereo.depth import DepthMaps, depth_maps
 from pipeline.stereo.views import make_views, neighbour_from_reference, neighbours
 from pipeline.store.chunk import Array, read_arrays, write_chunk
@@ -222,9 +223,47 @@ def test_the_hull_alone_is_enough_for_colmap_to_fuse(tmp_path, scene, cloud):
     assert len(sources) == 2 * len(cameras)
     maps = depth_maps(*scene, 4, 7, 0.1)
     normals = np.stack([clouds.camera_normals(camera, d) for camera, d in zip(cameras, maps.depths, strict=True)])
-    colmap.write_maps(tmp_path, cameras, np.where(maps.confirmed(3), maps.depths, 0), normals)
+    write_maps(tmp_path, cameras, np.where(maps.confirmed(3), maps.depths, 0), normals)
     fused, _, _ = colmap.fuse(tmp_path, 3, 0.004)
     assert len(fused) > 0.95 * len(cloud.points)
+
+
+def test_fusion_is_that_of_colmap(tmp_path, scene):
+    """On depth maps with noise: as many points, as near to the ball, the same normals and colours."""
+    rgb, alpha, cameras = scene
+    rng = np.random.default_rng(3)
+    exact = np.stack([ball_depth(camera) for camera in cameras])
+    depths = np.nan_to_num(exact + rng.normal(0, 0.3 * FOOTPRINT, exact.shape)).astype(np.float32)
+    depths[rng.random(depths.shape) < 0.1] = 0
+    normals = np.stack(
+        [clouds.camera_normals(camera, np.nan_to_num(d, nan=1)) for camera, d in zip(cameras, exact, strict=True)]
+    )
+    points, seen_by, _ = clouds.hull_points(make_views(rgb, alpha, cameras, 1))
+    some = evenly(len(points), clouds.TIE_POINTS)
+    colmap.write_workspace(tmp_path, rgb, cameras, points[some], seen_by[some])
+    write_maps(tmp_path, cameras, depths, normals)
+    expected, found = colmap.fuse(tmp_path, 3, 0.004), fusion.fuse(depths, normals, rgb, cameras, 3, 0.004)
+    assert len(found[0]) == pytest.approx(len(expected[0]), rel=0.05)
+    errors = [np.abs(np.linalg.norm(points - CENTRE, axis=1) - RADIUS) for points, _, _ in (expected, found)]
+    assert np.median(errors[1]) < 1.05 * np.median(errors[0])
+    assert np.percentile(errors[1], 95) < 1.05 * np.percentile(errors[0], 95)
+    near, nearest = KDTree(expected[0]).query(found[0])
+    assert np.median(near) < FOOTPRINT
+    assert np.median((found[1] * expected[1][nearest]).sum(1)) > np.cos(np.radians(3))
+    assert np.abs(found[2].astype(float) - expected[2][nearest]).mean() < 6
+
+
+def write_maps(folder: Path, cameras: tuple[Camera, ...], depths: np.ndarray, normals: np.ndarray) -> None:
+    """Write each camera's depths (H, W), 0 where unknown, and camera-frame normals (H, W, 3) as COLMAP's dense maps."""
+    for camera, depth, normal in zip(cameras, depths, normals, strict=True):
+        name = f"{camera.name}.png.geometric.bin"
+        near, far = float(depth[depth > 0].min(initial=np.inf)), float(depth.max())
+        depth_map = pycolmap.DepthMap.from_array(np.ascontiguousarray(depth, np.float32), min(near, far), far)
+        depth_map.write(folder / "stereo" / "depth_maps" / name)
+        # COLMAP stores channel after channel; pycolmap 4.2.1's NormalMap.from_array copies pixel after pixel instead.
+        planes = np.moveaxis(normal, -1, 0).astype("<f4")
+        header = f"{camera.width}&{camera.height}&3&".encode()
+        (folder / "stereo" / "normal_maps" / name).write_bytes(header + planes.tobytes())
 
 
 @pytest.mark.skipif(pycolmap.has_cuda, reason="this pycolmap has CUDA")
@@ -255,7 +294,7 @@ def test_fusion_finds_a_plane_without_half_pixel_shift(tmp_path, scene):
         normals.append(np.broadcast_to(camera.camera_from_world[:3, :3] @ normal, rays.shape))
     ties = np.stack([consistency.unproject(cameras[3], depths[3])[y, x] for y in (50, 70, 90) for x in (50, 60, 70)])
     colmap.write_workspace(tmp_path, rgb, cameras, ties, np.ones((9, len(cameras)), bool))
-    colmap.write_maps(tmp_path, cameras, np.where(alpha > 0, depths, 0), np.stack(normals))
+    write_maps(tmp_path, cameras, np.where(alpha > 0, depths, 0), np.stack(normals))
     points, found, _ = colmap.fuse(tmp_path, 3, 0.004)
     assert len(points) > 1000
     assert np.abs((points - CENTRE) @ normal).mean() < 0.02 * FOOTPRINT

@@ -67,12 +67,9 @@ class Camera:
 
     def rays(self) -> np.ndarray:
         """Directions (height, width, 3) through the pixel centres, world frame, scaled to depth 1 along z."""
-        return self.rays_through(np.stack(np.meshgrid(np.arange(self.width), np.arange(self.height)), -1) + 0.5)
-
-    def rays_through(self, pixels: np.ndarray) -> np.ndarray:
-        """Directions (..., 3) through places (..., 2) in pixels, world frame, scaled to depth 1 along z."""
-        homogeneous = np.concatenate([pixels, np.ones_like(pixels[..., :1])], -1)
-        return homogeneous @ np.linalg.inv(self.intrinsics).T @ self.camera_from_world[:3, :3]
+        x, y = np.meshgrid(np.arange(self.width) + 0.5, np.arange(self.height) + 0.5)
+        in_camera = np.stack([x, y, np.ones_like(x)], -1) @ np.linalg.inv(self.intrinsics).T
+        return in_camera @ self.camera_from_world[:3, :3]
 
     def resized(self, width: int, height: int) -> "Camera":
         """The camera of its picture made `width` x `height` pixels.

@@ -12,8 +12,8 @@ class PointcloudSettings(StageSettings):
 
     backend: Literal["cpu", "colmap_cuda"] = Field(
         default="cpu",
-        description="what finds the depth maps: this project's own matching on the CPU, or COLMAP's patch match on an "
-        "NVIDIA GPU (a pycolmap that is built with CUDA); COLMAP fuses them either way",
+        description="what finds and fuses the depth maps: this project's own matching on the CPU, or COLMAP's patch "
+        "match on an NVIDIA GPU (a pycolmap that is built with CUDA)",
     )
     given: bool = Field(
         default=True, description="take the clouds that a capture brings along, where it has one of every step"

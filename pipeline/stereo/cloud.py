@@ -14,7 +14,8 @@ from pipeline.errors import DataError
 from pipeline.evenly import evenly
 from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo import colmap
-from pipeline.stereo.depth import HULL_VOXEL, DepthMaps, Pictures, depth_maps, largest, shrinks
+from pipeline.stereo.depth import HULL_VOXEL, Pictures, depth_maps, largest, shrinks
+from pipeline.stereo.fusion import fuse
 from pipeline.stereo.hull import carve, depth_bounds, footprint
 from pipeline.stereo.views import View, make_views, neighbours
 
@@ -43,8 +44,8 @@ class Cloud:
 def point_cloud(rgb: np.ndarray, alpha: np.ndarray, cameras: Sequence[Camera], settings: PointcloudSettings) -> Cloud:
     """Dense cloud of the person at one time step.
 
-    `rgb` (C, H, W, 3) uint8 sRGB, `alpha` (C, H, W) uint8, both padded to the largest camera. COLMAP fuses the depth
-    maps (`colmap.fuse`) that the back-end of the settings finds. Raises DataError when an alpha is empty or nothing
+    `rgb` (C, H, W, 3) uint8 sRGB, `alpha` (C, H, W) uint8, both padded to the largest camera. The back-end of
+    the settings finds the depth maps and fuses them. Raises DataError when an alpha is empty or nothing
     can be fused.
     """
     cv2.setNumThreads(1)  # steps run in parallel as processes
@@ -52,11 +53,7 @@ def point_cloud(rgb: np.ndarray, alpha: np.ndarray, cameras: Sequence[Camera], s
     for cover, camera in zip(alpha, cameras, strict=True):
         if not (cover > 127).any():
             raise DataError(f"camera {camera.name}: the alpha is empty; expected the person in it")
-    with tempfile.TemporaryDirectory(prefix="pointcloud-") as name:
-        folder = Path(name)
-        find_depths = {"cpu": match_here, "colmap_cuda": match_by_colmap}[settings.backend]
-        find_depths(folder, rgb, alpha, cameras, settings)
-        cloud = Cloud(*colmap.fuse(folder, settings.min_views, settings.depth_error))
+    cloud = {"cpu": matched_here, "colmap_cuda": matched_by_colmap}[settings.backend](rgb, alpha, cameras, settings)
     keep, doubted = inside_silhouettes(cloud.points, alpha, cameras)
     cloud = cloud[keep]
     if len(cloud.points) <= NEIGHBOURS:
@@ -85,28 +82,24 @@ def thinness(cloud: Cloud, alpha: Pictures, min_views: int) -> list[str]:
     ]
 
 
-def match_here(
-    folder: Path, rgb: Pictures, alpha: Pictures, cameras: Sequence[Camera], settings: PointcloudSettings
-) -> None:
-    """Make COLMAP's dense workspace in `folder` with depth maps found on the CPU."""
+def matched_here(rgb: Pictures, alpha: Pictures, cameras: Sequence[Camera], settings: PointcloudSettings) -> Cloud:
+    """The cloud of depth maps that are found on the CPU."""
     maps = depth_maps(rgb, alpha, cameras, settings.neighbours, settings.window, settings.min_score)
-    confirmed = maps.confirmed(settings.min_views)
-    colmap.write_workspace(folder, rgb, cameras, *tie_points(maps, confirmed, cameras))
-    depths = [camera.own(depth) for camera, depth in zip(cameras, maps.depths, strict=True)]
-    sure = [camera.own(depth) for camera, depth in zip(cameras, np.where(confirmed, maps.depths, 0), strict=True)]
-    normals = [camera_normals(camera, depth) for camera, depth in zip(cameras, depths, strict=True)]
-    colmap.write_maps(folder, cameras, sure, normals)
+    normals = [camera_normals(camera, camera.own(depth)) for camera, depth in zip(cameras, maps.depths, strict=True)]
+    confirmed = np.where(maps.confirmed(settings.min_views), maps.depths, 0)
+    return Cloud(*fuse(confirmed, normals, rgb, cameras, settings.min_views, settings.depth_error))
 
 
-def match_by_colmap(
-    folder: Path, rgb: Pictures, alpha: Pictures, cameras: Sequence[Camera], settings: PointcloudSettings
-) -> None:
-    """Make COLMAP's dense workspace in `folder` with its own patch match; the visual hull alone bounds the depths."""
+def matched_by_colmap(rgb: Pictures, alpha: Pictures, cameras: Sequence[Camera], settings: PointcloudSettings) -> Cloud:
+    """The cloud of COLMAP's own patch match and fusion; the visual hull alone bounds the depths."""
     points, seen_by, (near, far) = hull_points(make_views(rgb, alpha, cameras, shrinks(largest(cameras))[0]))
     chosen = evenly(len(points), TIE_POINTS)
-    colmap.write_workspace(folder, rgb, cameras, points[chosen], seen_by[chosen])
-    colmap.name_sources(folder, cameras, neighbours(cameras, settings.neighbours))
-    colmap.patch_match(folder, near, far)
+    with tempfile.TemporaryDirectory(prefix="pointcloud-") as name:
+        folder = Path(name)
+        colmap.write_workspace(folder, rgb, cameras, points[chosen], seen_by[chosen])
+        colmap.name_sources(folder, cameras, neighbours(cameras, settings.neighbours))
+        colmap.patch_match(folder, near, far)
+        return Cloud(*colmap.fuse(folder, settings.min_views, settings.depth_error))
 
 
 def hull_points(views: Sequence[View]) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
@@ -128,20 +121,6 @@ def hull_points(views: Sequence[View]) -> tuple[np.ndarray, np.ndarray, tuple[fl
     if not several.any():
         raise DataError("no two cameras see the same part of the visual hull; expected overlapping pictures")
     return voxels[several], seen[several], (float(min(depths)), float(max(depths)))
-
-
-def tie_points(maps: DepthMaps, confirmed: np.ndarray, cameras: Sequence[Camera]) -> tuple[np.ndarray, np.ndarray]:
-    """Evenly picked confirmed pixels as points (n, 3) float64 world metres, and who sees them, (n, C) bool."""
-    confirmed_at = np.stack(np.nonzero(confirmed))
-    view, row, column = confirmed_at[:, evenly(confirmed_at.shape[1], TIE_POINTS)]
-    if len(view) == 0:
-        raise DataError("no pixel's depth is confirmed by enough cameras; expected overlapping, sharp pictures")
-    points = np.empty((len(view), 3))
-    for i, camera in enumerate(cameras):
-        own = view == i
-        rays = camera.rays_through(np.stack([column[own], row[own]], -1) + 0.5)
-        points[own] = camera.centre + rays * maps.depths[i, row[own], column[own], None]
-    return points, maps.seen_by[view, :, row, column]
 
 
 def camera_normals(camera: Camera, depth: np.ndarray) -> np.ndarray:

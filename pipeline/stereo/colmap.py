@@ -80,21 +80,6 @@ def write_workspace(
     (folder / "stereo" / "fusion.cfg").write_text("\n".join(names) + "\n")
 
 
-def write_maps(
-    folder: Path, cameras: Sequence[Camera], depths: Sequence[np.ndarray], normals: Sequence[np.ndarray]
-) -> None:
-    """Write each camera's depths (H, W), 0 where unknown, and camera-frame normals (H, W, 3) as dense maps."""
-    for camera, depth, normal in zip(cameras, depths, normals, strict=True):
-        name = f"{camera.name}.png.geometric.bin"
-        near, far = float(depth[depth > 0].min(initial=np.inf)), float(depth.max())
-        depth_map = pycolmap.DepthMap.from_array(np.ascontiguousarray(depth, np.float32), min(near, far), far)
-        depth_map.write(folder / "stereo" / "depth_maps" / name)
-        # COLMAP stores channel after channel; pycolmap 4.2.1's NormalMap.from_array copies pixel after pixel instead.
-        planes = np.moveaxis(normal, -1, 0).astype("<f4")
-        header = f"{camera.width}&{camera.height}&3&".encode()
-        (folder / "stereo" / "normal_maps" / name).write_bytes(header + planes.tobytes())
-
-
 def name_sources(folder: Path, cameras: Sequence[Camera], sources: Sequence[Sequence[int]]) -> None:
     """Tell a workspace's patch match which cameras, by index, each camera is matched with."""
     lines = [
