@@ -85,8 +85,9 @@ def thinness(cloud: Cloud, alpha: Pictures, min_views: int) -> list[str]:
 def matched_here(rgb: Pictures, alpha: Pictures, cameras: Sequence[Camera], settings: PointcloudSettings) -> Cloud:
     """The cloud of depth maps that are found on the CPU."""
     maps = depth_maps(rgb, alpha, cameras, settings.neighbours, settings.window, settings.min_score)
-    normals = [camera_normals(camera, camera.own(depth)) for camera, depth in zip(cameras, maps.depths, strict=True)]
-    confirmed = np.where(maps.confirmed(settings.min_views), maps.depths, 0)
+    depths, confirmed = maps.depths, np.where(maps.confirmed(settings.min_views), maps.depths, 0)
+    del maps  # who sees what is the largest array of all
+    normals = (camera_normals(camera, camera.own(depth)) for camera, depth in zip(cameras, depths, strict=True))
     return Cloud(*fuse(confirmed, normals, rgb, cameras, settings.min_views, settings.depth_error))
 
 

@@ -4,13 +4,12 @@ Of each pixel's point all pixels of other views that show the same surface are g
 each is used once. It takes a third of the time of COLMAP, and no workspace is written for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from pipeline.cameras.camera import Camera
 from pipeline.stereo.compiled import compiled
-from pipeline.stereo.consistency import padded
 
 REACH = 1.0  # pixels between a pixel and the projection of the point that it joins, ...
 LIKE = np.cos(np.radians(30.0))  # ... cosine between its normal and the first pixel's
@@ -18,7 +17,7 @@ MOST = 5  # pixel centres of a view within REACH of any place
 
 
 def fuse(
-    depths: np.ndarray, normals: Sequence[np.ndarray], rgb: Sequence[np.ndarray], cameras: Sequence[Camera],
+    depths: np.ndarray, normals: Iterable[np.ndarray], rgb: Sequence[np.ndarray], cameras: Sequence[Camera],
     views: int, depth_error: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Points (n, 3) float32 world metres, normals (n, 3) float32 world and colours (n, 3) uint8 sRGB.
@@ -32,21 +31,16 @@ def fuse(
         [camera.camera_from_world[:3, :3].T @ np.linalg.inv(camera.intrinsics) for camera in cameras]
     )
     centres = np.stack([camera.centre for camera in cameras])
-    turned = [
-        normal @ camera.camera_from_world[:3, :3].astype(np.float32)
-        for normal, camera in zip(normals, cameras, strict=True)
-    ]
-    points, sums, colours = _fuse(
-        depths, depths <= 0, _stacked(turned), _stacked(rgb), pixels_from_world, world_from_pixels, centres,
+    turned, colors = (np.zeros((*depths.shape, 3), kind) for kind in (np.float32, np.uint8))
+    for i, (camera, normal, picture) in enumerate(zip(cameras, normals, rgb, strict=True)):
+        camera.own(turned[i])[:] = normal @ camera.camera_from_world[:3, :3].astype(np.float32)
+        camera.own(colors[i])[:] = picture
+    points, sums, means = _fuse(
+        depths, depths <= 0, turned, colors, pixels_from_world, world_from_pixels, centres,
         views, depth_error, REACH**2, LIKE,
     )  # fmt: skip
     length = np.linalg.norm(sums, axis=1, keepdims=True)
-    return points, (sums / np.maximum(length, 1e-20)).astype(np.float32), colours
-
-
-def _stacked(maps: Sequence[np.ndarray]) -> np.ndarray:
-    """Maps (h, w, 3) as one array (C, H, W, 3), zero beyond each one's own."""
-    return np.stack([padded([one[..., channel] for one in maps]) for channel in range(3)], -1)
+    return points, (sums / np.maximum(length, 1e-20)).astype(np.float32), means
 
 
 @compiled
