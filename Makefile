@@ -11,7 +11,7 @@ demo: $(READY) ## the demo capture to films, figures and a report
 	@echo; echo "Made:"; ls results/*/renders/*/*.mp4 results/*/speed/*.mp4 results/*/metrics.json results/*/report.html
 
 test: $(READY) ## all tests but those that need Slurm
-	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slurm and not gpu"
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slurm and not gpu"
 
 test-gpu: ## on a machine with a GPU and a PyTorch of its own: tests, speeds, memory; installs nothing, takes 8 minutes
 	@PATH=$${PATH#$(CURDIR)/.venv/bin:}; \

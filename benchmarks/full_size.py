@@ -31,7 +31,7 @@ STAGES = (
     *("rasterize", "isolate"),
 )
 SHORT, LONG = 2, 8
-WITHOUT_PICTURES = {"triangulate": 2000, "mesh": 4000, "rig": 1000}  # megabytes that the rules allow
+WITHOUT_PICTURES = {"rig": 1000}  # megabytes that the rules allow
 OF_SEQUENCE, ONCE = ("triangulate", "fit_sequence"), ("calibrate", "fit_identity", "rig")
 SEQUENCES, STEPS, SPAN, JOBS = 12, 3000, 30, 100  # of a participant of NeRSemble, every third frame
 

@@ -10,15 +10,22 @@ from typing import Any
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+# Whether this process has begun with it, as jobs of one thread do: Snakemake sets all three
+HAS_ONE_THREAD = all(os.environ.get(name) == "1" for name in ONE_THREAD)
 
 
 @contextmanager
 def workers(count: int, start: Callable[[], None] | None = None) -> Iterator[Map]:
     """A `map` whose calls run in `count` processes, each of which calls `start` first; order is kept.
 
-    Also one worker is a process of its own: BLAS reads its number of threads when it is loaded, so that only a process
-    that begins with it has one, and another number of threads may round differently.
+    Also one worker is a process of its own, unless this one has begun with one thread: BLAS reads its number of threads
+    when it is loaded, and another number may round differently.
     """
+    if count == 1 and HAS_ONE_THREAD:
+        if start:
+            start()
+        yield map
+        return
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(ONE_THREAD)
     try:

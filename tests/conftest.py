@@ -22,6 +22,8 @@ DEMO = Path(__file__).parents[1] / "data" / "demo" / "901"
 TINY_CAMERAS = ("220700191", "222200037", "222200044", "222200048", "222200049")
 TINY_SEQUENCES = ("EXP-5-mouth", "EXP-2-eyes")
 TINY_FRAMES = 3
+# Files of minutes go first, or one of two processes would end with them while the other has nothing left to do.
+LONGEST = ("end_to_end", "avatar_stages", "fit", "workflow_rerun", "avatar_training", "avatar_paper", "pointcloud")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,6 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
     bit for bit, and start stages that would all take it."""
     if config.getoption("markexpr") != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the others stay in their order."""
+    places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from pipeline.provenance import ROOT
 from pipeline.settings.animate import AnimateSettings
 from pipeline.settings.keyframes import Pose
 from pipeline.store.chunk import Array, read_arrays, write_chunk
+from tests import in_process
 from tests.test_curves import write_csv
 from tests.test_retarget import PRIOR, person
 
@@ -77,11 +77,11 @@ def subject(tmp_path: Path) -> Path:
 
 def animate(folder: Path, motion: Path, steps: int, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run the stage at 24 pictures a second."""
-    command = [sys.executable, "-m", "pipeline.stages.animate", "--settings", json.dumps(settings)]
+    command = ["stages.animate", "--settings", json.dumps(settings)]
     command += ["--motion", motion, "--prior", PRIOR, "--map", SHIPPED, "--identity", folder / "identity.safetensors"]
     command += ["--tracks", folder / "own.zarr.zip", "--rate", "24", "--steps", steps, "--subject", "1"]
     command += ["--sequence", "mine", "--output", folder / "out.zarr.zip"]
-    return subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False)
+    return in_process.run(*command, cwd=ROOT)
 
 
 def keyframes(folder: Path, *keys: dict) -> Path:

@@ -1,8 +1,6 @@
 """Two results of one subject compared: scores with intervals, what changed, pictures, by the command."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from pipeline.evaluate.compare import changes, flat, scores
 from pipeline.evaluate.intervals import interval
 from pipeline.evaluate.pictures import Picture
 from pipeline.store.chunk import read_arrays, read_attributes
+from tests import in_process
 from tests.synthetic_head import write_pictures
 
 
@@ -59,9 +58,8 @@ def test_the_command_compares_two_results(tmp_path: Path):
     rgb[1, cameras.index(HELD_OUT_CAMERA)] = 0  # one black picture
     write_pictures(path, {"rgb": rgb}, sequence=HELD_OUT_SEQUENCE, start=0, stop=len(rgb), cameras=cameras)
     for root in (a, b):
-        subprocess.run(command(root, root), check=True)
-    run = [sys.executable, "-m", "pipeline.evaluate.compare", str(a), str(b), "--output", str(tmp_path / "out")]
-    subprocess.run(run, check=True)
+        in_process.run_well(*command(root, root))
+    in_process.run_well("evaluate.compare", a, b, "--output", tmp_path / "out")
     rows = {(row["split"], row["figure"]): row for row in json.loads((tmp_path / "out/scores.json").read_text())}
     assert rows["heldout_both", "psnr_head"]["difference"] < -5
     assert rows["heldout_camera", "psnr_head"]["difference"] == pytest.approx(0)

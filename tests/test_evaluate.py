@@ -1,8 +1,6 @@
 """The evaluate stage on a synthetic ball: figures, splits, baselines that never see held-out pictures, bad input."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +19,7 @@ from pipeline.evaluate.nearest_frame import NearestFrame
 from pipeline.evaluate.pictures import read_pictures
 from pipeline.store.chunk import read_arrays, read_attributes
 from pipeline.store.reel import open_reels
+from tests import in_process
 
 OF_A_PICTURE = {"psnr_head", "psnr", "ssim_head", "ssim", "flip_head", "flip", "flicker"}
 FIGURES = OF_A_PICTURE | {"jod", "psnr_pooled", "psnr_head_pooled", "pictures"}
@@ -56,7 +55,7 @@ def command(root: Path, output: Path, *changed: str) -> list[str]:
     }
     lists = [word for name, paths in files.items() for word in (f"--{name}", *map(str, paths))]
     return [
-        *(sys.executable, "-m", "pipeline.stages.evaluate", *lists, "--rig", str(root / "rigs" / "capture.json")),
+        *("stages.evaluate", *lists, "--rig", str(root / "rigs" / "capture.json")),
         *("--settings", '{"colour_cell": 0.05}'),
         *("--held-out-cameras", HELD_OUT_CAMERA, "--held-out-sequences", HELD_OUT_SEQUENCE),
         *("--output", str(output / "metrics.json"), "--pictures", str(output / "pictures.tsv")),
@@ -66,7 +65,7 @@ def command(root: Path, output: Path, *changed: str) -> list[str]:
 
 
 def test_stage_writes_the_table_and_the_baselines_pictures(ball: Path, tmp_path: Path) -> None:
-    subprocess.run(command(ball, tmp_path), check=True)
+    in_process.run_well(*command(ball, tmp_path))
     text = (tmp_path / "metrics.json").read_text()
     metrics = json.loads(text)
     assert text == json.dumps(metrics, indent=1, sort_keys=True) + "\n"
@@ -179,7 +178,7 @@ def test_a_split_without_pictures_is_empty(ball: Path) -> None:
     ],
 )
 def test_bad_input_gives_one_clear_error(ball: Path, tmp_path: Path, changed: tuple[str, ...], expected: str) -> None:
-    done = subprocess.run(command(ball, tmp_path, *changed), capture_output=True, text=True, check=False)
+    done = in_process.run(*command(ball, tmp_path, *changed))
     assert done.returncode in (1, 2)
     assert expected in done.stderr
     assert "Traceback" not in done.stderr

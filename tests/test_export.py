@@ -2,8 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -25,6 +23,7 @@ from pipeline.motion.unwrap import roll_out
 from pipeline.motion.wrap import filled, make_template, wrap
 from pipeline.provenance import ROOT
 from pipeline.viewer.results import Results
+from tests import in_process
 from tests.test_rig import arc
 from tests.viewer_results import PRIOR, SEQUENCE, STEPS, write_results
 
@@ -39,10 +38,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def export(folder: Path, kind: str, output: str, *more: object) -> Path:
     """Run the stage."""
-    command = [sys.executable, "-m", "pipeline.stages.export", "--settings", '{"voxel_mm": 10, "texture": 64}']
+    command = ["stages.export", "--settings", '{"voxel_mm": 10, "texture": 64}']
     command += ["--kind", kind, "--output", folder / output, *more]
-    done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    in_process.run_well(*command, cwd=ROOT)
     return folder / output
 
 

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,8 @@ from synthetic_head import RADIUS, head_from_world, make_rig, write_ball
 
 from pipeline.evaluate.surface import compare, jitter_mm, nearest_on_surface, surface_samples
 from pipeline.mesh.mesh import Mesh
-from pipeline.provenance import ROOT
 from pipeline.store.chunk import Array, read_arrays, read_attributes, write_chunk
+from tests import in_process
 
 EYES = np.stack([camera.centre for camera in make_rig(4, 24, 32).cameras])
 
@@ -111,8 +110,7 @@ def call(root: Path, settings: dict) -> subprocess.CompletedProcess[str]:
     lists = [str(word) for name, paths in spans.items() for word in (f"--{name}", *paths)]
     one = {"track": "tracks/TURN.zarr.zip", "cameras": "cameras.json", "output": "quality/TURN.json"}
     options = [word for name, file in one.items() for word in (f"--{name}", str(root / file))]
-    command = [sys.executable, "-m", "pipeline.stages.fit_quality", "--settings", json.dumps(settings)]
-    return subprocess.run([*command, *lists, *options], cwd=ROOT, capture_output=True, text=True, check=False)
+    return in_process.run("stages.fit_quality", "--settings", json.dumps(settings), *lists, *options)
 
 
 def test_stage_measures_every_step(results):

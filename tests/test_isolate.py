@@ -1,7 +1,6 @@
 """Isolating the head: area-correct crops, which pixels belong to it, and the command line."""
 
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from pipeline.raster.embree import EmbreeRasterizer
 from pipeline.store.chunk import Array, read_arrays, write_chunk
 from pipeline.targets.isolate import Margin, head_weight, over_white, surely_face
 from pipeline.targets.occlusion import Occluder, chromaticity, occluded
+from tests import in_process
 
 SOURCE = Camera("a", 96, 80, np.array([[200.0, 0, 48], [0, 200, 40], [0, 0, 1]]), np.diag([1, -1, -1, 1.0]), np.eye(3))
 SOURCE.camera_from_world[2, 3] = 0.6  # looks down the world's z axis from 0.6 m
@@ -195,13 +195,12 @@ def files(tmp_path) -> Path:
 
 
 def run_isolate(files: Path, start: int, stop: int) -> subprocess.CompletedProcess:
-    """The stage as the workflow runs it."""
-    command = [sys.executable, "-m", "pipeline.stages.isolate", "--subject", "x", "--sequence", "a"]
+    command = ["stages.isolate", "--subject", "x", "--sequence", "a"]
     for name in ("frames", "buffers", "track"):
         command += [f"--{name}", str(files / f"{name}.zarr.zip")]
     command += ["--cameras", str(files / "cameras.json"), "--rig", str(files / "rig.json")]
     command += ["--start", str(start), "--stop", str(stop), "--output", str(files / "out.zarr.zip")]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return in_process.run(*command)
 
 
 def test_stage(files):

@@ -1,8 +1,5 @@
 """Figures by networks and windows: MS-SSIM and LPIPS against slow references, AKD, CSIM, intervals, the paper's."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -18,6 +15,7 @@ from pipeline.evaluate.intervals import rows
 from pipeline.evaluate.lpips import CONVOLUTIONS, SCALE, SHIFT, Lpips, load_lpips
 from pipeline.evaluate.paper import paper_means
 from pipeline.evaluate.pictures import Picture
+from tests import in_process
 from tests.test_detect import FRONT, needs_models, picture
 
 KERNELS = {0: 11, 3: 5, 6: 3, 8: 3, 10: 3}
@@ -143,8 +141,8 @@ def test_the_command_joins_both_files(tmp_path):
         tmp_path / "a.pth",
     )
     torch.save({name: w for name, w in weights.items() if "lin" in name}, tmp_path / "b.pth")
-    run = [sys.executable, "-m", "pipeline.evaluate.lpips", tmp_path / "a.pth", tmp_path / "b.pth", "--output"]
-    subprocess.run([*run, tmp_path / "out.safetensors"], check=True)
+    files = [tmp_path / name for name in ("a.pth", "b.pth", "out.safetensors")]
+    in_process.run_well("evaluate.lpips", *files[:2], "--output", files[2])
     prediction, truth = noisy((64, 64))
     head = np.ones((64, 64), bool)
     assert load_lpips(tmp_path / "out.safetensors").figures(prediction, truth, head) == Lpips(weights).figures(

@@ -1,7 +1,6 @@
 """The mesh stage: sparse marching cubes against a dense grid, the neck cut, and the command line."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from pipeline.mesh.head import mesh_head
 from pipeline.mesh.mesh import Mesh, read_meshes, vertex_normals, write_meshes
 from pipeline.mesh.sparse import corner_points, extract, follow, grid_cells
 from pipeline.store.chunk import Array, read_attributes, write_chunk
+from tests import in_process
 
 LOW, HIGH = np.array([-0.62, -0.5, -0.75]), np.array([0.62, 0.85, 0.5])
 PRIOR = Path(__file__).parents[1] / "pipeline" / "head" / "weights" / "head_prior.safetensors"
@@ -82,7 +82,7 @@ def test_sparse_is_dense_for_the_shipped_prior():
         assert_same_points(extract(field, LOW, HIGH, voxel)[0], dense(field, voxel)[0], voxel)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.floats(0.15, 0.3),
     st.lists(st.tuples(*[st.floats(-0.4, 0.4)] * 3, st.floats(0.003, 0.1)), max_size=5),
@@ -237,7 +237,7 @@ def fitted(tmp_path_factory) -> Path:
 
 def run_mesh(fitted: Path, start: int, stop: int, output: Path) -> subprocess.CompletedProcess:
     """The stage as the workflow runs it, coarse."""
-    command = [sys.executable, "-m", "pipeline.stages.mesh", "--settings", '{"voxel_mm": 15}', "--prior", str(PRIOR)]
+    command = ["stages.mesh", "--settings", '{"voxel_mm": 15}', "--prior", str(PRIOR)]
     command += ["--identity", str(fitted / "identity.safetensors"), "--track", str(fitted / "track.zarr.zip")]
     command += [
         "--subject",
@@ -251,7 +251,7 @@ def run_mesh(fitted: Path, start: int, stop: int, output: Path) -> subprocess.Co
         "--output",
         str(output),
     ]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return in_process.run(*command)
 
 
 def test_stage_whatever_the_span(fitted, tmp_path):

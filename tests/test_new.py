@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -12,7 +11,7 @@ import yaml
 from pipeline.capture.new import sequences_and_split
 from pipeline.planning import config
 from pipeline.planning.plan import Plan
-from pipeline.provenance import ROOT
+from tests import in_process
 from tests.other_captures import pictures_of, write_colmap, write_transforms
 
 SEQUENCE = "EXP-5-mouth"
@@ -26,9 +25,7 @@ def planned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
 
 def new(folder: Path, capture: Path) -> subprocess.CompletedProcess[str]:
     """Run the command in a folder."""
-    command = [sys.executable, "-m", "pipeline.capture.new", str(capture), "--subject", "me"]
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=environment)
+    return in_process.run("capture.new", capture, "--subject", "me", cwd=folder)
 
 
 WRITERS = {

@@ -27,6 +27,7 @@ from pipeline.raster.fragments import interpolate, resolve
 from pipeline.raster.reference import ReferenceRasterizer
 from pipeline.raster.shade import shade
 from pipeline.store.chunk import read_arrays, read_attributes
+from tests import in_process
 
 
 def camera_at(eye, width=72, height=56, focal=150.0) -> Camera:
@@ -251,11 +252,10 @@ def files(tmp_path_factory) -> Path:
 def run_rasterize(
     files: Path, meshes: str, rig: str, start: int, stop: int, output: Path, *more: str
 ) -> subprocess.CompletedProcess:
-    """The stage as the workflow runs it."""
-    command = [sys.executable, "-m", "pipeline.stages.rasterize", *more, "--meshes", str(files / meshes)]
+    command = ["stages.rasterize", *more, "--meshes", str(files / meshes)]
     command += ["--rig", str(files / rig), "--subject", "x", "--sequence", "a"]
     command += ["--start", str(start), "--stop", str(stop), "--output", str(output)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return in_process.run(*command)
 
 
 @pytest.mark.parametrize(("rig", "cameras"), [("still.json", 2), ("moving.json", 1)])

@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -26,6 +25,7 @@ from pipeline.report.plots import Line, line_plot, nice_ticks
 from pipeline.report.sheets import cameras_around, contact_sheet, driven_rows, moments, typical_shot
 from pipeline.settings.report import ReportSettings
 from pipeline.store.chunk import Array, write_chunk
+from tests import in_process
 
 VOID = {"meta", "img", "br"}
 SPEED = """steps\teta\tpictures\tpictures_per_s\tpsnr_head\tssim_head\tflip_head
@@ -83,8 +83,7 @@ def files_of(root: Path) -> dict[str, list[Path] | Path]:
 
 
 def run_stage(stage: str, *words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"pipeline.stages.{stage}", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return in_process.run(f"stages.{stage}", *words)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from pipeline.head.model.prior import load_prior
 from pipeline.motion.retarget import guarded, home, resting, retarget_codes, retarget_gaze, retarget_poses
 from pipeline.provenance import ROOT
 from pipeline.store.chunk import Array, read_arrays, read_attributes, write_chunk
+from tests import in_process
 
 PRIOR = ROOT / "pipeline/head/weights/head_prior.safetensors"
 MOTION = st.lists(st.floats(-0.5, 0.5), min_size=6, max_size=6).map(np.array)
@@ -115,8 +115,7 @@ def call(folder: Path, **settings: float) -> subprocess.CompletedProcess[str]:
     files["own"] = "own.zarr.zip"
     options = [part for name, file in files.items() for part in (f"--{name}", str(folder / file))]
     names = ["--prior", str(PRIOR), "--subject", "1", "--sequence", "2~NOD", "--output", str(folder / "out.zarr.zip")]
-    command = [sys.executable, "-m", "pipeline.stages.retarget", "--settings", json.dumps(settings), *options, *names]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return in_process.run("stages.retarget", "--settings", json.dumps(settings), *options, *names)
 
 
 @pytest.fixture

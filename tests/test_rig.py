@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from pipeline.errors import DataError
 from pipeline.head.model import pose
 from pipeline.head.model.identity import Identity, write_identity
 from pipeline.store.chunk import Array, read_arrays, write_chunk
+from tests import in_process
 
 HEAD = Frame.upright(np.array([0.3, -0.15, 0.6]), np.array([0.1, 1.0, 0.0]), np.array([0.5, 0.2, 0.9]))
 PICTURE = Picture(144, 192, 0.35)
@@ -118,10 +118,9 @@ def files(tmp_path) -> Path:
 
 
 def run_rig(files: Path, *more: str) -> subprocess.CompletedProcess:
-    """The stage as the workflow runs it."""
-    command = [sys.executable, "-m", "pipeline.stages.rig", "--cameras", str(files / "cameras.json"), *more]
+    command = ["stages.rig", "--cameras", str(files / "cameras.json"), *more]
     command += ["--identity", str(files / "identity.safetensors"), "--output", str(files / "rig.json")]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return in_process.run(*command)
 
 
 def test_stage(files):

@@ -23,3 +23,12 @@ def test_no_file_is_long():
         if (lines := len(path.read_text().splitlines())) > MOST_LINES
     }
     assert not long
+
+
+def test_every_command_can_be_run_as_a_process():
+    """Most tests call them in their own process."""
+    texts = {path: path.read_text() for path in ROOT.glob("pipeline/**/*.py")}
+    commands = [path for path, text in texts.items() if "\ndef main() -> None:" in text and "import cli\n" in text]
+    assert len(commands) > 25
+    for path in commands:
+        assert texts[path].endswith('\n\nif __name__ == "__main__":\n    cli.run(main)\n'), path

@@ -1,7 +1,6 @@
 """Landmarks of a capture: read, triangulated against exact points and a plain reference, clear errors."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from pipeline.errors import DataError
 from pipeline.head.fit.clouds import read_landmarks
 from pipeline.head.model.prior import load_prior
 from pipeline.store.chunk import read_arrays
+from tests import in_process
 from tests.conftest import DEMO
 from tests.fit_data import WEIGHTS
 
@@ -107,9 +107,9 @@ def test_a_point_that_one_camera_or_two_side_by_side_saw_is_unknown(rig, truth):
 
 
 def stage(capture: Path, output: Path, frames: int = 3) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pipeline.stages.landmarks", "--capture", capture, "--subject", "901"]
+    command = ["stages.landmarks", "--capture", capture, "--subject", "901"]
     command += ["--sequence", "EXP-5-mouth", "--frames", frames, "--stride", 2, "--output", output]
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    return in_process.run(*command)
 
 
 def write(capture: Path, camera: str, values: np.ndarray) -> None:

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +16,8 @@ import pytest
 import yaml
 
 from pipeline.provenance import ROOT
+from tests import forked
 
-TOOLS = Path(sys.executable).parent
 CAMERAS = ("left", "middle", "right")
 STAND_IN = """#!/bin/bash
 if [ "$2" = "$FAILING" ]; then
@@ -85,16 +84,7 @@ class Project:
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Snakemake in the copy, standard error within standard output."""
         environment = {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
-        command = [str(TOOLS / "snakemake"), "--cores", "4", *arguments]
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env=environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
+        return forked.snakemake(self.folder, environment, "--cores", "4", *arguments)
 
     def snakemake(self, *arguments: str) -> str:
         """Run Snakemake in the copy to a good end; its output."""

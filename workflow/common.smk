@@ -139,8 +139,15 @@ def gpus(stage):
 def scene(subject):
     """What the memory of a subject's jobs depends on."""
     drawn = SETTINGS.rig.width * SETTINGS.rig.height
-    pretrained = SETTINGS.train.architecture.backbone == "pretrained"
-    return Scene(len(PLAN.cameras(subject)), PLAN.largest_picture(subject), drawn, pretrained)
+    return Scene(
+        len(PLAN.cameras(subject)),
+        PLAN.largest_picture(subject),
+        drawn,
+        SETTINGS.train.architecture.backbone == "pretrained",
+        SETTINGS.mesh.voxel_mm,
+        max(PLAN.steps(subject, sequence) for sequence in PLAN.sequences(subject)),
+        2 * SETTINGS.render.film_scale**2,  # the real picture beside it
+    )
 
 
 def memory(stage):

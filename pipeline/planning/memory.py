@@ -13,12 +13,16 @@ MB = 1e-6
 @dataclass(frozen=True)
 class Scene:
     """Cameras of a subject, pixels of its largest recorded picture, and of the picture that the avatar is drawn in;
-    whether a pretrained diffusion model draws it."""
+    whether a pretrained diffusion model draws it; the edge of a mesh's cells, the time steps of the longest film that
+    is judged as a whole, and how many pixels of a film each pixel becomes."""
 
     cameras: int
     recorded: int
     drawn: int
     pretrained: bool = False
+    voxel_mm: float = 2.5
+    steps: int = 0
+    film_pixels: int = 1
 
     @property
     def networks(self) -> float:
@@ -44,6 +48,13 @@ STEP: dict[str, Callable[[Scene, int], float]] = {
     "distill": lambda scene, _: 6000 + scene.networks,
     "render": lambda scene, _: 2000 + scene.networks + 40 * scene.cameras * scene.drawn * MB,
     "speed": lambda scene, _: 2000 + scene.networks + 40 * scene.cameras * scene.drawn * MB,
+    "triangulate": lambda scene, _: 600 + 10 * scene.cameras * scene.recorded * MB,
+    "mesh": lambda scene, _: 1200 + 1000 / scene.voxel_mm**2,
+    "fit_quality": lambda scene, _: 800 + 20 * scene.cameras * scene.recorded * MB,
+    "film": lambda scene, _: 600 + 400 * scene.film_pixels * scene.drawn * MB,
+    "evaluate": lambda scene, _: 1500 + (1000 + 12 * scene.steps) * scene.drawn * MB,
+    "report": lambda scene, _: 1000 + (100 * scene.recorded + 400 * scene.drawn) * MB,
+    "export": lambda scene, _: 1500 + 12 * scene.cameras * scene.recorded * MB,
     "isolate": lambda scene, _: 1500 + scene.cameras * (8 * scene.recorded + 60 * scene.drawn) * MB,
 }
 

@@ -26,8 +26,6 @@ from pipeline.detect.late import FEWEST as FEWEST_FRAMES
 from pipeline.detect.late import late_cameras, watch
 from pipeline.detect.person import person_mask
 from pipeline.errors import DataError
-from pipeline.head.fit.unit import metres_per_unit
-from pipeline.head.model.prior import load_prior
 from pipeline.settings.calibrate import CalibrateSettings
 
 WATCHED = 24  # successive frames from the middle of a sequence, in which a camera that lags is looked for
@@ -88,6 +86,11 @@ def unit(capture: Capture, rig: Rig, options: Namespace) -> float:
         return 1.0
     if options.prior is None or options.sequence is None:
         raise DataError(f"{capture.folder}: not known to be metric; expected calibrate.metres_per_unit, or --prior")
+    from pipeline.head.fit.unit import (
+        metres_per_unit,
+    )  # with PyTorch, which takes seconds, and most captures are metric
+    from pipeline.head.model.prior import load_prior
+
     found = metres_per_unit(load_prior(options.prior), rig, pictures(capture, rig, options.sequence), settings.iris_mm)
     if capture.metric is None and abs(found - 1) < METRES:
         return 1.0

@@ -159,7 +159,7 @@ rule film:
     conda:
         environment("film")
     resources:
-        mem_mb=1000,
+        mem_mb=memory("film"),
         runtime=30,
     params:
         job=job(

@@ -31,7 +31,7 @@ rule export_clouds:
     conda:
         environment("export")
     resources:
-        mem_mb=1000,
+        mem_mb=memory("export"),
         runtime=30,
     params:
         job=job("export", kind="ply"),
@@ -52,7 +52,7 @@ rule export_meshes:
     conda:
         environment("export")
     resources:
-        mem_mb=2000,
+        mem_mb=memory("export"),
         runtime=120,
     params:
         job=job("export", kind="obj", neck=SETTINGS.stage("mesh")),
@@ -78,7 +78,7 @@ rule export_head:
     conda:
         environment("export")
     resources:
-        mem_mb=2000,
+        mem_mb=memory("export"),
         runtime=120,
     params:
         job=job("export", kind="glb", neck=SETTINGS.stage("mesh"), rate=SETTINGS.render.frames_per_second),

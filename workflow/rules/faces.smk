@@ -37,7 +37,7 @@ rule triangulate:
     conda:
         environment("triangulate")
     resources:
-        mem_mb=2000,
+        mem_mb=memory("triangulate"),
         runtime=30,
     params:
         job=job(

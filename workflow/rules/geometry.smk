@@ -131,7 +131,7 @@ rule mesh:
         environment("mesh")
     resources:
         gpu=gpus("mesh"),
-        mem_mb=4000,
+        mem_mb=memory("mesh"),
         runtime=minutes("mesh"),
     params:
         job=of_span("mesh"),
@@ -155,7 +155,7 @@ rule fit_quality:
     conda:
         environment("fit_quality")
     resources:
-        mem_mb=2000,
+        mem_mb=memory("fit_quality"),
         runtime=30,
     params:
         job=job("fit_quality"),

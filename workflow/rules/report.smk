@@ -24,7 +24,7 @@ rule evaluate:
     conda:
         environment("evaluate")
     resources:
-        mem_mb=4000,
+        mem_mb=memory("evaluate"),
         runtime=60,
     params:
         job=job(
@@ -70,7 +70,7 @@ rule report:
     conda:
         environment("report")
     resources:
-        mem_mb=4000,
+        mem_mb=memory("report"),
         runtime=30,
     params:
         job=job(

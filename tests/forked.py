@@ -1,0 +1,38 @@
+"""Snakemake forked from a process that has imported it: every run is a process of its own, without a start of seconds.
+
+This file imports nothing of the project: a run is to find the project that it is started in.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from multiprocessing import get_context
+from pathlib import Path
+
+FORKING = get_context("forkserver")
+FORKING.set_forkserver_preload(["snakemake.cli"])
+
+
+def snakemake(folder: Path, environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in a folder, standard error within standard output."""
+    with tempfile.TemporaryDirectory() as place:
+        said = Path(place, "said")
+        process = FORKING.Process(target=_run, args=(str(folder), dict(environment), arguments, str(said)))
+        process.start()
+        process.join()
+        return subprocess.CompletedProcess(["snakemake", *arguments], process.exitcode or 0, said.read_text())
+
+
+def _run(folder: str, environment: dict[str, str], arguments: tuple[str, ...], said: str) -> None:
+    out = os.open(said, os.O_WRONLY | os.O_CREAT)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = ["snakemake", *arguments]
+    from snakemake.cli import main
+
+    main()

@@ -1,0 +1,64 @@
+"""The project's commands, run within the tests' process: what they import, seconds each, is imported once.
+
+Processes of their own are tried where they matter: by the tiny workflow for its stages, where one is killed, where its
+memory is measured, and once for each command that no rule of the tiny workflow runs.
+"""
+
+import contextlib
+import faulthandler
+import io
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from unittest.mock import patch
+
+from pipeline import cli
+
+
+def run(module: str, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """What `python -m pipeline.<module>` would end with and say. A bug raises its own error."""
+    words, status = [f"pipeline.{module}", *map(str, arguments)], 0
+    with tempfile.TemporaryFile("w+") as stderr, io.StringIO() as stdout:
+        with (
+            contextlib.chdir(cwd or Path.cwd()),
+            patch.object(sys, "argv", words),
+            patch.dict(os.environ),
+            contextlib.redirect_stdout(stdout),
+            contextlib.redirect_stderr(stderr),
+            no_handlers(),
+        ):
+            try:
+                cli.run(import_module(words[0]).main)
+            except SystemExit as end:
+                status = end.code if isinstance(end.code, int) else int(end.code is not None)
+                if isinstance(end.code, str):
+                    stderr.write(end.code)
+            finally:
+                faulthandler.enable(sys.__stderr__)  # cli.run's goes with the file
+        stderr.seek(0)
+        return subprocess.CompletedProcess(words, status, stdout.getvalue(), stderr.read())
+
+
+def run_well(module: str, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Like `run`, for a command that must end well."""
+    done = run(module, *arguments, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@contextlib.contextmanager
+def no_handlers() -> Iterator[None]:
+    """Set pytest's handlers of log records aside, and its level, so that a command sets up its own."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers[:] = []
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
