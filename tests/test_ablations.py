@@ -3,9 +3,7 @@
 import json
 import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -33,6 +31,7 @@ from pipeline.settings.ablations import AblationsSettings
 from pipeline.settings.architecture import Architecture
 from pipeline.settings.train import TrainSettings
 from pipeline.stages import ablations
+from tests import forked
 from tests.test_config import DEMO
 
 SHORT = {"texture_steps": 2, "steps": 3, "crop_height": 12, "crop_width": 12, "architecture": TINY}
@@ -165,10 +164,11 @@ def test_a_regression_that_sees_other_timesteps_is_refused():
 
 
 def test_the_workflow_gives_every_variant_its_own_settings():
-    command = [str(Path(sys.executable).parent / "snakemake"), "-n", "-p", "-F", "ablations"]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
-    commands = re.findall(r"python -m pipeline\.stages\.train --settings '(.*?)' .*/(\w+)/avatar\.safetensors", said)
+    done = forked.snakemake(ROOT, os.environ, "-n", "-p", "-F", "ablations")
+    assert done.returncode == 0, done.stdout
+    commands = re.findall(
+        r"python -m pipeline\.stages\.train --settings '(.*?)' .*/(\w+)/avatar\.safetensors", done.stdout
+    )
     found = {folder: json.loads(settings) for settings, folder in commands}
     for name in ABLATIONS:
         assert found[name] == json.loads(load(DEMO).ablated(name).stage("train")), name

@@ -1,7 +1,6 @@
 """MonoNPHM's checkpoints: a synthetic one converted, against a plain reading of the paper's formulas; bad files."""
 
 import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import yaml
 from pipeline.errors import DataError
 from pipeline.head.convert import code_statistics, convert
 from pipeline.head.model.prior import HeadPrior, load_prior
+from tests import in_process
 
 SMALL = {"nloc": 13, "nsymm_pairs": 5, "nneigh": 8, "blend_std": 3.75, "lat_dim_glob": 6, "lat_dim_loc_geo": 4}
 WARP = {"lat_dim_ex": 7, "lat_dim_id": 3, "hidden_dim": 16, "nlayers": 6, "nhyper": 2, "mode": "compress"}
@@ -169,8 +169,7 @@ def test_statistics_reproduce_the_codes(tmp_path: Path) -> None:
 
 def run(files: tuple[Path, Path, Path], output: Path, *more: str) -> subprocess.CompletedProcess:
     """The command as a user runs it."""
-    command = [sys.executable, "-m", "pipeline.head.convert", *map(str, files[:2]), str(output), *more]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return in_process.run("head.convert", *files[:2], output, *more)
 
 
 def test_the_command_writes_a_prior(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """Buffers drawn on the fly: the numbers of stored ones, whole and in windows, in threads, and the same training."""
 
 import json
-import subprocess
-import sys
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -31,6 +29,7 @@ from pipeline.settings.recipe import Recipe
 from pipeline.settings.train import TrainSettings
 from pipeline.store.chunk import Array, write_chunk
 from pipeline.store.reel import Reel
+from tests import in_process
 
 SIZE, STEPS, CAMERAS = 48, 3, 2
 WINDOWS = [(slice(None), slice(None)), (slice(5, 29), slice(11, 43)), (slice(30, 99), slice(0, 9))]
@@ -146,9 +145,7 @@ def test_the_stage_trains_on_meshes_and_a_rig(scene: dict, tmp_path: Path) -> No
     output = tmp_path / "avatar.safetensors"
     files = ["--meshes", scene["meshes"], "--rig", scene["rig"], "--targets", scene["targets"]]
     where = ["--tracks", scene["track"], "--state", tmp_path / "state", "--output", output]
-    command = [sys.executable, "-m", "pipeline.stages.train", "--settings", json.dumps(settings), *files, *where]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    in_process.run_well("stages.train", "--settings", json.dumps(settings), *files, *where)
     assert output.stat().st_size > 1000
 
 
