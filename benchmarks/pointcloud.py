@@ -26,6 +26,7 @@ from scipy.spatial import KDTree
 
 from benchmarks.truth_error import NEAR, OFF, camera_centres, measure, truth_face, truth_head, visible_samples
 from pipeline.cameras.camera import Camera
+from pipeline.cameras.rig import read_rig
 from pipeline.capture.calibration import read_rig_of
 from pipeline.capture.formats import open_capture
 from pipeline.capture.ingest import read_span
@@ -71,10 +72,10 @@ def figures(cloud: Cloud, truth: Path, capture: Path, sequence: str, frame: int)
     return result
 
 
-def read_frames(capture: Path, wanted: list[str]) -> tuple[list[tuple[str, int]], list[tuple]]:
+def read_frames(capture: Path, cameras: Path | None, wanted: list[str]) -> tuple[list[tuple[str, int]], list[tuple]]:
     """Names (sequence, frame) and pictures (rgb, alpha, cameras) of the wanted frames, ingested as the stage does."""
     opened = open_capture(capture)
-    rig, levels = read_rig_of(opened, 1.0), IngestSettings()
+    rig, levels = read_rig(cameras) if cameras else read_rig_of(opened, 1.0), IngestSettings()
     by_sequence = defaultdict(list)
     for name in wanted:
         sequence, frame = name.rsplit(":", 1)
@@ -94,12 +95,13 @@ def main() -> None:
     """Ingest, reconstruct, measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--capture", type=Path, default=Path("data/demo/901"))
+    parser.add_argument("--cameras", type=Path, help="cameras.json in place of the capture's own cameras")
     parser.add_argument("--truth", type=Path, default=Path("../shared/captures/truth/901"))
     parser.add_argument("--frames", nargs="+", default=FRAMES, metavar="SEQUENCE:FRAME")
     parser.add_argument("--processes", type=int, default=2, help="frames at once, as the stage's --threads")
     parser.add_argument("--clouds", type=Path, help="a folder for the clouds, .npz each")
     options = parser.parse_args()
-    names, pictures = read_frames(options.capture, options.frames)
+    names, pictures = read_frames(options.capture, options.cameras, options.frames)
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")  # read by the processes to come
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
         list(pool.map(abs, range(options.processes)))

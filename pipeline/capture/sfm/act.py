@@ -53,12 +53,9 @@ def reposed(rig: Rig, seen: Sequence[Seen], pairs: Pairs, off: Sequence[int], wh
         angle, away = change(rig.cameras[i].camera_from_world, cameras[i].camera_from_world)
         left = [value for pair, value in after.residual.items() if i in pair]
         log.warning(
-            "%s: camera %s posed anew: turned by %.2f degrees, moved by %.1f mm",
-            where,
-            cameras[i].name,
-            angle,
-            1000 * away,
-        )
+            "%s: camera %s posed anew: turned by %.2f degrees, moved by %.3g units",
+            where, cameras[i].name, angle, away,
+        )  # fmt: skip
         if i in after.off or not left:
             raise DataError(
                 f"{where}: camera {cameras[i].name} does not fit in a new pose either; leave it out "
@@ -68,7 +65,7 @@ def reposed(rig: Rig, seen: Sequence[Seen], pairs: Pairs, off: Sequence[int], wh
 
 
 def change(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
-    """Degrees and metres between two poses camera_from_world (4, 4)."""
+    """Degrees and length (in the poses' unit) between two poses camera_from_world (4, 4)."""
     turn = (np.trace(before[:3, :3] @ after[:3, :3].T) - 1) / 2
     centres = (np.linalg.inv(pose)[:3, 3] for pose in (before, after))
     return float(np.degrees(np.arccos(np.clip(turn, -1, 1)))), float(np.linalg.norm(np.subtract(*centres)))
