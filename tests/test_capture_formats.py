@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pycolmap
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -129,11 +130,67 @@ def test_colmap_with_a_lens_and_a_smaller_camera(tiny_capture: Path, tmp_path: P
     assert small.own(alpha[0, 1])[96, 64] == 255
 
 
-def test_a_colmap_model_that_lacks_a_camera_names_it(tiny_capture: Path, tmp_path: Path) -> None:
+def test_cameras_that_a_colmap_model_lacks_are_named(tiny_capture: Path, tmp_path: Path) -> None:
     write_colmap(tiny_capture, tmp_path, SEQUENCE, "OPENCV", True)
     (tmp_path / "images/222200037").rename(tmp_path / "images/another")
-    with pytest.raises(DataError, match=r"no image of camera another; the model has 2207"):
+    capture = open_capture(tmp_path)
+    assert "222200037" not in read_rig_of(capture, 1.0).names
+    assert list(capture.pictures("all")) == read_rig_of(capture, 1.0).names
+    assert capture.unused("all") == ["another, which the model does not place"]
+    for number, folder in enumerate(sorted((tmp_path / "images").iterdir())):
+        folder.rename(tmp_path / f"images/{number}")
+    with pytest.raises(DataError, match=r"no image of camera 0, 1, 2, 3, 4; the model has 2207"):
         read_rig_of(open_capture(tmp_path), 1.0)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_names_in_a_colmap_model_may_hold_spaces(tiny_capture: Path, tmp_path: Path, binary: bool) -> None:
+    truth = write_colmap(tiny_capture, tmp_path, SEQUENCE, "SIMPLE_RADIAL", False)
+    path = tmp_path / "sparse/0/images.txt"
+    path.write_text(path.read_text().replace("222200037.png", "Kamera 2 süd/000.png"))
+    (tmp_path / "images/222200037").rename(tmp_path / "images/Kamera 2 süd")
+    if binary:
+        model = pycolmap.Reconstruction(str(tmp_path / "sparse/0"))
+        path.unlink()
+        model.image(2).name = "Kamera 2 süd/000.png"
+        model.write_binary(str(tmp_path / "sparse/0"))
+    rig = read_rig_of(open_capture(tmp_path), 1.0)
+    camera = rig.cameras[rig.index("Kamera 2 süd")]
+    np.testing.assert_allclose(camera.camera_from_world, truth.cameras[1].camera_from_world, atol=1e-7)
+
+
+def test_a_field_of_view_alone_is_a_focal_length_for_the_picture_s_own_size(tiny_capture: Path, tmp_path: Path) -> None:
+    """As renderers of synthetic data sets write it: no size, no endings, RGBA."""
+    write_transforms(tiny_capture, tmp_path, SEQUENCE, camera_angle_x=0.3)
+    keys = ("file_path", "transform_matrix")
+
+    def strip(content: dict) -> None:
+        content["frames"] = [{key: f[key].removesuffix(".png") if key == "file_path" else f[key] for key in keys}
+                             for f in content["frames"][::3]]  # fmt: skip
+
+    edited(tmp_path / SEQUENCE / "transforms.json", strip)
+    camera = read_rig_of(open_capture(tmp_path / SEQUENCE), 1.0).cameras[0]
+    np.testing.assert_allclose(
+        camera.intrinsics, [[128 / np.tan(0.15), 0, 128], [0, 128 / np.tan(0.15), 192], [0, 0, 1]]
+    )
+
+
+def test_the_pictures_own_alpha_is_their_mask_unless_it_is_opaque(tmp_path: Path) -> None:
+    for name, alpha in (("clear", 0), ("opaque", 255)):
+        (tmp_path / name).mkdir()
+        picture = np.full((8, 8, 4), 255, np.uint8)
+        picture[:2, :, 3] = alpha
+        for number in range(3):
+            cv2.imwrite(str(tmp_path / name / f"{number}.png"), picture)
+    assert list(open_capture(tmp_path / "clear").masks("all")) == ["0", "1", "2"]
+    assert open_capture(tmp_path / "opaque").masks("all") == {}
+
+
+def test_time_steps_that_a_camera_lacks_are_named(tiny_capture: Path, tmp_path: Path) -> None:
+    write_transforms(tiny_capture, tmp_path, SEQUENCE)
+    edited(tmp_path / SEQUENCE / "transforms.json", lambda content: content["frames"].pop(1))
+    capture = open_capture(tmp_path)
+    assert (capture.frames(SEQUENCE), capture.unused(SEQUENCE)) == (2, ["time step 1, which camera 220700191 lacks"])
 
 
 def test_recordings_without_cameras_are_recognised_last(tiny_capture: Path, tmp_path: Path) -> None:

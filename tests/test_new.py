@@ -1,5 +1,7 @@
 """From a folder to a running workflow in two commands, for every kind of capture."""
 
+import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +13,8 @@ import yaml
 from pipeline.capture.new import sequences_and_split
 from pipeline.planning import config
 from pipeline.planning.plan import Plan
-from tests import in_process
+from pipeline.provenance import ROOT
+from tests import forked, in_process
 from tests.other_captures import pictures_of, write_colmap, write_transforms
 
 SEQUENCE = "EXP-5-mouth"
@@ -52,6 +55,35 @@ def test_a_folder_becomes_a_table_and_a_config_that_plan(
     again = new(tmp_path, tmp_path / "capture")
     assert again.returncode == 1
     assert "me.tsv: is there already" in again.stderr
+
+
+def test_the_command_that_is_printed_plans_beside_the_demo_s_config(tiny_capture: Path, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "config.yaml", tmp_path)
+    assert new(tmp_path, tiny_capture).returncode == 0
+    done = forked.snakemake(
+        tmp_path, os.environ, "-n", "--snakefile", str(ROOT / "Snakefile"), "--configfile", "me.yaml"
+    )
+    assert done.returncode == 0, done.stdout
+    assert "results/me/report.html" in done.stdout
+    assert "results/901" not in done.stdout
+
+
+def test_photographs_with_cameras_are_placed_anew(tiny_capture: Path, tmp_path: Path) -> None:
+    write_transforms(tiny_capture, tmp_path / "capture", SEQUENCE)
+    path = tmp_path / "capture" / SEQUENCE / "transforms.json"
+    content = json.loads(path.read_text())
+    for frame in content["frames"]:
+        for key in ("timestep_index", "camera_id", "camera_index", "cx", "cy"):
+            frame.pop(key, None)
+        frame["fl_x"] = frame["fl_y"] = 500.0
+        frame["file_path"] = str(path.parent / frame["file_path"])
+    path.write_text(json.dumps(content))
+    done = new(tmp_path, tmp_path / "capture")
+    assert "calibrate.refine: where_off" in done.stdout, done.stderr
+    assert yaml.safe_load((tmp_path / "me.yaml").read_text())["calibrate"] == {
+        "off_cameras": "drop",
+        "refine": "where_off",
+    }
 
 
 def test_recordings_without_cameras_plan_as_well(

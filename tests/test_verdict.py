@@ -13,6 +13,7 @@ from pipeline.capture.sfm.act import change, settle
 from pipeline.capture.sfm.epipolar import distances, fundamental
 from pipeline.capture.sfm.features import Features
 from pipeline.capture.sfm.matches import Seen, match_guided
+from pipeline.capture.sfm.refine import fits
 from pipeline.capture.sfm.repose import repose
 from pipeline.capture.sfm.verdict import blame, exchanged, judge, neighbours
 from pipeline.errors import DataError
@@ -61,6 +62,14 @@ def test_a_turned_camera_is_named_and_posed_anew(seen: list[Seen], cameras: list
         away = np.linalg.norm(camera.centre - true.centre)
         assert away < (0.005 if i == number else 1e-9)
     assert not verdict(seen, mended).off
+
+
+def test_given_cameras_fit_unless_most_are_off(seen: list[Seen], cameras: list[Camera]) -> None:
+    assert fits(Rig(tuple(cameras)), seen, "here")
+    one = [turned(camera, 1.0 if i == 3 else 0.0) for i, camera in enumerate(cameras)]
+    assert fits(Rig(tuple(one)), seen, "here")
+    most = [turned(camera, 0.4 * (-1) ** i) for i, camera in enumerate(cameras)]
+    assert not fits(Rig(tuple(most)), seen, "here")
 
 
 @pytest.mark.parametrize("shift", [(6, 0), (0, 6), (-4, 4)])

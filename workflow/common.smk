@@ -21,13 +21,13 @@ from pipeline.planning.minutes import limit_minutes
 from pipeline.planning.text import check_yaml
 from pipeline.store.lock import lock_folder
 
-try:
-    check_yaml(Path("config.yaml"))
-except ConfigError as error:
-    raise WorkflowError(str(error)) from None
+if not {"captures", "split"} <= config.keys():  # a file on the command line that has both is whole
+    try:
+        check_yaml(Path("config.yaml"))
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
 
-
-configfile: "config.yaml"
+    configfile: "config.yaml"
 
 
 try:

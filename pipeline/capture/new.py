@@ -8,6 +8,7 @@ the folder is, and what will be held out, is said.
 
 import argparse
 import json
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ FOR_THREE_VIEWS = 5  # cameras; of fewer hardly any point is seen by the three t
 # A motion in which nobody moves: what a camera circles where one moment is all
 STILL, STILL_SECONDS, MOTION = "still", 4.0, "_still.json"
 LONGEST = 800  # pixels of the working picture's longer side, more on request
+ALIKE = 1e-3  # share that the focal lengths of one lens differ by at most
+MANY = 8  # photographs, of which one may be left out without much loss
 LONG = 100  # frames from which spans are longer: a job should last minutes
 
 
@@ -98,7 +101,8 @@ def held_out_line(cameras: list[str], sequences: list[str]) -> str:
 @dataclass(frozen=True)
 class Found:
     """What a folder holds: `counts` of frames by sequence, `names` of the cameras that recorded all of them, `sizes` of
-    their pictures; what of it is held out: the cameras `apart`, and the sequences `held_out` of the table's `rows`."""
+    their pictures; what of it is held out: the cameras `apart`, and the sequences `held_out` of the table's `rows`;
+    whether one camera was `carried` round a person, who may have moved."""
 
     folder: Path
     subject: str
@@ -109,6 +113,7 @@ class Found:
     apart: list[str]
     rows: list[tuple[str, int]]
     held_out: list[str]
+    carried: bool
 
     @property
     def one_moment(self) -> bool:
@@ -123,13 +128,24 @@ class Found:
 def look(folder: Path, subject: str) -> Found:
     """Recognise and check. Raises the errors of `open_capture` and DataError for what cannot be worked with."""
     capture = open_capture(folder)
+    for sequence in capture.sequences():
+        if missing := [path for path in capture.files(sequence) if not path.is_file()]:
+            raise DataError(f"{missing[0]}: no such file ({len(missing)} are missing); expected it in {sequence}")
     counts, names = frame_counts(capture), common_cameras(capture)
     check_count(names, str(folder))
     rig = read_rig_of(capture, 1.0, names) if capture.posed else None
     sizes = sorted({(one.width, one.height) for one in rig.cameras} if rig else recorded_sizes(capture, names))
     rows, held_out = sequences_and_split(counts)
     apart = held_out_cameras(capture, names, list(rig.cameras) if rig else None, max(counts.values()))
-    return Found(folder, subject, capture, counts, names, sizes, apart, rows, held_out)
+    carried = list(counts.values()) == [1] and len(names) >= MANY and (rig is None or one_lens(list(rig.cameras)))
+    return Found(folder, subject, capture, counts, names, sizes, apart, rows, held_out, carried)
+
+
+def one_lens(cameras: list[Camera]) -> bool:
+    """Whether all cameras have one size and one focal length: one camera that was carried round."""
+    sizes = {(camera.width, camera.height) for camera in cameras}
+    focal = [camera.intrinsics[0, 0] for camera in cameras]
+    return len(sizes) == 1 and max(focal) - min(focal) <= ALIKE * max(focal)
 
 
 def write(found: Found) -> None:
@@ -146,13 +162,16 @@ def write(found: Found) -> None:
 def settings(found: Found) -> dict[str, Any]:
     """The config: what differs from the defaults for this capture."""
     longest = max(map(max, found.sizes))
+    calibrate: dict[str, Any] = {"scale": round(LONGEST / longest, 3)} if longest > LONGEST else {}
+    if found.carried:
+        calibrate |= {"off_cameras": "drop"} | ({"refine": "where_off"} if found.capture.posed else {})
     motions = {"motions": {STILL: str(found.file(MOTION))}} if found.one_moment else {}
     return {
         "captures": str(found.file(".tsv")),
         "avatars": [found.subject],
         "split": {"cameras": found.apart, "sequences": found.held_out},
         "films": {"orbits": list(found.held_out), **motions},
-        **({"calibrate": {"scale": round(LONGEST / longest, 3)}} if longest > LONGEST else {}),
+        **({"calibrate": calibrate} if calibrate else {}),
         **({"pointcloud": {"min_views": 2}} if len(found.names) < FOR_THREE_VIEWS else {}),
         **({"span": 64} if max(found.counts.values()) >= LONG else {}),
     }
@@ -168,19 +187,26 @@ def lines(found: Found) -> list[str]:
     said.append("sequences: " + ", ".join(f"{name} ({count} frames)" for name, count in found.counts.items()))
     if left_out := sorted(set(capture.cameras()) - set(names)):
         said.append(f"left out, since they lack a sequence: {', '.join(left_out)}")
+    said += [f"{name}: not used: {line}" for name in found.counts for line in capture.unused(name)]
     said.append(held_out_line(found.apart, found.held_out))
     if len(names) < FOR_THREE_VIEWS:
         said.append(
             f"{len(names)} cameras: a point counts where two agree (pointcloud.min_views: 2), so errors pass too"
         )
+    if (longest := max(map(max, found.sizes))) > LONGEST:
+        said.append(f"pictures are worked on at {LONGEST / longest:.3g} of their size (calibrate.scale)")
+    if found.carried and capture.posed:
+        said.append("one camera walked round: if the person moved, it is placed anew (calibrate.refine: where_off)")
+    if found.carried:
+        said.append("pictures that cannot be placed are left out and named (calibrate.off_cameras: drop)")
     if not capture.posed:
         said.append("nothing says where the cameras stand: calibrate finds them from what they see")
     if not capture.metric:
         said.append("not said to be in metres: the size of the head tells, unless calibrate.metres_per_unit is set")
-    run = f"snakemake --cores all --configfile {found.file('.yaml')}"
+    run = f"snakemake --cores all --configfile {shlex.quote(str(found.file('.yaml')))}"
     said += [f"wrote {found.file('.tsv')} and {found.file('.yaml')}", f"run: {run}"]
     if found.one_moment:
-        film = f"results/{found.subject}/renders/{STILL}/orbit.mp4"
+        film = shlex.quote(f"results/{found.subject}/renders/{STILL}/orbit.mp4")
         said.append(f"one moment makes an avatar of one expression; from all round: {run} -- {film}")
     return said
 

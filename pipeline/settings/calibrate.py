@@ -18,10 +18,11 @@ class CalibrateSettings(StageSettings):
         description="What is done about cameras whose pictures do not fit their poses: stop and name them, drop them,"
         " pose them anew by what they see, or keep them with a warning.",
     )
-    refine: Literal["nothing", "poses", "lenses", "anew"] = Field(
+    refine: Literal["nothing", "poses", "lenses", "anew", "where_off"] = Field(
         default="nothing",
         description="What of given cameras is made to fit the person's matches: nothing, their poses, poses and focal"
-        " lengths, or both found anew and laid on the given ones. Cameras that nobody gave are always found.",
+        " lengths, both found anew and laid on the given ones, or the last only where the given ones do not fit."
+        " Cameras that nobody gave are always found.",
     )
     one_lens: bool = Field(
         default=True,

@@ -20,7 +20,7 @@ from pipeline.capture.sfm.find import find, unposed_rig
 from pipeline.capture.sfm.matches import look
 from pipeline.capture.sfm.pictures import MOMENTS, few_moments, shortest, views_of
 from pipeline.capture.sfm.quality import cut_heads
-from pipeline.capture.sfm.refine import changed, refined
+from pipeline.capture.sfm.refine import changed, fits, refined
 from pipeline.detect import models
 from pipeline.detect.late import FEWEST as FEWEST_FRAMES
 from pipeline.detect.late import late_cameras, watch
@@ -53,13 +53,16 @@ def placed(capture: Capture, options: Namespace) -> Rig:
     for line in cut_heads(views, moments):
         cli.log.warning("%s: %s", capture.folder, line)
     seen = [look(view) for view in views]
-    if not capture.posed or settings.refine == "anew":
+    refine = settings.refine
+    if capture.posed and refine == "where_off":
+        refine = "nothing" if fits(rig, seen, where) else "anew"
+    if not capture.posed or refine == "anew":
         given = rig
         rig, seen = find(rig, seen, known or capture.posed, settings.one_lens, settings.off_cameras == "drop", where)
         if capture.posed:
             rig = replace(rig, cameras=tuple(changed(given.cameras, rig.cameras, where)))
-    elif settings.refine != "nothing":
-        rig = refined(rig, seen, lenses=settings.refine == "lenses", shared=settings.one_lens, where=where)
+    elif refine != "nothing":
+        rig = refined(rig, seen, lenses=refine == "lenses", shared=settings.one_lens, where=where)
     return settle(rig, seen, settings.off_cameras, where, partial(late, capture, sequence))
 
 

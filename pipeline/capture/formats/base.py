@@ -114,6 +114,10 @@ class Capture(ABC):
         """Alpha of the person, of the cameras that have some: white is person."""
         return {}
 
+    def unused(self, sequence: str) -> list[str]:
+        """What of a sequence cannot be used, and why, a line each."""
+        return []
+
     def plates(self) -> dict[str, Path]:
         """Pictures of the empty set, of the cameras that have one."""
         return {}

@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.cameras.camera import Lens
 from pipeline.capture.formats import numbers
 from pipeline.capture.formats.base import Capture, RecordedCamera, Source
+from pipeline.capture.formats.colmap_images import image_names
 from pipeline.capture.formats.folders import mask_sources, picture_sources, sequences
 from pipeline.errors import ConfigError, DataError
 
@@ -37,12 +38,35 @@ class ColmapCapture(Capture):
         """Folders of videos, or of folders of pictures."""
         return sorted(self._pictures)
 
-    def cameras(self) -> list[str]:
-        """Those that recorded anything."""
+    @cached_property
+    def _recorded(self) -> list[str]:
+        """Cameras that recorded anything."""
         names = {name for sources in self._pictures.values() for name in sources}
         if not names:
             raise ConfigError(f"{self.folder}: a COLMAP model but no videos/ or images/; expected what the cameras saw")
         return sorted(names)
+
+    @cached_property
+    def _images(self) -> dict[int, tuple[str, str]]:
+        """Name and camera of the model's images, by id."""
+        model = _model(self.folder)
+        named = {} if model is None else image_names(model)
+        return {number: (name, found) for number, name in named.items() if (found := self._camera_of(name))}
+
+    def cameras(self) -> list[str]:
+        """Those that recorded anything and are in the model."""
+        placed = {camera for _, camera in self._images.values()}
+        found = [name for name in self._recorded if name in placed]
+        if not found:
+            model = _model(self.folder)
+            listed = ", ".join(sorted(image_names(model).values())[:8]) if model else "none"
+            raise DataError(f"{model}: no image of camera {', '.join(self._recorded[:8])}; the model has {listed} ...")
+        return found
+
+    def unused(self, sequence: str) -> list[str]:
+        """Recordings that the model has not placed."""
+        lost = [name for name in picture_sources(self.folder, sequence) if name not in self.cameras()]
+        return [f"{', '.join(lost)}, which the model does not place"] if lost else []
 
     def calibration_files(self) -> list[Path]:
         """The model's cameras and images."""
@@ -59,11 +83,8 @@ class ColmapCapture(Capture):
         except (ValueError, RuntimeError, IndexError) as error:
             raise DataError(f"{folder}: not a COLMAP model ({error}); expected cameras and images") from error
         found: dict[str, RecordedCamera] = {}
-        for image in sorted(model.images.values(), key=lambda image: image.name):
-            name = self._camera_of(image.name)
-            if name is None:
-                continue
-            what = f"{folder}: image {image.name}"
+        for number, (called, name) in sorted(self._images.items(), key=lambda item: item[1]):
+            image, what = model.images[number], f"{folder}: image {called}"
             pose = np.eye(4)
             pose[:3] = image.cam_from_world().matrix()
             camera = model.cameras[image.camera_id]
@@ -79,23 +100,20 @@ class ColmapCapture(Capture):
             first = found.setdefault(name, recorded).camera_from_world
             if np.abs(first - pose).max() > STILL * max(1.0, np.abs(first).max()):
                 raise DataError(f"{what}: camera {name} has moved since its first picture; expected it to stand still")
-        missing = [name for name in self.cameras() if name not in found]
-        if missing:
-            known = ", ".join(sorted(image.name for image in model.images.values())[:8])
-            raise DataError(f"{folder}: no image of camera {', '.join(missing)}; the model has {known} ...")
         return [found[name] for name in self.cameras()]
 
     def _camera_of(self, image: str) -> str | None:
         """The camera that a model's image belongs to: named as the image, or as a folder that it lies in."""
         path = Path(image)
         candidates = [path.with_suffix("").as_posix().replace("/", "_"), path.stem, *reversed(path.parts[:-1])]
-        return next((name for name in candidates if name in self.cameras()), None)
+        return next((name for name in candidates if name in self._recorded), None)
 
     def pictures(self, sequence: str) -> dict[str, Source]:
         """One per camera."""
         if sequence not in self._pictures:
             raise ConfigError(f"{self.folder}: no sequence {sequence}; it has {', '.join(self.sequences())}")
-        return self._pictures[sequence]
+        placed = self.cameras()
+        return {name: source for name, source in self._pictures[sequence].items() if name in placed}
 
     def masks(self, sequence: str) -> dict[str, Source]:
         """Laid out as the pictures are, in masks/."""

@@ -11,6 +11,7 @@ A plain folder of pictures or videos counts as its own `images` or `videos`.
 from pathlib import Path
 
 from pipeline.capture.formats.base import Film, Source, Stills
+from pipeline.capture.formats.transparent import has_alpha
 from pipeline.errors import ConfigError
 
 VIDEOS = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v"}
@@ -29,9 +30,15 @@ def picture_sources(folder: Path, sequence: str) -> dict[str, Source]:
 
 
 def mask_sources(folder: Path, sequence: str, pictures: dict[str, Source]) -> dict[str, Source]:
-    """The masks in `masks/` of the cameras that have some. Raises ConfigError where a picture has none."""
+    """The masks in `masks/` of the cameras that have some; without that folder the alpha of their pictures.
+
+    Raises ConfigError where a picture has none.
+    """
     root = folder / "masks"
-    found = _layout(root).get(sequence, {}) if root.is_dir() else {}
+    if not root.is_dir():
+        stills = {name: source for name, source in pictures.items() if isinstance(source, Stills)}
+        return {name: source for name, source in stills.items() if has_alpha(source.paths[0])}
+    found = _layout(root).get(sequence, {})
     for name, source in found.items():
         seen = pictures.get(name)
         if isinstance(source, Stills) and isinstance(seen, Stills) and len(source.paths) != len(seen.paths):

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from PIL import Image
 
 from pipeline.cameras.camera import Lens
 from pipeline.capture.formats import numbers
 from pipeline.capture.formats.base import Capture, RecordedCamera, Source, Stills
+from pipeline.capture.formats.transparent import has_alpha
 from pipeline.errors import ConfigError, DataError
 
 FILE = "transforms.json"
@@ -88,6 +90,18 @@ class TransformsCapture(Capture):
                 result[name] = Stills(tuple(f["path"] for f in frames))
         return result
 
+    def unused(self, sequence: str) -> list[str]:
+        """Time steps that not every camera has."""
+        steps: dict[int, set[str]] = {}
+        for frame in self._sequences.get(sequence, []):
+            steps.setdefault(frame["step"], set()).add(frame["camera"])
+        every = set().union(*steps.values())
+        return [
+            f"time step {step}, which camera {', '.join(sorted(every - seen)[:3])} lacks"
+            for step, seen in sorted(steps.items())
+            if seen != every
+        ]
+
     def _by_camera(self, sequence: str) -> dict[str, list[dict[str, Any]]]:
         """Frames of each camera in time, of the time steps that all of them have."""
         if sequence not in self._sequences:
@@ -162,14 +176,12 @@ def _camera(frame: dict[str, Any], where: str) -> RecordedCamera:
     world_from_camera = numbers.pose(frame["transform_matrix"], f"{where}: transform_matrix")
     try:
         size = (int(frame["w"]), int(frame["h"])) if "w" in frame and "h" in frame else None
-        focal, middle = _focal(frame, size), (float(frame["cx"]), float(frame["cy"])) if "cx" in frame else None
+        shown = size if size or {"fl_x", "cx"} <= frame.keys() else _size_of(frame["path"])
+        focal = _focal(frame, shown)
+        middle = (float(frame["cx"]), float(frame["cy"])) if "cx" in frame else (shown[0] / 2, shown[1] / 2)
         bends = {key: float(frame.get(key) or 0) for key in BENDS}
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where}: {error!r}; expected fl_x, fl_y, cx, cy, w, h as numbers") from error
-    if middle is None:
-        if size is None:
-            raise DataError(f"{where}: neither cx, cy nor w, h; expected them")
-        middle = (size[0] / 2, size[1] / 2)
+        raise DataError(f"{where}: {error!r}; expected fl_x or camera_angle_x, and cx, cy, w, h, as numbers") from error
     matrix = numbers.intrinsics([[focal[0], 0, middle[0]], [0, focal[1], middle[1]], [0, 0, 1]], f"{where}: intrinsics")
     camera = RecordedCamera(
         frame["camera"],
@@ -182,13 +194,21 @@ def _camera(frame: dict[str, Any], where: str) -> RecordedCamera:
     return replace(camera, lens=replace(lens, width=size[0], height=size[1]) if lens and size else lens)
 
 
+def _size_of(path: Path) -> tuple[int, int]:
+    """Width and height of a picture, from its header."""
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except OSError as error:  # Pillow's own is one
+        raise DataError(f"{path}: not a readable picture ({error}); expected one that tells its size") from error
+
+
 def _focal(frame: dict[str, Any], size: tuple[int, int] | None) -> tuple[float, float]:
     if "fl_x" in frame:
         return float(frame["fl_x"]), float(frame.get("fl_y", frame["fl_x"]))
-    if "camera_angle_x" in frame and size:
-        focal = 0.5 * size[0] / np.tan(0.5 * float(frame["camera_angle_x"]))
-        return focal, focal
-    raise KeyError("fl_x")
+    width = size[0] if size else 0
+    focal = 0.5 * width / np.tan(0.5 * float(frame["camera_angle_x"]))
+    return focal, focal
 
 
 def _lens(frame: dict[str, Any], pinhole: tuple[float, ...], bends: dict[str, float], where: str) -> Lens | None:
@@ -203,12 +223,3 @@ def _lens(frame: dict[str, Any], pinhole: tuple[float, ...], bends: dict[str, fl
     if k3:
         return Lens("FULL_OPENCV", 0, 0, (*pinhole, k1, k2, p1, p2, k3, 0.0, 0.0, 0.0))
     return Lens("OPENCV", 0, 0, (*pinhole, k1, k2, p1, p2))
-
-
-def has_alpha(path: Path) -> bool:
-    """Whether a PNG holds an alpha channel: colour type 4 or 6 in its header."""
-    if path.suffix.lower() != ".png" or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        header = file.read(26)
-    return len(header) == 26 and header[25] in (4, 6)

@@ -10,13 +10,28 @@ from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig
 from pipeline.capture.sfm.act import change
 from pipeline.capture.sfm.adjust import BANDS, adjust
-from pipeline.capture.sfm.matches import Seen
+from pipeline.capture.sfm.matches import PIXELS_HIGH, Seen
+from pipeline.capture.sfm.verdict import judge
 from pipeline.cli import log
 from pipeline.errors import DataError
 
 # Pixels (of a picture 400 high) that given cameras may be off at first: published ones of a person who moved are by 4.
 ASTRAY = 5.0
+# Of good cameras the median match lies 0.33 pixels off (so high a picture) where the person is: 901, 904, 905.
+FITTING = 0.8
 FAR = 3.0  # times the median distance from which a camera's old place does not count when both rigs are laid together
+
+
+def fits(rig: Rig, seen: Sequence[Seen], where: str) -> bool:
+    """Whether given cameras agree with what they see of the person; what was found is logged."""
+    verdict, _ = judge(seen, rig.cameras, lambda done: None)
+    off = float(np.median(list(verdict.residual.values()))) if verdict.residual else 0.0
+    limit = FITTING * max(max(camera.height for camera in rig.cameras) / PIXELS_HIGH, 1)
+    log.info(
+        "%s: the person's matches lie %.2f pixels off the given cameras' epipolar lines (median): %s",
+        where, off, "kept" if off < limit else f"expected under {limit:.2g}, so the cameras are placed anew",
+    )  # fmt: skip
+    return off < limit
 
 
 def refined(rig: Rig, seen: Sequence[Seen], *, lenses: bool, shared: bool, where: str) -> Rig:
