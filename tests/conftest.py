@@ -105,7 +105,7 @@ def tiny_results(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory, w
     project, made = shared / "plain", shared / "plain_is_made"
     with FileLock(shared / "plain.lock"):
         if not made.exists():
-            shutil.copytree(tiny_project, project)
+            shutil.copytree(tiny_project, project, symlinks=True)
             run(project, *RUN, "span=3")
             assert "Nothing to be done" in run(project, *RUN, "span=3")
             made.touch()

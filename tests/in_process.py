@@ -44,6 +44,12 @@ def run(module: str, *arguments: object, cwd: Path | None = None) -> subprocess.
         return subprocess.CompletedProcess(words, status, stdout.getvalue(), stderr.read())
 
 
+def spawn(module: str, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own."""
+    command = [sys.executable, "-m", f"pipeline.{module}", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
 def run_well(module: str, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Like `run`, for a command that must end well."""
     done = run(module, *arguments, cwd=cwd)

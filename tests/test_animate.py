@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -75,13 +76,15 @@ def subject(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def animate(folder: Path, motion: Path, steps: int, **settings: object) -> subprocess.CompletedProcess[str]:
+def animate(
+    folder: Path, motion: Path, steps: int, run: Callable = in_process.run, **settings: object
+) -> subprocess.CompletedProcess[str]:
     """Run the stage at 24 pictures a second."""
     command = ["stages.animate", "--settings", json.dumps(settings)]
     command += ["--motion", motion, "--prior", PRIOR, "--map", SHIPPED, "--identity", folder / "identity.safetensors"]
     command += ["--tracks", folder / "own.zarr.zip", "--rate", "24", "--steps", steps, "--subject", "1"]
     command += ["--sequence", "mine", "--output", folder / "out.zarr.zip"]
-    return in_process.run(*command, cwd=ROOT)
+    return run(*command, cwd=ROOT)
 
 
 def keyframes(folder: Path, *keys: dict) -> Path:
@@ -95,7 +98,7 @@ def test_keyframes(subject):
         {"seconds": 0},
         {"seconds": 0.5, "weights": {"jawOpen": 1}, "turn_degrees": [20, 0, 0], "gaze_degrees": [5, 0]},
     )
-    done = animate(subject, keyframes(subject, *keys, {"seconds": 1, "like": "SMILE:2"}), 25)
+    done = animate(subject, keyframes(subject, *keys, {"seconds": 1, "like": "SMILE:2"}), 25, in_process.spawn)
     assert done.returncode == 0, done.stderr
     codes, poses, gaze = read_arrays(subject / "out.zarr.zip", "z_exp", "head_from_world", "gaze")
     (own,) = read_arrays(subject / "own.zarr.zip", "z_exp")

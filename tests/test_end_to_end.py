@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import yaml
 
 from tests.tiny_workflow import RUN, assert_equal, decode, joined, result_files, run, start
 
@@ -19,17 +20,15 @@ pytestmark = pytest.mark.slow
 
 RESULTS = Path("results/901")
 LAST_MOMENTS = {  # a log, which exists as soon as its job runs: about how many seconds the job takes
-    "calibrate.log": 0.6,
-    "pointcloud/EXP-5-mouth/000000-000002.log": 3,
+    "ingest/EXP-5-mouth/000000-000002.log": 3,
+    "pointcloud/EXP-2-eyes/000000-000002.log": 3,
     "fit_sequence/EXP-2-eyes.log": 3,
-    "mesh/EXP-2-eyes/000002-000003.log": 2,
-    "retarget/twin/EXP-5-mouth.log": 1,
     "isolate/EXP-5-mouth/000000-000002.log": 0.8,
-    "train.log": 10,
+    "train.log": 8,
     "render_capture/EXP-2-eyes.log": 4,
     "evaluate.log": 4,
-    "report.log": 2,
 }
+DRIVEN = "twin~EXP-5-mouth"
 
 
 def kill_tree(process: psutil.Process) -> set[str]:
@@ -46,8 +45,14 @@ def kill_tree(process: psutil.Process) -> set[str]:
 
 @pytest.fixture(scope="module")
 def interrupted(tiny_project: Path) -> Path:
-    """A project whose run was killed once per entry, aimed at one stage after the other, and then went to its end."""
-    project = shutil.copytree(tiny_project, tiny_project.with_name("interrupted"))
+    """A project whose run was killed once per entry, aimed at one stage after the other, and then went to its end.
+
+    Nobody drives the avatar here, which would bring a second person's jobs and no other stages.
+    """
+    project = shutil.copytree(tiny_project, tiny_project.with_name("interrupted"), symlinks=True)
+    config = yaml.safe_load((project / "config.yaml").read_text())
+    config["films"].pop("drivers")
+    (project / "config.yaml").write_text(yaml.safe_dump(config))
     moments = random.Random(7)
     killed: set[str] = set()
     for log, seconds in LAST_MOMENTS.items():
@@ -62,7 +67,7 @@ def interrupted(tiny_project: Path) -> Path:
         for result in result_files(project / RESULTS):
             decode(result)  # raises when it is not whole
         path.unlink()
-    assert len(killed) >= 6, f"only {sorted(killed)} were hit; the test has lost its teeth"
+    assert len(killed) >= 5, f"only {sorted(killed)} were hit; the test has lost its teeth"
     run(project, *RUN, "span=2")
     return project / RESULTS
 
@@ -70,7 +75,8 @@ def interrupted(tiny_project: Path) -> Path:
 def test_neither_kills_nor_the_length_of_spans_change_a_result(interrupted, tiny_results):
     first, second = joined(interrupted), joined(tiny_results)
     assert len(first) > 20
-    assert_equal(first, second)
+    first.pop("contact_sheet.png"), second.pop("contact_sheet.png")  # the other shows the driven head
+    assert_equal(first, {name: value for name, value in second.items() if DRIVEN not in name})
 
 
 def test_nothing_that_a_killed_process_left_remains(interrupted):
@@ -87,16 +93,24 @@ def test_metrics_are_complete_and_finite(tiny_results):
             assert all(math.isfinite(value) for value in figures.values())
 
 
+def test_quality_does_not_fall_below_a_floor(tiny_results):
+    """Ten steps of training on six pictures: 16.3 dB, and 17.1 dB and an SSIM of 0.87 of the fitted mesh's colours."""
+    methods = json.loads((tiny_results / "metrics.json").read_text())["heldout_camera"]
+    assert methods["avatar"]["psnr_head"] > 15.5
+    assert methods["mesh_colour"]["psnr_head"] > 16
+    assert methods["mesh_colour"]["ssim_head"] > 0.84
+
+
 def test_a_driven_head_shows_the_avatar_beside_its_driver(tiny_results):
     """The twin drives as the same person: the film is the sequence's own, up to what training cannot see of it."""
-    driven, own = (decode(tiny_results / f"renders/{name}/capture.mp4") for name in ("twin~EXP-5-mouth", "EXP-5-mouth"))
+    driven, own = (decode(tiny_results / f"renders/{name}/capture.mp4") for name in (DRIVEN, "EXP-5-mouth"))
     half = own.shape[2] // 2
     assert driven.shape == own.shape
     assert np.abs(driven[:, :, half:].astype(int) - own[:, :, half:]).mean() < 5
 
 
 def test_films_hold_pictures_that_differ(tiny_results):
-    for name in ("EXP-2-eyes/capture", "EXP-2-eyes/orbit", "EXP-5-mouth/capture", "twin~EXP-5-mouth/capture"):
+    for name in ("EXP-2-eyes/capture", "EXP-2-eyes/orbit", "EXP-5-mouth/capture", f"{DRIVEN}/capture"):
         film = decode(tiny_results / f"renders/{name}.mp4")
         assert len(film) >= 12
         assert film.std() > 5

@@ -20,9 +20,12 @@ RUN = ("--cores", "2", "--max-threads", "1", "--config")  # at this size threads
 
 
 def make_project(folder: Path, capture: Path) -> Path:
-    """Copy the workflow, the tiny config and the capture into a new folder."""
-    for name in ("pipeline", "workflow", "profiles", "envs"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    """Copy the workflow, the tiny config and the capture into a new folder. The code is linked to, and with it what is
+    kept of it compiled."""
+    folder.mkdir(exist_ok=True)
+    (folder / "pipeline").symlink_to(ROOT / "pipeline")
+    for name in ("workflow", "profiles", "envs"):
+        shutil.copytree(ROOT / name, folder / name)
     for path in (ROOT / "Snakefile", TINY / "config.yaml", TINY / "captures.tsv"):
         shutil.copy(path, folder / path.name)
     shutil.copytree(capture, folder / "capture/901")
