@@ -21,6 +21,7 @@ from pipeline.evaluate.paper_tables import (
     DEFERRED,
     TITLES,
     WHOLE,
+    WRITERS,
     ablation_rows,
     order,
 )
@@ -186,7 +187,7 @@ def test_the_table_has_our_figures_beside_the_papers(tmp_path, monkeypatch):
     for index, path in enumerate(paths):
         path.write_text(metrics(20.0 + index))
     arguments = ["ablations", "--settings", json.dumps({"variants": variants}), "--whole", str(paths[0])]
-    arguments += ["--table", str(tmp_path / "t.tsv"), "--page", str(tmp_path / "t.md"), "--ablated"]
+    arguments += ["--output", *(str(tmp_path / f"t{ending}") for ending in WRITERS), "--ablated"]
     monkeypatch.setattr(sys, "argv", [*arguments, *map(str, paths[1:])])
     ablations.main()
     header, *rows = (line.split("\t") for line in (tmp_path / "t.tsv").read_text().splitlines())
@@ -199,6 +200,11 @@ def test_the_table_has_our_figures_beside_the_papers(tmp_path, monkeypatch):
     page = (tmp_path / "t.md").read_text()
     assert page.count("\n|") == 4
     assert TITLES["spherical_uv"] in page
+    told = json.loads((tmp_path / "t.json").read_text())["methods"]
+    assert (told["no_prior"]["psnr"], told["no_prior"]["paper_psnr"]) == (22.0, 24.5)
+    tabular = (tmp_path / "t.tex").read_text()
+    assert tabular.count(r"\\") == 4
+    assert r"paper\_psnr" in tabular
     monkeypatch.setattr(sys, "argv", [*arguments, str(paths[1])])
     with pytest.raises(DataError, match="1 files of metrics; expected one for each of spherical_uv, no_prior"):
         ablations.main()
@@ -245,7 +251,7 @@ def test_baselines_stand_beside_the_avatar(tmp_path, monkeypatch):
     (tmp_path / "whole.json").write_text(json.dumps(whole))
     (tmp_path / "deferred.json").write_text(metrics(24.0))
     arguments = ["ablations", "--whole", str(tmp_path / "whole.json"), "--deferred", str(tmp_path / "deferred.json")]
-    monkeypatch.setattr(sys, "argv", [*arguments, "--table", str(tmp_path / "t.tsv"), "--page", str(tmp_path / "t.md")])
+    monkeypatch.setattr(sys, "argv", [*arguments, "--output", str(tmp_path / "t.tsv"), str(tmp_path / "t.md")])
     ablations.main()
     header, *rows = (line.split("\t") for line in (tmp_path / "t.tsv").read_text().splitlines())
     expected = {WHOLE: "20.00", DEFERRED: "24.00", "mesh_colour": "21.00", "nearest_frame": "22.00"}

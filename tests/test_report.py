@@ -21,7 +21,7 @@ from pipeline.film import write_film
 from pipeline.report import records, tiles
 from pipeline.report.material import Shot, open_material
 from pipeline.report.page import context, read_films, render
-from pipeline.report.plots import Line, line_plot, nice_ticks
+from pipeline.report.plots import Line, line_plot, nice_ticks, worst
 from pipeline.report.sheets import cameras_around, contact_sheet, driven_rows, moments, typical_shot
 from pipeline.settings.report import ReportSettings
 from pipeline.store.chunk import Array, write_chunk
@@ -320,6 +320,20 @@ def test_ticks_enclose_the_values(low: float, span: float) -> None:
     assert ticks[0] <= low + slack
     assert ticks[-1] >= low + span - slack
     assert 2 <= len(ticks) <= 9
+
+
+def test_a_plot_of_many_long_sequences_stays_light() -> None:
+    """Twenty sequences of 25,000 steps: their six worst, thinned; a peak is still seen."""
+    rng = np.random.default_rng(0)
+    lines = [Line(f"S{number:02d}", 0.3 + 0.01 * number + 0.01 * rng.random(25_000)) for number in range(20)]
+    lines[3].values[9_000:9_500] = 40
+    kept = worst(lines)
+    assert [line.name for line in kept] == ["S03", "S15", "S16", "S17", "S18", "S19"]
+    svg = line_plot(kept, "x", "y", from_zero=True)
+    assert len(svg) < 60_000
+    assert "<circle" not in svg
+    peak = re.search(r'points="([^"]+)"', svg)[1].split()
+    assert min(float(point.split(",")[1]) for point in peak) < 60  # near the top of the plot
 
 
 def test_plot_escapes_names_and_stays_inside() -> None:

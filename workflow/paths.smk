@@ -36,10 +36,9 @@ FIGURES = f"{SUBJECT}/figures.tsv"
 COMPARISON = f"{SUBJECT}/comparison.zarr.zip"
 REPORT = f"{SUBJECT}/report.html"
 CONTACT_SHEET = f"{SUBJECT}/contact_sheet.png"
-ABLATION_TABLE = f"{SUBJECT}/ablations.tsv"
-ABLATION_PAGE = f"{SUBJECT}/ablations.md"
-BASELINE_TABLE = f"{SUBJECT}/baselines.tsv"
-BASELINE_PAGE = f"{SUBJECT}/baselines.md"
+TABLES = (".md", ".tsv", ".json", ".tex")
+ABLATION_TABLES = [f"{SUBJECT}/ablations{ending}" for ending in TABLES]
+BASELINE_TABLES = [f"{SUBJECT}/baselines{ending}" for ending in TABLES]
 
 VARIANT = f"{SUBJECT}/ablations/{{ablation}}"  # the same files again, made without a part of the method
 

@@ -22,6 +22,7 @@ from pipeline import cli
 from pipeline.errors import DataError
 from pipeline.evaluate.intervals import interval
 from pipeline.evaluate.pictures import Picture, read_pictures
+from pipeline.evaluate.tables import latex, markdown, tsv
 from pipeline.store.chunk import publish, read_attributes
 from pipeline.store.reel import open_reels
 
@@ -130,18 +131,6 @@ def as_rows(rows: list[dict[str, Any]]) -> list[list[str]]:
     ]
 
 
-def markdown(rows: list[list[str]]) -> str:
-    """A table in Markdown."""
-    head, *body = rows
-    return "".join(f"| {' | '.join(row)} |\n" for row in [head, ["---"] * len(head), *body])
-
-
-def latex(rows: list[list[str]]) -> str:
-    """A tabular in LaTeX."""
-    lines = [" & ".join(cell.replace("_", r"\_") for cell in row) + r" \\" for row in rows]
-    return "\n".join([rf"\begin{{tabular}}{{ll{'r' * (len(COLUMNS) - 2)}}}", *lines, r"\end{tabular}"]) + "\n"
-
-
 def page(rows: list[list[str]], lines: list[str], shown: list[tuple[str, tuple[np.ndarray, np.ndarray]]]) -> str:
     """The comparison as one page without script or address: what changed, scores, pictures of A and B side by side."""
     head, *body = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
@@ -185,10 +174,10 @@ def main() -> None:
         caption = f"{key[0]}, camera {key[1]}, step {key[2]}: {gain:+.2f} dB"
         shown.append((caption, (render(given.a, key), render(given.b, key))))
     files = {
-        "scores.tsv": "".join("\t".join(row) + "\n" for row in rows),
+        "scores.tsv": tsv(rows),
         "scores.json": json.dumps(compared, indent=1) + "\n",
-        "scores.md": markdown(rows),
-        "scores.tex": latex(rows),
+        "scores.md": markdown(rows, names=2),
+        "scores.tex": latex(rows, names=2),
         "changes.md": "".join(f"- {line}\n" for line in lines),
         "index.html": page(rows, lines, shown),
     }

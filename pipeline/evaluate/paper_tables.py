@@ -1,11 +1,13 @@
 """The paper's tables 1 and 3 beside our figures of the same methods, and where their order holds."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
 from pipeline.evaluate.evaluation import Metrics
 from pipeline.evaluate.pictures import HEADLINE
+from pipeline.evaluate.tables import latex, markdown, tsv
 
 WHOLE, DEFERRED = "whole", "deferred"
 FIGURES = {"psnr": 2, "psnr_paper": 2, "psnr_head": 2, "ssim_head": 3, "flip_head": 3, "lpips": 3, "jod": 2}
@@ -105,15 +107,28 @@ def table(rows: list[Row]) -> list[list[str]]:
     return lines
 
 
-def as_tsv(lines: list[list[str]]) -> str:
-    """The table, separated by tabs."""
-    return "".join("\t".join(line) + "\n" for line in lines)
+def worded(lines: list[list[str]]) -> list[list[str]]:
+    """The table with what its methods are in place of their names."""
+    head, *body = lines
+    return [head, *([TITLES.get(name, name), *figures] for name, *figures in body)]
 
 
-def as_markdown(rows: list[Row]) -> str:
+def as_page(rows: list[Row]) -> str:
     """The table in words, with what may be compared and where the paper's order holds below it."""
-    head, *body = table(rows)
-    worded = [[TITLES[name], *figures] for name, *figures in body]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *worded]
     held = "".join(f"- {line}\n" for line in order(rows))
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{NOTE}\n\nThe paper's order:\n\n{held}"
+    return f"{markdown(worded(table(rows)))}\n{NOTE}\n\nThe paper's order:\n\n{held}"
+
+
+def as_json(rows: list[Row]) -> str:
+    """All our figures of every method, unrounded, what the paper says of it, and where its order holds."""
+    said = [dict(zip(PAPER_FIGURES, row.paper, strict=True)) if row.paper else {} for row in rows]
+    methods = {row.name: {**row.measured, **paper} for row, paper in zip(rows, said, strict=True)}
+    return json.dumps({"methods": methods, "order": order(rows)}, indent=1) + "\n"
+
+
+WRITERS: dict[str, Callable[[list[Row]], str]] = {
+    ".tsv": lambda rows: tsv(table(rows)),
+    ".json": as_json,
+    ".md": as_page,
+    ".tex": lambda rows: latex(worded(table(rows))),
+}

@@ -102,7 +102,7 @@ def context(
 ) -> dict[str, Any]:
     """What the template shows; `used` is the settings of each stage as text."""
     shot = sheets.typical_shot(material)
-    residuals = [plots.Line(name, values) for name, values in material.residual_mm.items()]
+    residuals = plots.worst([plots.Line(name, values) for name, values in material.residual_mm.items()])
     quality = [plots.Line(sheets.METHOD_NAMES[name], values) for name, values in material.headline_psnr().items()]
     return {
         "subject": subject,

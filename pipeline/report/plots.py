@@ -8,6 +8,7 @@ from markupsafe import Markup, escape
 WIDTH, HEIGHT = 720, 240
 COLOURS = 6  # of the style sheet; further lines begin again
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 30
+POINTS = 240  # of a curve at most: three pixels each
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,23 @@ def nice_ticks(low: float, high: float, count: int = 5) -> np.ndarray:
     return np.arange(np.floor(low / step), np.ceil(high / step) + 1) * step
 
 
+def worst(lines: list[Line], count: int = COLOURS) -> list[Line]:
+    """The `count` curves with the largest means, in their own order: more cannot be told apart by their colours."""
+    largest = sorted(lines, key=lambda line: -float(np.nanmean(line.values)))[:count]
+    return [line for line in lines if any(line is kept for kept in largest)]
+
+
+def _thinned(values: np.ndarray) -> list[tuple[float, float]]:
+    """(step, value) of a curve, means of runs of equal length where it has more than POINTS values."""
+    runs = np.array_split(np.arange(len(values)), min(POINTS, len(values)))
+    return [(float(run.mean()), float(values[run].mean())) for run in runs]
+
+
 def line_plot(lines: list[Line], x_title: str, y_title: str, from_zero: bool) -> Markup:
-    """SVG of some curves with grid, axis titles and a dot per value; line i has CSS class `series s(i mod COLOURS)`."""
+    """SVG of some curves with grid and axis titles; line i has CSS class `series s(i mod COLOURS)`.
+
+    Short curves have a dot per value; long ones are thinned, so that a page stays light whatever a capture's length.
+    """
     values = np.concatenate([line.values for line in lines])
     ticks = nice_ticks(0.0 if from_zero else float(values.min()), float(values.max()))
     last = max(max(len(line.values) for line in lines) - 1, 1)
@@ -45,13 +61,12 @@ def line_plot(lines: list[Line], x_title: str, y_title: str, from_zero: bool) ->
     for step in range(0, last + 1, max(round(nice_ticks(0, last, 8)[1]), 1)):
         parts.append(f'<text x="{x(step)}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{step}</text>')
     for index, line in enumerate(lines):
-        points = [(x(step), y(float(value))) for step, value in enumerate(line.values)]
-        path = " ".join(f"{left},{top}" for left, top in points)
+        known = _thinned(line.values)
+        path = " ".join(f"{x(step)},{y(value)}" for step, value in known)
         parts.append(f'<g class="series s{index % COLOURS}"><polyline points="{path}"/>')
-        parts += [
-            f'<circle cx="{left}" cy="{top}" r="3"><title>{escape(line.name)}, {step}: {value:.3g}</title></circle>'
-            for step, ((left, top), value) in enumerate(zip(points, line.values, strict=True))
-        ]
+        if len(known) == len(line.values):
+            named = [(x(step), y(value), f"{escape(line.name)}, {step:g}: {value:.3g}") for step, value in known]
+            parts += [f'<circle cx="{a}" cy="{b}" r="3"><title>{title}</title></circle>' for a, b, title in named]
         parts.append("</g>")
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" text-anchor="end">{escape(x_title)}</text></svg>')
     return Markup("".join(parts))

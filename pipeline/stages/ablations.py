@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline import cli
 from pipeline.errors import DataError
-from pipeline.evaluate.paper_tables import WHOLE, Row, ablation_rows, as_markdown, as_tsv, baseline_rows, table
+from pipeline.evaluate.paper_tables import WHOLE, WRITERS, Row, ablation_rows, baseline_rows
 from pipeline.settings.ablations import AblationsSettings
 from pipeline.store.chunk import publish
 
@@ -18,8 +18,7 @@ def arguments() -> argparse.Namespace:
     others = result.add_mutually_exclusive_group(required=True)
     others.add_argument("--ablated", type=cli.existing_file, nargs="+", help="metrics.json of each of the variants")
     others.add_argument("--deferred", type=cli.existing_file, help="metrics.json of deferred neural rendering")
-    result.add_argument("--table", type=Path, required=True, help="ablations.tsv or baselines.tsv")
-    result.add_argument("--page", type=Path, required=True, help="ablations.md or baselines.md")
+    result.add_argument("--output", type=Path, nargs="+", required=True, help=f"tables: {', '.join(WRITERS)}")
     return result.parse_args()
 
 
@@ -36,13 +35,14 @@ def read_rows(given: argparse.Namespace) -> list[Row]:
 
 
 def main() -> None:
-    """Read, write both."""
+    """Read, write the table in every form that is asked for."""
     given = arguments()
     rows = read_rows(given)
-    with publish(given.table) as partial:
-        partial.write_text(as_tsv(table(rows)))
-    with publish(given.page) as partial:
-        partial.write_text(as_markdown(rows))
+    for path in given.output:
+        if path.suffix not in WRITERS:
+            raise DataError(f"{path}: no table is written as {path.suffix}; expected {', '.join(WRITERS)}")
+        with publish(path) as partial:
+            partial.write_text(WRITERS[path.suffix](rows))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ localrules:
 
 rule ablations:
     input:
-        expand(ABLATION_PAGE, subject=AVATARS),
+        expand(ABLATION_TABLES, subject=AVATARS),
 
 
 rule baselines:
     input:
-        expand(BASELINE_PAGE, subject=AVATARS),
+        expand(BASELINE_TABLES, subject=AVATARS),
 
 
 use rule train as ablation_train with:
@@ -65,10 +65,9 @@ rule ablation_table:
         whole=METRICS,
         ablated=expand(of_variant(METRICS), ablation=SETTINGS.ablations.variants, allow_missing=True),
     output:
-        table=ABLATION_TABLE,
-        page=ABLATION_PAGE,
+        ABLATION_TABLES,
     log:
-        log_of("ablation_table", ABLATION_TABLE),
+        log_of("ablation_table", ABLATION_TABLES[0]),
     conda:
         environment("ablations")
     resources:
@@ -78,7 +77,7 @@ rule ablation_table:
         job=job("ablations"),
     shell:
         "python -m pipeline.stages.ablations {params.job} --whole {input.whole:q} --ablated {input.ablated:q}"
-        " --table {output.table:q} --page {output.page:q} > {log:q} 2>&1"
+        " --output {output:q} > {log:q} 2>&1"
 
 
 rule baseline_table:
@@ -86,10 +85,9 @@ rule baseline_table:
         whole=METRICS,
         deferred=expand(of_variant(METRICS), ablation="deferred", allow_missing=True),
     output:
-        table=BASELINE_TABLE,
-        page=BASELINE_PAGE,
+        BASELINE_TABLES,
     log:
-        log_of("baseline_table", BASELINE_TABLE),
+        log_of("baseline_table", BASELINE_TABLES[0]),
     conda:
         environment("ablations")
     resources:
@@ -99,7 +97,7 @@ rule baseline_table:
         job=job("ablations"),
     shell:
         "python -m pipeline.stages.ablations {params.job} --whole {input.whole:q} --deferred {input.deferred:q}"
-        " --table {output.table:q} --page {output.page:q} > {log:q} 2>&1"
+        " --output {output:q} > {log:q} 2>&1"
 
 
 rule compare:
