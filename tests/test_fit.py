@@ -21,7 +21,7 @@ from pipeline.errors import DataError
 from pipeline.head.fit.adam import adam
 from pipeline.head.fit.alignment import first_head
 from pipeline.head.fit.clouds import Clouds, Frame, by_sequence
-from pipeline.head.fit.fitter import Fitter, follow, millimetres, spread
+from pipeline.head.fit.fitter import Fitter, face_median_mm, follow, millimetres, spread
 from pipeline.head.fit.free_space import believed, distance_outside, free_points
 from pipeline.head.fit.residuals import Heads, Samples, draw, linearise
 from pipeline.head.fit.solver import Free, Schedule, kernel, kernel_weight, levenberg, smooth_step, solve_step
@@ -292,6 +292,22 @@ def test_spread_covers_all_rows_nearly_as_well_as_the_best_choice(seed, count):
     assert len(set(chosen)) == count
     assert np.argmin(np.linalg.norm(rows, axis=1)) in chosen
     assert radius(chosen) <= 2 * min(radius(some) for some in itertools.combinations(range(7), count)) + 1e-9
+
+
+def test_a_fit_is_judged_by_the_face_and_not_by_the_hair(prior):
+    mean, neutral = np.zeros(prior.config.identity_modes), np.zeros(prior.config.expression_modes)
+    points, normals = cloud(prior, mean, neutral, facing_pose(), 1500, 0, 0.3)
+    in_head = pose.apply(facing_pose(), points)
+    hair = ~((in_head[:, 2] > 0.1) & (in_head[:, 1] < 0.3))
+    assert 0.5 < hair.mean() < 0.95
+    points[hair] += 0.02 * normals[hair]  # hair of two centimetres
+    heads = Heads(mean, neutral[None], facing_pose()[None])
+    samples = Samples(points[None], normals[None], np.zeros((1, 0, 3)))
+    linear = linearise(prior, heads, samples, False)
+    assert np.median(millimetres(heads, linear)) > 10
+    assert face_median_mm(heads, samples, linear)[0] < 1
+    behind = Samples(points[hair][None], normals[hair][None], np.zeros((1, 0, 3)))  # no face at all: all points count
+    assert face_median_mm(heads, behind, linearise(prior, heads, behind, False))[0] > 10
 
 
 def test_a_head_that_is_lost_is_sought_anew(prior):

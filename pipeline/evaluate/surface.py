@@ -6,8 +6,8 @@ import numpy as np
 from scipy.spatial import KDTree
 from trimesh.triangles import closest_point
 
+from pipeline.head.model.face import BROWS, on_face
 from pipeline.head.model.pose import scale_of
-from pipeline.mesh.face import BROWS, on_face
 from pipeline.mesh.mesh import Mesh
 
 CANDIDATES = 8  # triangles with the nearest centres; the fit's are all of one size: see tests/test_fit_quality.py

@@ -18,7 +18,9 @@ class FitIdentitySettings(StageSettings):
     worth: float = Field(
         default=100, gt=0, description="independent measurements a frame's points amount to, against the code priors"
     )
-    bad_mm: float = Field(default=2.5, gt=0, description="a time step whose median distance is above is no key frame")
+    bad_mm: float = Field(
+        default=2.5, gt=0, description="a time step whose median distance on the face is above is no key frame"
+    )
     landmark_mm: float = Field(
         default=3.0, gt=0, description="standard deviation of each coordinate of a landmark, where the capture has some"
     )

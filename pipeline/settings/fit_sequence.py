@@ -25,7 +25,7 @@ class FitSequenceSettings(StageSettings):
     smooth_mm: float = Field(default=1.5, gt=0, description="the same of translations, millimetres")
     sweeps: int = Field(default=2, ge=1, description="joint steps over the whole sequence")
     bad_mm: float = Field(
-        default=2.5, gt=0, description="a time step whose median distance is above has failed, and is named"
+        default=2.5, gt=0, description="a time step whose median distance on the face is above has failed, and is named"
     )
     landmark_mm: float = Field(
         default=3.0, gt=0, description="standard deviation of each coordinate of a landmark, where the capture has some"

@@ -41,10 +41,9 @@ def main() -> None:
     for clouds in sequences:
         clouds.require_plausible()
     sequences = [believed(clouds, fitter.rig) for clouds in sequences]
-    heads, distances, names = fit_identity(fitter, sequences, settings.key_frames)
-    medians = np.median(distances, axis=1)
+    heads, medians, names = fit_identity(fitter, sequences, settings.key_frames)
     for name, median in zip(names, medians, strict=True):
-        cli.log.info("%s: median distance %.2f mm", name, median)
+        cli.log.info("%s: median distance on the face %.2f mm", name, median)
 
     seen = {clouds.sequence: clouds.landmarks for clouds in sequences}
     points = np.stack([seen[name][int(step)] for name, step in (key.rsplit(":", 1) for key in names)])

@@ -89,7 +89,7 @@ def main() -> None:
     if len(failed) > MOST_FAILED * len(clouds):
         raise DataError(
             f"{arguments.sequence} of {arguments.subject}: {len(failed)} of {len(clouds)} time steps have failed"
-            f" (cloud and head more than {settings.bad_mm} mm apart, in the median {np.median(distance_mm):.1f});"
+            f" (cloud and face more than {settings.bad_mm} mm apart, in the median {np.median(distance_mm):.1f});"
             " expected no more than half; are the calibration and the sizes of the pictures right?"
         )
     for step in failed:
@@ -109,7 +109,7 @@ def main() -> None:
                 distance_mm.astype(np.float32),
                 ("time",),
                 "mm",
-                "median distance of the step's cloud to the fitted surface",
+                "median distance of the step's cloud to the fitted surface on the face",
             ),
             **_eyeballs(prior, who),
         },

@@ -8,9 +8,9 @@ from scipy.ndimage import distance_transform_edt
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.resample import crop_weights, resample
 from pipeline.cameras.rig import Rig
+from pipeline.head.model.face import HAIRLINE, on_face
 from pipeline.head.model.pose import scale_of
 from pipeline.mesh.cut import Plane
-from pipeline.mesh.face import HAIRLINE, on_face
 from pipeline.raster.coding import chunk_buffers
 from pipeline.store.chunk import Chunk
 from pipeline.targets.occlusion import Occluder, occluded

@@ -19,20 +19,23 @@ from pipeline.head.fit.lids import USED, seen_gaps
 from pipeline.head.fit.residuals import Heads, Linearised, Samples, draw, join, linearise
 from pipeline.head.fit.solver import Free, Point, Schedule, levenberg, normal_equations, smooth_step
 from pipeline.head.model import pose
+from pipeline.head.model.face import BROWS, on_face
 from pipeline.head.model.prior import HeadPrior
 from pipeline.workers import Map
 
 # A joint step that makes a frame so many times as dear has overshot there, as it does where lids touch: the frame stays
 DEARER = 1.1
 CANDIDATES = 3  # times as many frames are tracked as become key frames
+# A fit is judged by the face where so many of a frame's points lie on it: a prior's scalp is centimetres from long hair
+FEWEST_ON_FACE = 0.05
 
 
 @dataclass(frozen=True)
 class Fitter:
     """What does not change from frame to frame: `points` of a cloud, `eye_density` times as densely round the eyes, and
-    `free` points outside its silhouettes count; a frame whose median distance exceeds `bad_mm` is lost; `seed` is that
-    of the draws. Landmarks say where to begin; with `landmarks` they count in every step too; `lid_bias` (4,), metres,
-    is how much wider a detector sees the gaps between lids, None where these do not count."""
+    `free` points outside its silhouettes count; a frame whose median distance on the face exceeds `bad_mm` is lost;
+    `seed` is that of the draws. Landmarks say where to begin; with `landmarks` they count in every step too;
+    `lid_bias` (4,), metres, is how much wider a detector sees the gaps between lids, None where these do not count."""
 
     prior: HeadPrior
     rig: Rig
@@ -83,7 +86,7 @@ class Fitter:
 
 @dataclass(frozen=True)
 class Tracked:
-    """A fitted frame: its head, what it was fitted to, and the median point-to-surface distance in millimetres."""
+    """A fitted frame: its head, what it was fitted to, and the median distance of the face in millimetres."""
 
     heads: Heads
     samples: Samples
@@ -93,6 +96,15 @@ class Tracked:
 def millimetres(heads: Heads, linear: Linearised) -> np.ndarray:
     """Unsigned distances (F, P) in millimetres."""
     return np.abs(linear.distance) * 1e3 / pose.scale_of(heads.head_from_world)[:, None]
+
+
+def face_median_mm(heads: Heads, samples: Samples, linear: Linearised) -> np.ndarray:
+    """Median distances (F,) between points and surface in millimetres, on the face under the brows; over the whole head
+    in a frame that has hardly a point there."""
+    surface = samples.points[:, : linear.surface]
+    face = on_face(pose.apply(heads.head_from_world, surface), BROWS)  # (F, P)
+    face[face.mean(1) < FEWEST_ON_FACE] = True
+    return np.nanmedian(np.where(face, millimetres(heads, linear), np.nan), axis=1)
 
 
 def follow(
@@ -130,7 +142,7 @@ def _fit_anew(fitter: Fitter, frame: Frame, identity: np.ndarray) -> Tracked:
 def _fit(fitter: Fitter, frame: Frame, start: Heads, schedule: Schedule) -> Tracked:
     samples = fitter.samples(frame, start)
     heads, linear = levenberg(fitter.prior, start, samples, schedule, Free())
-    return Tracked(heads, samples, float(np.median(millimetres(heads, linear))))
+    return Tracked(heads, samples, float(face_median_mm(heads, samples, linear)[0]))
 
 
 def candidates(sequences: list[Clouds], count: int) -> list[tuple[Clouds, int]]:
@@ -153,8 +165,8 @@ def spread(expression: np.ndarray, count: int) -> np.ndarray:
 
 
 def fit_identity(fitter: Fitter, sequences: list[Clouds], key_frames: int) -> tuple[Heads, np.ndarray, list[str]]:
-    """The heads (one identity, a pose and an expression per key frame), their residuals (F, points) in millimetres and
-    the key frames' names.
+    """The heads (one identity, a pose and an expression per key frame), their median distances on the face (F,) in
+    millimetres and the key frames' names.
 
     Frames spread over time are tracked under the identity that meets the first of them; key frames are those of them
     that differ most in expression, lost ones apart. Raises DataError naming a frame whose cloud holds no head.
@@ -173,7 +185,7 @@ def fit_identity(fitter: Fitter, sequences: list[Clouds], key_frames: int) -> tu
     chosen = [good[i] for i in spread(np.concatenate([tracked[i].heads.expression for i in good]), key_frames)]
     heads, samples = _together([tracked[i] for i in chosen]), join([tracked[i].samples for i in chosen])
     heads, linear = levenberg(fitter.prior, heads, samples, fitter.schedule, Free(identity=True))
-    return heads, millimetres(heads, linear), [f"{frames[i][0].sequence}:{frames[i][1]}" for i in chosen]
+    return heads, face_median_mm(heads, samples, linear), [f"{frames[i][0].sequence}:{frames[i][1]}" for i in chosen]
 
 
 def _together(tracked: list[Tracked]) -> Heads:
@@ -207,7 +219,7 @@ class Smoothness:
 def fit_sequence(
     fitter: Fitter, identity: np.ndarray, clouds: Clouds, window: int, smoothness: Smoothness, run: Map
 ) -> tuple[Heads, np.ndarray]:
-    """Heads of every time step of one sequence and the median point-to-surface distance (T,) in millimetres.
+    """Heads of every time step of one sequence and the median distance (T,) of their faces in millimetres.
 
     `identity` (I,) weights. Windows of `window` steps are tracked independently, as `run` maps them; then joint steps
     over all frames make the track smooth across them too. Raises DataError naming a step whose cloud holds no head.
@@ -279,8 +291,8 @@ def _with_lids(fitter: Fitter, part: tuple[Heads, Samples]) -> np.ndarray:
 
 
 def _medians(prior: HeadPrior, part: tuple[Heads, Samples]) -> list[float]:
-    """Median distances (T,) of a window's frames in millimetres."""
+    """Median distances (T,) of the faces of a window's frames in millimetres."""
     return [
-        float(np.median(millimetres(heads, linearise(prior, heads, samples, False))))
+        float(face_median_mm(heads, samples, linearise(prior, heads, samples, False))[0])
         for heads, samples in _frame_by_frame(*part)
     ]

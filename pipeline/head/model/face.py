@@ -1,4 +1,4 @@
-"""Where the face lies in canonical head space, of a mesh that carries it."""
+"""Where the face lies in head space, between hair, ears and neck."""
 
 import numpy as np
 
@@ -9,5 +9,5 @@ BROWS, HAIRLINE = 0.3, 0.5
 
 
 def on_face(x_can: np.ndarray, top: float) -> np.ndarray:
-    """Which canonical points (..., 3 or more) belong to the face up to the height `top`, (...,) bool."""
+    """Which points (..., 3 or more) of head space belong to the face up to the height `top`, (...,) bool."""
     return (x_can[..., 2] > FRONT) & (x_can[..., 1] < top)
