@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from pipeline.capture.curves import ARKIT
 from pipeline.errors import ConfigError
+from pipeline.head.fit.eyes import lids_of
 from pipeline.head.model import pose
 from pipeline.head.model.arkit import SHIPPED, read_map
-from pipeline.head.model.identity import file_digest, write_identity
+from pipeline.head.model.identity import file_digest, read_identity, write_identity
+from pipeline.head.model.prior import load_prior
 from pipeline.motion.animate import turned
 from pipeline.motion.easing import between, eased
 from pipeline.motion.eyes import LOOK, looked, weights_of
@@ -65,8 +67,9 @@ def test_angles_turn_to_the_left_down_and_to_the_right():
 def subject(tmp_path: Path) -> Path:
     """Somebody with a track of four steps, the first of them nearly at rest."""
     write_identity(tmp_path / "identity.safetensors", person(5, file_digest(PRIOR), 880, 112))
-    codes = np.random.default_rng(0).normal(size=(4, 57)).astype(np.float32)
+    codes = np.abs(np.random.default_rng(0).normal(size=(4, 57))).astype(np.float32)
     codes[0] *= 0.01
+    codes[3] = -0.1
     poses = np.stack([home(person(5))] * 4)
     arrays = {
         "z_exp": Array(codes, ("time", "code"), "1", "codes"),
@@ -128,6 +131,19 @@ def test_eyes_shut_and_look_where_the_weights_say(subject):
     np.testing.assert_allclose(gaze[[0, 12]], [np.zeros((2, 2)), [[0, 0], [0, LOOK / 2]]], atol=1e-6)
     assert lids[12, 0] < 0.8 * lids[0, 0]
     assert lids[12, 1] > 0.8 * lids[0, 1]
+
+
+def test_eyes_shut_on_a_face_that_was_fitted_below_what_the_prior_knows(subject):
+    """With codes a tenth below zero the lids of the shipped prior do not move, however large a blink's weight is."""
+    shut = {"eyeBlinkLeft": 1, "eyeBlinkRight": 1}
+    done = animate(subject, keyframes(subject, {"seconds": 0, "like": "SMILE:3", "weights": shut}), 1)
+    assert done.returncode == 0, done.stderr
+    codes, lids = read_arrays(subject / "out.zarr.zip", "z_exp", "lids")
+    assert codes.min() == 0
+    below = codes + read_arrays(subject / "own.zarr.zip", "z_exp")[0][3]
+    identity = read_identity(subject / "identity.safetensors")
+    (before,) = lids_of(load_prior(PRIOR), identity.w_id, below, home(identity)[None])
+    assert lids.max() < 0.5 * before.min()
 
 
 def test_curves(subject):

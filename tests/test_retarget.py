@@ -128,7 +128,7 @@ def two_people(tmp_path: Path) -> Path:
             person(seed, file_digest(PRIOR), prior.identity.mean.shape[0], prior.config.identity_modes),
         )
     poses = pose.moved(np.stack([home(person(5))] * 3), np.linspace(0, 0.1, 18).reshape(3, 6))
-    codes = np.random.default_rng(0).normal(size=(3, len(prior.neutral))).astype(np.float32)
+    codes = np.abs(np.random.default_rng(0).normal(size=(3, len(prior.neutral)))).astype(np.float32)
     arrays = {
         "z_exp": Array(codes, ("time", "code"), "1", "codes"),
         "head_from_world": Array(poses, ("time", "row", "column"), "head unit / m", "poses"),
@@ -159,6 +159,11 @@ def test_stage(two_people):
     np.testing.assert_allclose(lids, again, atol=1e-3)  # the subject's own under the driver's codes
     attributes = read_attributes(two_people / "out.zarr.zip")
     assert (attributes["subject"], attributes["sequence"], attributes["stop"]) == ("1", "2~NOD", 3)
+
+
+def test_codes_stay_within_what_the_prior_knows(two_people):
+    assert call(two_people, strength=2).returncode == 0  # relative: what is below the driver's rest is below zero
+    assert read_arrays(two_people / "out.zarr.zip", "z_exp")[0].min() == 0
 
 
 def test_stage_with_a_face_at_rest(two_people):

@@ -11,7 +11,7 @@ from pipeline.errors import DataError
 from pipeline.head.fit.eyes import lids_of
 from pipeline.head.model.arkit import read_map
 from pipeline.head.model.identity import file_digest, read_identity
-from pipeline.head.model.prior import load_prior
+from pipeline.head.model.prior import load_prior, within_reach
 from pipeline.head.track import track_arrays
 from pipeline.motion.animate import Motion, of_curves, of_keyframes
 from pipeline.motion.eyes import resting_gaze
@@ -65,6 +65,7 @@ def main() -> None:
     if len(motion[0]) != given.steps:
         raise DataError(f"{given.motion}: {len(motion[0])} steps; expected {given.steps}, as when the workflow began")
     z_exp, poses, gaze = finished(motion, rest, codes, home(identity), settings)
+    z_exp = within_reach(prior, z_exp)
     lids = lids_of(prior, identity.w_id, z_exp, poses)
     write_chunk(
         given.output,

@@ -8,7 +8,7 @@ from pipeline import cli
 from pipeline.errors import DataError
 from pipeline.head.fit.eyes import lids_of
 from pipeline.head.model.identity import file_digest, read_identity
-from pipeline.head.model.prior import load_prior
+from pipeline.head.model.prior import load_prior, within_reach
 from pipeline.head.track import track_arrays
 from pipeline.motion.retarget import retarget_codes, retarget_gaze, retarget_poses
 from pipeline.settings.retarget import RetargetSettings
@@ -36,6 +36,7 @@ def main() -> None:
     z_exp, poses = read_arrays(arguments.track, "z_exp", "head_from_world")
     own = np.concatenate([read_arrays(path, "z_exp")[0] for path in arguments.own])
     codes = retarget_codes(z_exp, own, prior.neutral.numpy(), settings.strength, settings.relative, settings.guard)
+    codes = within_reach(prior, codes)
     moved = retarget_poses(poses, driver, driven, settings.head)
     gaze = driven_gaze(arguments.track, arguments.own, settings.relative)
     write_chunk(

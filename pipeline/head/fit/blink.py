@@ -13,7 +13,7 @@ import torch
 from pipeline.head.fit.residuals import Heads, Linearised, Samples, code_rows, gap_rows, linearise
 from pipeline.head.fit.solver import Free, Point, Schedule, normal_equations
 from pipeline.head.model import pose
-from pipeline.head.model.prior import HeadPrior
+from pipeline.head.model.prior import HeadPrior, within_reach
 from pipeline.head.model.regions import region
 
 STEPS = 12
@@ -39,7 +39,7 @@ def _within(prior: HeadPrior, expression: np.ndarray) -> np.ndarray:
     if prior.config.least_code is None:
         return expression
     mean, basis = (part.double().numpy() for part in (prior.expression.mean, prior.expression.basis))
-    known = np.maximum(mean + expression @ basis.T, prior.config.least_code)
+    known = within_reach(prior, mean + expression @ basis.T)
     return np.linalg.lstsq(basis, (known - mean).T, rcond=None)[0].T
 
 

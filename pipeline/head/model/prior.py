@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
@@ -99,6 +100,12 @@ class HeadPrior(nn.Module):
     def z_exp_from(self, w: Tensor) -> Tensor:
         """Expression codes (..., E) of standard normal weights (..., J)."""
         return self.expression(w)
+
+
+def within_reach(prior: HeadPrior, z_exp: np.ndarray) -> np.ndarray:
+    """Codes (..., E) no lower than the least that training showed: below it the shipped prior's lids do not shut."""
+    least = prior.config.least_code
+    return z_exp if least is None else np.maximum(z_exp, least)
 
 
 def _in_chunks(function, points: Tensor) -> Tensor:
