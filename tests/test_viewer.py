@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -13,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 import viser
+import zstandard
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from pipeline.avatar.data.pictures import to_bytes
 from pipeline.avatar.model.condition import Buffers
 from pipeline.avatar.model.schedule import shared_noise
-from pipeline.cameras.orbit import Picture, crop_round
+from pipeline.cameras.orbit import Picture, crop_round, look_at
 from pipeline.cameras.resample import placed
 from pipeline.errors import DataError
 from pipeline.raster import buffers
@@ -29,7 +31,7 @@ from pipeline.viewer.__main__ import PRIOR, SHIPPED, serve
 from pipeline.viewer.avatars import Avatars
 from pipeline.viewer.controls import limited
 from pipeline.viewer.draw import draft, from_view, refined
-from pipeline.viewer.page import frustum_length
+from pipeline.viewer.frusta import frustum_length
 from pipeline.viewer.results import Results
 from pipeline.viewer.surface import LARGEST_MM, error_colours
 from pipeline.viewer.turns import Turns
@@ -45,11 +47,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_results(tmp_path_factory.mktemp("results") / "9")
 
 
-def start(folder: Path, training: Path | None = None):
+def start(folder: Path, training: Path | None = None, rig: str = "{}"):
     """A viewer at a free port."""
     return serve(
         argparse.Namespace(
-            results=folder, prior=PRIOR, map=SHIPPED, training=training, rig="{}", host="127.0.0.1", port=0
+            results=folder, prior=PRIOR, map=SHIPPED, training=training, rig=rig, host="127.0.0.1", port=0
         )
     )
 
@@ -321,3 +323,90 @@ def test_in_a_browser(browser):
     wait_for(lambda: page.frames > 1, 120)
     behind = client.get_render(height=120, width=160)
     assert np.abs(behind.astype(int) - rendered).mean() > 1
+
+
+def test_a_running_training_can_be_looked_at_before_there_is_an_avatar(finished, tmp_path):
+    """What stages leave while the page is open is greyed out no more, and a newer state is drawn."""
+    folder = write_results(tmp_path / "9", ("fit",))
+    server, page = start(folder, tmp_path / "runs")
+    controls = page.controls
+    assert controls.avatar.disabled
+    assert controls.cloud.disabled
+    write_training(tmp_path / "runs", 57)
+    shutil.copytree(finished / "clouds", folder / "clouds")
+    controls.refresh()
+    assert not controls.avatar.disabled
+    assert not controls.cloud.disabled
+    assert controls.avatar.hint is None
+    controls.avatar.value = True
+    first = page.avatars.newest()
+    page._drawn = first
+    time.sleep(0.01)
+    write_training(tmp_path / "runs", 57)
+    seen = page.shown
+    page._refresh()
+    wait_for(lambda: page.shown is not seen)  # the scene is drawn anew
+    assert page.avatars.newest() is not first
+    page.stop()
+    server.stop()
+
+
+def test_sliders_stay_within_what_the_prior_knows(finished):
+    server, page = start(finished)
+    page.controls.directions[0].value = -3.0
+    code = page._mesh(SEQUENCE, 1)[1]
+    assert code.min() == 0
+    page.stop()
+    server.stop()
+
+
+class Browser(threading.Thread):
+    """What a browser does with the server: it turns its view without end and counts the avatar's pictures."""
+
+    def __init__(self, port: int, angle: float):
+        super().__init__(daemon=True)
+        self.port, self.angle, self.pictures, self.done = port, angle, 0, threading.Event()
+
+    def _view(self, number: int) -> bytes:
+        angle = self.angle + 0.02 * number
+        eye = HEAD.centre + np.cos(angle) * HEAD.front + np.sin(angle) * np.cross(HEAD.up, HEAD.front)
+        pose = np.linalg.inv(look_at(eye, HEAD.centre, HEAD.up))
+        turn = viser.transforms.SO3.from_matrix(pose[:3, :3]).wxyz
+        vectors = {"wxyz": turn, "position": eye, "look_at": HEAD.centre, "up_direction": HEAD.up}
+        numbers = {"fov": 0.5, "near": 0.01, "far": 100.0, "image_height": 120, "image_width": 160}
+        told = {name: [float(part) for part in vector] for name, vector in vectors.items()} | numbers
+        return msgspec.msgpack.encode({"type": "ViewerCameraMessage", **told})
+
+    def run(self) -> None:
+        url, number = f"ws://127.0.0.1:{self.port}", 0
+        with connect(url, subprotocols=[f"viser-v{viser.__version__}"], max_size=None) as socket:
+            while not self.done.is_set():
+                socket.send(self._view(number))
+                number += 1
+                with suppress(TimeoutError):
+                    self.pictures += _pictures(socket.recv(timeout=0.03))
+
+
+def _pictures(message: bytes) -> int:
+    """How many pictures of the avatar a server's message brings: its lengths, then packed and compressed messages."""
+    length = int.from_bytes(message[8:16], "little")
+    packed = zstandard.ZstdDecompressor().decompress(message[16 : 16 + length])
+    found = msgspec.msgpack.decode(packed)["messages"]
+    return sum(one["type"] == "BackgroundImageMessage" and one["rgb_data"] is not None for one in found)
+
+
+def test_ten_browsers_that_drag_at_once_all_see_the_avatar(finished):
+    server, page = start(finished, rig='{"width": 48, "height": 64}')
+    page.controls.avatar.value = True
+    browsers = [Browser(server.get_port(), 0.1 * number) for number in range(10)]
+    for browser in browsers:
+        browser.start()
+    wait_for(lambda: min(browser.pictures for browser in browsers) >= 4)
+    counts = [browser.pictures for browser in browsers]
+    for browser in browsers:
+        browser.done.set()
+    for browser in browsers:
+        browser.join(20)
+    assert max(counts) <= 3 * min(counts)  # those who came first saw a few more
+    page.stop()
+    server.stop()

@@ -67,13 +67,14 @@ def serve(given: argparse.Namespace) -> tuple[viser.ViserServer, Page]:
             cli.log.warning("no sliders by ARKit's names: %s", error)
     server = viser.ViserServer(given.host, given.port, label=f"head {results.folder.name}", verbose=False)
     basis = Basis.of(results, arkit, prior.config.exp if prior else 1)
-    controls = Controls(server, results, basis, head is not None)
+    avatars = Avatars(results, given.training)
+    controls = Controls(server, results, basis, head is not None, avatars.any)
     page = Page(
         server,
         results,
         head,
         controls,
-        Avatars(results, given.training),
+        avatars,
         make_rasterizer("embree"),
         RigSettings.model_validate_json(given.rig),
     )

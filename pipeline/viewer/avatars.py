@@ -17,6 +17,10 @@ class Avatars:
         self._read: tuple[Path, int] | None = None
         self._avatar: Avatar | None = None
 
+    def any(self) -> bool:
+        """Whether there is one to be read."""
+        return self._path() is not None
+
     def newest(self) -> Avatar | None:
         """The avatar, read anew when there is a newer one; None while there is none."""
         path = self._path()

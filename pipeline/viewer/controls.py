@@ -1,6 +1,6 @@
 """The page's controls: what is shown, when, and what the face does. What a stage has not made yet is greyed out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,24 +56,38 @@ def limited(value: object, low: float, high: float) -> float:
 class Controls:
     """The handles of everything that can be set; all clients share them."""
 
-    def __init__(self, server: viser.ViserServer, results: Results, basis: Basis, has_head: bool):
+    def __init__(
+        self,
+        server: viser.ViserServer,
+        results: Results,
+        basis: Basis,
+        has_head: bool,
+        has_avatar: Callable[[], bool],
+    ):
         gui, sequences = server.gui, results.sequences
         self._results, self._basis, self._gui = results, basis, gui
-        have = {kind: any(results.reel(kind, name) for name in sequences) for kind in ("frames", "clouds", "meshes")}
+        self._needs: list[tuple[viser.GuiInputHandle, Callable[[], bool], str]] = []
 
-        def check(label: str, there: bool, needs: str, initial: bool = True) -> viser.GuiCheckboxHandle:
-            hint = None if there else f"nothing to show yet: needs {needs}"
-            return gui.add_checkbox(label, initial and there, disabled=not there, hint=hint)
+        def have(kind: str) -> bool:
+            return any(results.reel(kind, name) for name in results.sequences)
+
+        def check(label: str, there: Callable[[], bool], needs: str, initial: bool = True) -> viser.GuiCheckboxHandle:
+            handle = gui.add_checkbox(label, initial and there())
+            self._needs.append((handle, there, f"nothing to show yet: needs {needs}"))
+            return handle
 
         self.sequence = gui.add_dropdown("sequence", sequences or ["none"], disabled=not sequences)
         self.step = gui.add_slider("time step", 0, 1, 1, 0, disabled=not sequences)
         self.play = gui.add_checkbox("play", False, disabled=not sequences)
         with gui.add_folder("Show"):
-            self.cameras = check("cameras", True, "cameras.json")
-            self.cloud = check("cloud", have["clouds"], "clouds/", initial=False)
-            self.mesh = check("mesh", have["meshes"] or has_head, "meshes/, or identity.safetensors and a head prior")
-            self.colour = gui.add_dropdown("mesh colour", WAYS, disabled=not (have["meshes"] or has_head))
-            self.avatar = check("avatar", bool(results.avatar) and has_head, "avatar.safetensors", initial=False)
+            self.cameras = gui.add_checkbox("cameras", True)
+            self.cloud = check("cloud", lambda: have("clouds"), "clouds/", initial=False)
+            a_mesh, needs = (lambda: has_head or have("meshes")), "meshes/, or identity.safetensors and a head prior"
+            self.mesh = check("mesh", a_mesh, needs)
+            self.colour = gui.add_dropdown("mesh colour", WAYS)
+            self._needs.append((self.colour, a_mesh, f"nothing to show yet: needs {needs}"))
+            needs = "avatar.safetensors, or a state that a training has saved, and a fitted head"
+            self.avatar = check("avatar", lambda: has_head and has_avatar(), needs, initial=False)
         self.status = gui.add_markdown("")
         known = has_head and basis.arkit is not None
         self.eyes = self._sliders("Eyes", EYES, known)
@@ -84,6 +98,19 @@ class Controls:
         )
         self.reset = gui.add_button("face of the time step", disabled=not has_head)
         self.change_sequence()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Grey out what is not there, and no more what has come since."""
+        for handle, there, hint in self._needs:
+            missing = not there()
+            if handle.disabled != missing or handle.hint != (hint if missing else None):
+                handle.disabled, handle.hint = missing, hint if missing else None
+        sequences = self._results.sequences
+        if sequences and list(self.sequence.options) != sequences:
+            self.sequence.options = sequences
+            self.sequence.disabled = self.step.disabled = self.play.disabled = False
+            self.change_sequence()
 
     def _sliders(
         self, title: str, bounds: Mapping[str, tuple[float, float]], there: bool

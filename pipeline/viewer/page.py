@@ -5,14 +5,15 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
-import trimesh
 import viser
 
 from pipeline.avatar.data.pictures import eye_poses
+from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.eyes import SIZE
 from pipeline.cameras.orbit import Frame, Picture
 from pipeline.errors import DataError, PipelineError
 from pipeline.head.model.pose import centre_up_front
+from pipeline.head.model.prior import within_reach
 from pipeline.mesh.mesh import Mesh
 from pipeline.motion.retarget import home
 from pipeline.raster.fragments import Rasterizer
@@ -20,17 +21,15 @@ from pipeline.settings.rig import RigSettings
 from pipeline.viewer.avatars import Avatars
 from pipeline.viewer.controls import Controls
 from pipeline.viewer.draw import Head, draft, from_view, refined
+from pipeline.viewer.frusta import draw_frusta, frustum_length
 from pipeline.viewer.results import Results
-from pipeline.viewer.surface import colours
+from pipeline.viewer.surface import coloured, colours
 from pipeline.viewer.turns import Job, Turns
 
 REST = 0.4  # seconds without a move of the camera after which the picture is refined
 VIEW_HEIGHT = 480  # pixels of the picture behind the scene
-FRUSTUM = 0.25  # of the way from a camera to its nearest neighbour
-LONGEST = 0.04  # metres: or cameras that stand far apart hide the head
-LINE = 0.025  # of a frustum's length
-THUMBNAIL = 128  # pixels of a frustum's picture along its longer side
 PLAY_SECONDS = 1 / 8
+LOOK_SECONDS = 5.0  # between two looks at what there is
 SCENE = "scene"
 LIVE_MM = 4.0  # edge of a marching cubes cell of meshes made on the way: 0.2 s
 
@@ -53,6 +52,7 @@ class Page:
         self.picture = Picture(rig.width, rig.height, rig.metres)
         self.turns = Turns()
         self.shown: tuple[Mesh, np.ndarray, np.ndarray] | None = None  # what the avatar draws: mesh, code, eyes
+        self._drawn: Avatar | None = None  # the avatar that was drawn last
         self.frames = 0  # pictures of the avatar sent to any browser
         self._clients: dict[int, Client] = {}
         self._stopped = threading.Event()
@@ -122,12 +122,22 @@ class Page:
         self.turns.ask(SCENE, self._draw_scene)
 
     def _play(self) -> None:
-        """The clock that moves the time line while `play` is on."""
+        """The clock: it moves the time line while `play` is on, and has somebody look at what stages have made."""
+        looked = time.monotonic()
         while not self._stopped.wait(PLAY_SECONDS):
+            if time.monotonic() - looked > LOOK_SECONDS:
+                looked = time.monotonic()
+                self.turns.ask("what is there", self._refresh)
             if self.controls.play.value is True:
                 sequence, step = self.controls.place()
                 self.controls.step.value = (step + 1) % max(self.results.steps(sequence), 1)
                 self.change()
+
+    def _refresh(self) -> None:
+        """Let the controls know what stages have made since, and show what a training has saved since."""
+        self.controls.refresh()
+        if self._draws_avatar() and self.avatars.newest() is not self._drawn:
+            self.change()
 
     def _draw_scene(self) -> Job | None:
         """Everything but the avatar; then every client's view is asked for anew."""
@@ -149,22 +159,7 @@ class Page:
 
     def _draw_cameras(self, sequence: str, step: int) -> None:
         pictures = self.results.pictures(sequence, step) if self.controls.cameras.value else None
-        for place, camera in enumerate(self.results.rig.cameras):
-            pose, image = camera.world_from_camera, None
-            if pictures is not None:
-                every = max(1, round(max(pictures.shape[1:3]) / THUMBNAIL))
-                image = pictures[place, ::every, ::every]
-            self.server.scene.add_camera_frustum(
-                f"/cameras/{camera.name}",
-                fov=2 * np.arctan(camera.height / 2 / camera.intrinsics[1, 1]),
-                aspect=camera.width / camera.height,
-                scale=self.frustum,
-                thickness=LINE * self.frustum,
-                image=image,
-                wxyz=quaternion(pose[:3, :3]),
-                position=pose[:3, 3],
-                visible=bool(self.controls.cameras.value),
-            )
+        draw_frusta(self.server.scene, self.results.rig, self.frustum, pictures, bool(self.controls.cameras.value))
 
     def _draw_cloud(self, sequence: str, step: int) -> None:
         cloud = self.results.cloud(sequence, step) if self.controls.cloud.value else None
@@ -194,7 +189,7 @@ class Page:
         if fitted is not None or self.head is None:
             return fitted, code, True
         pose = track["head_from_world"][step] if track else home(self.head.identity)
-        code = code if added is None else code + added
+        code = code if added is None else within_reach(self.head.prior, code + added)
         mesh = self.head.mesh(code, pose, voxel_mm=max(self.head.settings.voxel_mm, LIVE_MM))
         return mesh, code, added is None and track is not None
 
@@ -217,7 +212,7 @@ class Page:
         if not self._draws_avatar() or self.shown is None:
             return None
         mesh, code, eyes = self.shown
-        avatar = self.avatars.newest()
+        avatar = self._drawn = self.avatars.newest()
         height = max(64, min(VIEW_HEIGHT, view.image_height))
         width = int(max(64, min(4 * height, height * view.aspect)))
         camera = from_view(view.wxyz, view.position, view.fov, width, height)
@@ -279,22 +274,3 @@ class Client:
             f"avatar: {'refined' if fine else 'one step'}, {1 / spent:.1f} frames/s, {shown.shape[1]}x{shown.shape[0]}"
         )
         return None
-
-
-def frustum_length(centres: np.ndarray) -> float:
-    """How long the frusta of cameras at `centres` (C, 3), metres, are drawn so that they do not hide each other."""
-    if len(centres) < 2:
-        return LONGEST
-    apart = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
-    np.fill_diagonal(apart, np.inf)
-    return float(min(LONGEST, FRUSTUM * np.median(apart.min(1))))
-
-
-def quaternion(rotation: np.ndarray) -> np.ndarray:
-    """(w, x, y, z) of a rotation (3, 3)."""
-    return viser.transforms.SO3.from_matrix(rotation).wxyz
-
-
-def coloured(mesh: Mesh, colour: np.ndarray) -> trimesh.Trimesh:
-    """The mesh with colours (V, 3) uint8, as browsers get it."""
-    return trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colour, process=False)

@@ -1,6 +1,6 @@
 """What there is of a subject's results: found by looking, read when it is shown. Missing stages are no fault."""
 
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,8 @@ class Results:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._reels: dict[tuple[str, str], Reel] = {}
+        self._tracks: dict[str, Track] = {}
         if not (folder / "cameras.json").is_file():
             raise DataError(f"{folder}: no cameras.json; expected the results of a subject, such as results/901")
 
@@ -56,26 +58,26 @@ class Results:
         files = sorted((self.folder / "meshes").glob("*/[!.]*.zarr.zip"))
         return MeshSettings.model_validate(read_attributes(files[0])["settings"]) if files else MeshSettings()
 
-    @lru_cache(maxsize=32)  # noqa: B019 one Results lives as long as the viewer
     def reel(self, kind: str, sequence: str) -> Reel | None:
         """All spans of "frames", "clouds" or "meshes" of a sequence; None while some are missing."""
+        if found := self._reels.get((kind, sequence)):
+            return found
         files = sorted((self.folder / kind / sequence).glob("[!.]*.zarr.zip"))
         if not files:
             return None
         try:
             with open_reels(files) as reels:
-                return next(iter(reels.values()))
+                return self._reels.setdefault((kind, sequence), next(iter(reels.values())))
         except DataError as error:  # a workflow that is still at it leaves gaps
             log.warning("not shown: %s", error)
             return None
 
-    @lru_cache(maxsize=64)  # noqa: B019
     def track(self, sequence: str) -> Track | None:
-        """All arrays of a sequence's track, by name."""
+        """All arrays of a sequence's track, by name; None while there is none."""
         path = self.folder / "tracks" / f"{sequence}.zarr.zip"
-        if not path.is_file():
-            return None
-        return read_all(path)
+        if sequence not in self._tracks and path.is_file():
+            self._tracks[sequence] = read_all(path)
+        return self._tracks.get(sequence)
 
     def steps(self, sequence: str) -> int:
         """Time steps of a sequence that every kind of file has that is there."""

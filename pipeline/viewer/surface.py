@@ -1,6 +1,7 @@
 """How a mesh is coloured on the page."""
 
 import numpy as np
+import trimesh
 from scipy.spatial import KDTree
 
 from pipeline.mesh.mesh import Mesh, vertex_normals
@@ -32,3 +33,8 @@ def error_colours(millimetres: np.ndarray) -> np.ndarray:
     """Colours (V, 3) uint8 of distances (V,): blue is none, dark red LARGEST_MM and more."""
     place = np.clip(millimetres / LARGEST_MM, 0, 1) * (len(SCALE) - 1)
     return np.stack([np.interp(place, np.arange(len(SCALE)), channel) for channel in SCALE.T], 1).astype(np.uint8)
+
+
+def coloured(mesh: Mesh, colour: np.ndarray) -> trimesh.Trimesh:
+    """The mesh with colours (V, 3) uint8, as browsers get it."""
+    return trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colour, process=False)
