@@ -23,11 +23,12 @@ test-slurm: $(READY) ## the tiny workflow on a single-node Slurm of this machine
 	tests/slurm/slurm.sh start $(SLURM)
 	status=0; python -m pytest -m slurm || status=$$?; tests/slurm/slurm.sh stop $(SLURM); exit $$status
 
-lint: $(READY) ## form of the code and of the rules
+lint: $(READY) ## form of the code and of the rules, types
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	snakemake --lint
+	basedpyright --level error
 
 $(READY): envs/requirements.txt envs/setup.sh
 	envs/setup.sh

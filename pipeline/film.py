@@ -70,10 +70,13 @@ def write_frames(
                 large = _enlarged(frame, scale)
                 if stream is None:
                     stream = container.add_stream(codec, rate=frames_per_second, options=options)
+                    assert isinstance(stream, av.VideoStream)
                     stream.height, stream.width = large.shape[:2]
                     stream.pix_fmt = pixels[large.shape[2]]
                     _tag(stream.codec_context)
-                container.mux(stream.encode(_coded(large, stream.pix_fmt)))
+                container.mux(stream.encode(_coded(large, pixels[large.shape[2]])))
+        if stream is None:
+            raise DataError(f"{path}: no pictures; expected one at least")
         container.mux(stream.encode())
 
 

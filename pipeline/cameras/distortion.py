@@ -65,13 +65,13 @@ class Straightener:
         x, y = np.meshgrid(np.arange(lens.width) + 0.5, np.arange(lens.height) + 0.5)
         recorded = camera.resized(lens.width, lens.height)
         places = bent(lens, recorded.intrinsics, np.stack([x, y], -1).reshape(-1, 2)) - 0.5
-        self.places = places.reshape(lens.height, lens.width, 2).astype(np.float32)
+        self.columns, self.rows = np.ascontiguousarray(places.T, np.float32).reshape(2, lens.height, lens.width)
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         """A picture (H, W) or (H, W, 3) uint8, straightened. One of another size than the lens's is resized first."""
         if picture.shape[1::-1] != self.size:
             picture = cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA)
-        return cv2.remap(picture, self.places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.remap(picture, self.columns, self.rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 def without_lens(camera: Camera) -> Camera:

@@ -49,7 +49,7 @@ def crop_round(cameras: Sequence[Camera], centre: np.ndarray, picture: Picture) 
 
     Raises DataError naming a camera that does not look at the centre.
     """
-    cropped = []
+    cropped: list[Camera] = []
     for camera in cameras:
         (x, y), depth = camera.project(centre)
         if depth <= 0 or not (0 <= x <= camera.width and 0 <= y <= camera.height):
@@ -82,7 +82,7 @@ def orbit(
     middle_yaw = np.arctan2(middle[0], middle[2])
     middle_pitch = np.arctan2(middle[1], np.hypot(middle[0], middle[2]))
     intrinsics = picture.intrinsics(distance)
-    path = []
+    path: list[Camera] = []
     for step in range(steps):
         phase = 2 * np.pi * step / steps
         yaw = middle_yaw + np.radians(sway_degrees) * np.sin(phase)

@@ -36,7 +36,7 @@ def along(
 ) -> Rig:
     """A moving rig at `eyes` (T, 3) that looks at `targets` (T, 3): metres to the head's left, up, to the front."""
     axes = np.stack([np.cross(frame.up, frame.front), frame.up, frame.front])
-    cameras = []
+    cameras: list[Camera] = []
     for step, (eye, target, own) in enumerate(zip(eyes @ axes, targets @ axes, intrinsics, strict=True)):
         pose = look_at(frame.centre + eye, frame.centre + target, frame.up)
         cameras.append(Camera(f"{name}_{step:05d}", picture.width, picture.height, own, pose, np.eye(3)))

@@ -35,7 +35,7 @@ def _one_step(rig: Rig, seen: np.ndarray, agree: float) -> tuple[np.ndarray, np.
     away = np.linalg.norm(_off(rig, points, pixels)[0], axis=-1)  # (C, K, L)
     cost = (weight[:, None] * np.minimum((away / agree) ** 2, 1)).sum(0)
     best = np.where(sure, cost, np.inf).argmin(0)
-    every = np.arange(pixels.shape[1])
+    every: np.ndarray = np.arange(pixels.shape[1])
     points, known = points[best, every], sure[best, every]
     for _ in range(ROUNDS):
         off, slope = _off(rig, points, pixels)
@@ -71,7 +71,8 @@ def _off(rig: Rig, points: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, 
 
     Infinite behind a camera.
     """
-    offs, slopes = [], []
+    offs: list[np.ndarray] = []
+    slopes: list[np.ndarray] = []
     for camera, wanted in zip(rig.cameras, pixels, strict=True):
         projected, depth = camera.project(points)
         focal = camera.intrinsics[0, 0]
@@ -91,7 +92,8 @@ def _step(off: np.ndarray, slope: np.ndarray, weight: np.ndarray) -> np.ndarray:
     right = np.einsum("clij,cli->lj", weighted, off)
     matrix[~enough] = np.eye(3)
     right[~enough] = 0
-    return np.linalg.solve(matrix + 1e-12 * np.eye(3), right[..., None])[..., 0]
+    step: np.ndarray = np.linalg.solve(matrix + 1e-12 * np.eye(3), right[..., None])
+    return step[..., 0]
 
 
 def _widest(rays: np.ndarray, agreeing: np.ndarray) -> np.ndarray:

@@ -80,14 +80,13 @@ def resampled(curves: Curves, rate: float) -> Curves:
     """The curves at a film's moments 0, 1 / rate, ... up to their end; between two rows they run straight."""
     moments = np.arange(_moments(curves.seconds, rate)) / rate
 
-    def at(values: np.ndarray | None) -> np.ndarray | None:
-        if values is None:
-            return None
+    def at(values: np.ndarray) -> np.ndarray:
         flat = values.reshape(len(values), -1)
         found = np.stack([np.interp(moments, curves.seconds, part) for part in flat.T], 1)
         return found.reshape(len(moments), *values.shape[1:])
 
-    return Curves(moments, at(curves.weights), at(curves.head), at(curves.eyes))
+    head, eyes = (None if values is None else at(values) for values in (curves.head, curves.eyes))
+    return Curves(moments, at(curves.weights), head, eyes)
 
 
 def mirrored(curves: Curves) -> Curves:

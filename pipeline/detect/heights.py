@@ -112,7 +112,7 @@ def pupils(views: np.ndarray, shares: np.ndarray) -> np.ndarray:
             cv2.filter2D(part, -1, disc, borderType=cv2.BORDER_CONSTANT) for part in (share, share * dark)
         )
         score = np.where(covered > VISIBLE * disc.sum(), darkness / np.maximum(covered, 1e-9), -np.inf)
-        row, column = np.unravel_index(score.argmax(), score.shape)
+        row, column = map(int, np.unravel_index(score.argmax(), score.shape))
         if np.isfinite(score[row, column]):
             found[t] = (
                 x[row, column] + CELL * _between(score[row], column),

@@ -69,8 +69,10 @@ class Faces:
                 self._known.pop(next(iter(self._known)))
             height, width = picture.shape[:2]
             seen = Watcher(np.array([width, height]) / 2, self._models).look(picture)
-            known = self._embedding is not None and seen.score > 0
-            self._known[key] = seen, self._embedding.of(upright(picture, seen.points)) if known else None
+            who = None
+            if self._embedding is not None and seen.score > 0:
+                who = self._embedding.of(upright(picture, seen.points))
+            self._known[key] = seen, who
         return self._known[key]
 
 

@@ -14,6 +14,8 @@ from torch import nn
 class GaussianBlur(nn.Module):
     """A Gaussian blur of pictures (..., h, w), `size` taps (odd), mirrored at the edges: what torchvision's does."""
 
+    weight: torch.Tensor
+
     def __init__(self, size: int, sigma: float):
         super().__init__()
         offset = torch.arange(size) - size // 2

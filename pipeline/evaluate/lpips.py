@@ -40,10 +40,10 @@ class Lpips(nn.Module):
         for number, (place, (stride, padding)) in enumerate(CONVOLUTIONS.items()):
             kernel, bias = weights[f"features.{place}.weight"], weights[f"features.{place}.bias"]
             weigh = weights[f"lin{number}.model.1.weight"]
-            width, fan_in, *size = kernel.shape
+            width, fan_in, high, wide = kernel.shape
             if fan_in != channels or bias.shape != (width,) or weigh.shape != (1, width, 1, 1):
                 raise ValueError(f"layer {place} has {list(kernel.shape)}, its linear one {list(weigh.shape)}")
-            layer = nn.Conv2d(channels, width, size, stride, padding)
+            layer = nn.Conv2d(channels, width, (high, wide), stride, padding)
             layer.load_state_dict({"weight": kernel, "bias": bias})
             layers.append(layer)
             linear.append(weigh.float())
@@ -74,7 +74,8 @@ class Lpips(nn.Module):
             return {}
         a, b = (torch.from_numpy(picture)[None].permute(0, 3, 1, 2) / 127.5 - 1 for picture in (prediction, truth))
         maps = self.maps(a, b)
-        whole = sum(F.interpolate(one, head.shape, mode="bilinear", align_corners=False) for one in maps)
+        large = [F.interpolate(one, head.shape, mode="bilinear", align_corners=False) for one in maps]
+        whole = torch.stack(large).sum(0)
         return {
             "lpips": float(sum(one.mean() for one in maps)),
             "lpips_head": float(whole[0, 0][torch.from_numpy(head)].mean()),

@@ -77,17 +77,17 @@ def order(rows: list[Row]) -> list[str]:
     """A line per column of the paper: in how many pairs of methods ours differ the same way, and which do not."""
     lines = []
     for place, (column, (_, ours, more)) in enumerate(PAPER_FIGURES.items()):
-        known = [row for row in rows if row.paper and row.paper[place] is not None]
-        pairs = [(a, b) for a, b in combinations(known, 2) if a.paper[place] != b.paper[place]]
+        known = [(row, value) for row in rows if row.paper and (value := row.paper[place]) is not None]
+        pairs = [(a, b) for a, b in combinations(known, 2) if a[1] != b[1]]
         if not pairs:
             continue
         name = column.removeprefix("paper_").upper()
-        if any(ours not in row.measured for row in known):
+        if any(ours not in row.measured for row, _ in known):
             lines.append(f"{name}: not measured here")
             continue
         turned = []
-        for a, b in pairs:
-            better, worse = (a, b) if (a.paper[place] > b.paper[place]) == more else (b, a)
+        for (a, of_a), (b, of_b) in pairs:
+            better, worse = (a, b) if (of_a > of_b) == more else (b, a)
             gain = better.measured[ours] - worse.measured[ours]
             if (gain if more else -gain) <= 0:
                 turned.append(f"{worse.name} over {better.name}")

@@ -210,11 +210,12 @@ def _is_on_device(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, OnDevice)
 
 
+SECTIONS: dict[str, Any] = {name: (section, section()) for name, section in stage_sections().items()}
 Settings = create_model(
     "Settings",
     __base__=Root,
     __doc__="config.yaml: where the captures are, what is held out, and one section of settings per stage.",
-    **{name: (section, section()) for name, section in stage_sections().items()},
+    **SECTIONS,
 )
 
 

@@ -37,7 +37,9 @@ def of_other_settings(results: str, records: Path, settings: Callable[[str, str]
             if not name.endswith(".zarr.zip") or name.startswith(".") or _known(records, path):
                 continue
             record = made_by(path)
-            today = settings(record["stage"], ablation) if record else None
+            if not record:
+                continue
+            today = settings(record["stage"], ablation)
             if today is not None and json.loads(today) != record["settings"]:
                 yield path
 

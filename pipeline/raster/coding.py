@@ -59,7 +59,7 @@ def decode(read: Callable[[str], np.ndarray], names: tuple[str, ...] = EVERY) ->
     found: dict[str, np.ndarray] = {"mask": mask}
     if "depth" in names:
         found["depth"] = depth * np.float32(DEPTH_STEP)
-    surface = read("surface") if "normals" in names or "x_can" in names else None
+    surface = read("surface") if "normals" in names or "x_can" in names else np.empty(0)
     if "normals" in names:
         inside = np.flatnonzero(mask)  # a head fills a fifth to a half of the picture: the rest need not be computed
         normals = np.zeros((mask.size, 3), np.float32)
@@ -79,12 +79,12 @@ def decode(read: Callable[[str], np.ndarray], names: tuple[str, ...] = EVERY) ->
 def read_buffers(
     reel: Reel, step: int, camera: int, names: tuple[str, ...] = EVERY, window: Window = WHOLE
 ) -> dict[str, np.ndarray]:
-    """The named buffers (see `decode`) of one picture of a sequence, or of a window of it."""
+    """The named buffers (see `decode`), (h, w) or (h, w, n), of one picture of a sequence, or of a window of it."""
     return decode(lambda name: reel.picture(name, step, camera, window), names)
 
 
 def chunk_buffers(chunk: Chunk, index: int, camera: int, names: tuple[str, ...] = EVERY) -> dict[str, np.ndarray]:
-    """The same for entry `index` of one chunk."""
+    """The same, (h, w) or (h, w, n), for entry `index` of one chunk's axis of time."""
     return decode(lambda name: chunk[name][index, camera], names)
 
 

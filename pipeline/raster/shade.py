@@ -25,5 +25,6 @@ def shade(
     first, second = raster[..., 0], raster[..., 1]
     weights = torch.stack([first, second, 1 - first - second], -1) * hit[..., None]
     depth = (weights * corners[..., 2]).sum(-1)
-    values = sum(weights[..., k, None] * attributes[corner[..., k]] for k in range(3))
+    first, second, third = (weights[..., k, None] * attributes[corner[..., k]] for k in range(3))
+    values = first + second + third
     return torch.where(hit, triangle, BACKGROUND).int(), weights, depth, values

@@ -78,7 +78,8 @@ class Material:
 
     def cloud(self, shot: Shot) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Points, normals and colors (N, 3) of the shot's step."""
-        return self.clouds[shot.sequence].rows(shot.step, "offsets", "points", "normals", "colors")
+        points, normals, colors = self.clouds[shot.sequence].rows(shot.step, "offsets", "points", "normals", "colors")
+        return points, normals, colors
 
     def headline_psnr(self) -> dict[str, np.ndarray]:
         """PSNR (P,) inside the head of the headline shots, by method."""

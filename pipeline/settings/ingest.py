@@ -28,7 +28,7 @@ class IngestSettings(StageSettings):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        levels = self.background_levels, self.person_levels
-        if None not in levels and self.person_levels <= self.background_levels:
+        wall, person = self.background_levels, self.person_levels
+        if wall is not None and person is not None and person <= wall:
             raise ValueError(f"person_levels must be larger than background_levels, {self.background_levels}")
         return self

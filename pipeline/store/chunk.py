@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -129,7 +129,7 @@ class ChunkWriter:
 
 
 @contextmanager
-def chunk_writer(path: Path, layouts: dict[str, Layout], attributes: dict[str, Any]) -> Iterator[ChunkWriter]:
+def chunk_writer(path: Path, layouts: dict[str, Layout], attributes: dict[str, Any]) -> Generator[ChunkWriter]:
     """A writer of a new zarr v3 zip store; at the end it is read back once, then published under its final name."""
     versions = {package: version(package) for package in RECORDED_VERSIONS}
     made_by = {name: attributes[name] for name in MADE_BY if name in attributes}
@@ -169,7 +169,7 @@ def _verify(path: Path, names: set[str]) -> None:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _named(path: Path) -> Generator[None]:
     """What damage there is becomes a DataError that names the file."""
     try:
         yield
@@ -207,7 +207,7 @@ class Chunk:
 
 
 @contextmanager
-def open_chunk(path: Path) -> Iterator[Chunk]:
+def open_chunk(path: Path) -> Generator[Chunk]:
     """Open a published chunk for reading; arrays are read lazily, one picture at a time if asked so.
 
     Raises DataError naming the file when it is missing, no such store or damaged, then or at a later read. Open it
@@ -223,7 +223,10 @@ def open_chunk(path: Path) -> Iterator[Chunk]:
 
 
 def read_arrays(path: Path, *names: str) -> tuple[np.ndarray, ...]:
-    """The named arrays of a chunk, whole. Raises DataError when one is missing."""
+    """The named arrays of a chunk, whole, in the order asked for (docs/formats.md has their shapes).
+
+    Raises DataError when one is missing.
+    """
     with open_chunk(path) as chunk:
         return tuple(chunk[name][...] for name in names)
 

@@ -4,7 +4,7 @@ import glob
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ HOST = socket.gethostname()
 
 
 @contextmanager
-def publish(path: Path) -> Iterator[Path]:
+def publish(path: Path) -> Generator[Path]:
     """Yield a temporary path beside `path`; on success it becomes `path` at once, on any error it is deleted.
 
     The temporary file keeps the final suffix (encoders look at it), starts with a dot and names its writer. What dead

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,12 +102,12 @@ class Reel:
 
 
 @contextmanager
-def open_reels(paths: list[Path], part: bool = False) -> Iterator[dict[str, Reel]]:
+def open_reels(paths: list[Path], part: bool = False) -> Generator[dict[str, Reel]]:
     """Yield one reel per sequence, in order of name, for span files of any number of sequences, or of a part of each.
 
     Raises DataError when a file is no chunk or the spans of a sequence have a gap.
     """
-    by_sequence = defaultdict(list)
+    by_sequence: defaultdict[str, list[Path]] = defaultdict(list)
     for path in paths:
         by_sequence[read_attributes(path)["sequence"]].append(path)
     reels = {sequence: Reel(by_sequence[sequence], part) for sequence in sorted(by_sequence)}

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class TrainingState:
         write_tensors(self.path, tensors, description)
 
     @contextmanager
-    def saved(self) -> Iterator[tuple[StoredTensors, dict[str, Any]] | None]:
+    def saved(self) -> Generator[tuple[StoredTensors, dict[str, Any]] | None]:
         """What was saved last, None at the start of a training."""
         if not self.path.is_file():
             yield None
@@ -97,7 +97,7 @@ def content_digest(path: Path) -> str:
 
 
 def optimiser_tensors(optimiser: Optimizer, parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
-    """What an Adam remembers of named parameters."""
+    """What an Adam remembers of named parameters, by `moment/name`: two of its shape, and the steps."""
     return {
         f"{moment}/{name}": tensor
         for name, parameter in parameters.items()

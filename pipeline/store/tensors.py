@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class StoredTensors(Mapping[str, torch.Tensor]):
 
 
 @contextmanager
-def open_tensors(path: Path) -> Iterator[tuple[StoredTensors, dict[str, Any]]]:
+def open_tensors(path: Path) -> Generator[tuple[StoredTensors, dict[str, Any]]]:
     """Tensors and description written by `write_tensors`. Raises DataError naming the file when it is not one."""
     try:
         file = safe_open(path, framework="pt")

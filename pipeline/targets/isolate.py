@@ -121,7 +121,7 @@ class Targets:
         straight = colour / np.maximum(alpha, 1e-3)[..., None]
         hidden = occluded(straight, place * metres_per_unit, low & (alpha * weight > 0.02), self.occluder)
         weight = np.where(hidden & ~face, 0, weight)
-        for camera in np.flatnonzero((face & (alpha < OPAQUE)).any((1, 2))):
+        for camera in np.flatnonzero((face & (alpha < OPAQUE)).any((1, 2))).tolist():
             sure = face[camera] & (weight[camera] > 0)
             colour[camera][sure] = self._straight(frames, index, camera)[sure]
             alpha[camera][sure] = 1

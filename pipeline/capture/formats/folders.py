@@ -59,7 +59,7 @@ def _layout(root: Path) -> dict[str, dict[str, Source]]:
     if own:
         return {ONLY: own}
     inner = {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")}
-    deeper = {
+    deeper: dict[str, dict[str, Source]] = {
         name: {camera.name: source for camera in sorted(path.iterdir()) if (source := _series(camera))}
         for name, path in inner.items()
     }
@@ -68,7 +68,7 @@ def _layout(root: Path) -> dict[str, dict[str, Source]]:
     films = {name: _films(path) for name, path in inner.items()}
     if any(films.values()):
         return {name: cameras for name, cameras in films.items() if cameras}
-    series = {name: source for name, path in inner.items() if (source := _series(path))}
+    series: dict[str, Source] = {name: source for name, path in inner.items() if (source := _series(path))}
     return {ONLY: series} if series else {}
 
 
