@@ -22,7 +22,7 @@ def snakemake(folder: Path, environment: Mapping[str, str], *arguments: str) -> 
         process = FORKING.Process(target=_run, args=(str(folder), dict(environment), arguments, str(said)))
         process.start()
         process.join()
-        return subprocess.CompletedProcess(["snakemake", *arguments], process.exitcode or 0, said.read_text())
+        return subprocess.CompletedProcess(["snakemake", *arguments], process.exitcode, said.read_text())
 
 
 def _run(folder: str, environment: dict[str, str], arguments: tuple[str, ...], said: str) -> None:

@@ -1,7 +1,7 @@
 """The project's commands, run within the tests' process: what they import, seconds each, is imported once.
 
 Processes of their own are tried where they matter: by the tiny workflow for its stages, where one is killed, where its
-memory is measured, and once for each command that no rule of the tiny workflow runs.
+memory is measured, and once for the stages that the tiny workflow has no use for, animate and export.
 """
 
 import contextlib

@@ -89,9 +89,8 @@ def unit(capture: Capture, rig: Rig, options: Namespace) -> float:
         return 1.0
     if options.prior is None or options.sequence is None:
         raise DataError(f"{capture.folder}: not known to be metric; expected calibrate.metres_per_unit, or --prior")
-    from pipeline.head.fit.unit import (
-        metres_per_unit,
-    )  # with PyTorch, which takes seconds, and most captures are metric
+    # With PyTorch, which takes seconds to import, and most captures are metric.
+    from pipeline.head.fit.unit import metres_per_unit
     from pipeline.head.model.prior import load_prior
 
     found = metres_per_unit(load_prior(options.prior), rig, pictures(capture, rig, options.sequence), settings.iris_mm)

@@ -58,7 +58,7 @@ def make(arguments: argparse.Namespace, identity: Identity, poses: np.ndarray | 
         return Frame.upright(*centre_up_front(pose)).shifted(settings.shift_up, settings.shift_front)
 
     rest = home(identity)
-    if arguments.rig == "capture" or poses is None:
+    if arguments.rig == "capture":
         return crop_round(cameras.cameras, frame_of(rest).centre, picture)
     if arguments.rig == "camera":
         rig = crop_round([cameras.cameras[cameras.index(arguments.camera)]], frame_of(rest).centre, picture)

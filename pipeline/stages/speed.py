@@ -71,8 +71,7 @@ def main() -> None:
         places = list(chosen_cameras(buffers, given.camera).values())
         pictures = Pictures(sequence_views(buffers, single(target_reels), given.track, places))
         films, rows = [], []
-        seen = (pictures[index][1] for index in range(min(len(pictures), settings.frames)))
-        shown = [target for target in seen if target is not None]
+        shown = [pictures[index][1] for index in range(min(len(pictures), settings.frames))]
         for path, avatar, (steps, eta) in ways:
             require_codes(path, avatar, given.track, len(pictures.views[0].z_exp))
             film, per_second = draw_timed(avatar, pictures, steps, eta, settings.seed, len(shown))

@@ -52,7 +52,7 @@ def _scores(
 ) -> np.ndarray:
     """Scores (n, k, h, w) float32 of view `i` with `others` on the surface `depth` moved by each of `offsets`."""
     ways = [neighbour_from_reference(views[i].camera, views[j].camera) for j in others]
-    return windows.scores([views[j].grey for j in others], ways, depth, offsets.astype(np.float32))
+    return windows.scores([views[j].grey for j in others], ways, depth, offsets)
 
 
 def _better_half(scores: Sequence[np.ndarray]) -> np.ndarray:

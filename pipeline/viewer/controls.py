@@ -71,9 +71,12 @@ class Controls:
         def have(kind: str) -> bool:
             return any(results.reel(kind, name) for name in results.sequences)
 
+        def a_mesh() -> bool:
+            return has_head or have("meshes")
+
         def check(label: str, there: Callable[[], bool], needs: str, initial: bool = True) -> viser.GuiCheckboxHandle:
             handle = gui.add_checkbox(label, initial and there())
-            self._needs.append((handle, there, f"nothing to show yet: needs {needs}"))
+            self._needs.append((handle, there, needs))
             return handle
 
         self.sequence = gui.add_dropdown("sequence", sequences or ["none"], disabled=not sequences)
@@ -82,10 +85,10 @@ class Controls:
         with gui.add_folder("Show"):
             self.cameras = gui.add_checkbox("cameras", True)
             self.cloud = check("cloud", lambda: have("clouds"), "clouds/", initial=False)
-            a_mesh, needs = (lambda: has_head or have("meshes")), "meshes/, or identity.safetensors and a head prior"
+            needs = "meshes/, or identity.safetensors and a head prior"
             self.mesh = check("mesh", a_mesh, needs)
             self.colour = gui.add_dropdown("mesh colour", WAYS)
-            self._needs.append((self.colour, a_mesh, f"nothing to show yet: needs {needs}"))
+            self._needs.append((self.colour, a_mesh, needs))
             needs = "avatar.safetensors, or a state that a training has saved, and a fitted head"
             self.avatar = check("avatar", lambda: has_head and has_avatar(), needs, initial=False)
         self.status = gui.add_markdown("")
@@ -102,10 +105,11 @@ class Controls:
 
     def refresh(self) -> None:
         """Grey out what is not there, and no more what has come since."""
-        for handle, there, hint in self._needs:
+        for handle, there, needs in self._needs:
             missing = not there()
-            if handle.disabled != missing or handle.hint != (hint if missing else None):
-                handle.disabled, handle.hint = missing, hint if missing else None
+            hint = f"nothing to show yet: needs {needs}" if missing else None
+            if (handle.disabled, handle.hint) != (missing, hint):
+                handle.disabled, handle.hint = missing, hint
         sequences = self._results.sequences
         if sequences and list(self.sequence.options) != sequences:
             self.sequence.options = sequences

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# Head units. The whole mouth lies in front of FRONT (pipeline/head/model/regions.py), ears and neck behind it.
+# Head units. Eyes and the whole mouth, its hollow too when it is open, lie in front of FRONT; ears and neck behind it.
 FRONT = 0.1
 # Brows lie under BROWS, no hair of the head does; under HAIRLINE no hair stands off the mesh.
 BROWS, HAIRLINE = 0.3, 0.5

@@ -2,6 +2,8 @@
 
 import torch
 
+from pipeline.head.model.face import FRONT
+
 # Of x_can: x, y, z and both hyper coordinates, head units (docs/formats.md)
 LOWER = (-1.0, -1.0, -1.5, -0.2, -0.2)
 UPPER = (1.0, 1.0, 0.5, 0.2, 0.2)
@@ -10,7 +12,6 @@ UPPER = (1.0, 1.0, 0.5, 0.2, 0.2)
 # they hold the whole edge of the eyelids and of the lips' opening; what a blink moves and the red of the lips lie in
 # them too (tests/test_regions.py). Canonical space is at rest, so no expression moves anything out of them.
 ELLIPSES = {"eyes": ((0.13, 0.165), (0.09, 0.065)), "mouth": ((0.0, -0.135), (0.15, 0.105))}
-FRONT = 0.1  # z in front of which all of both lies, the hollow of an open mouth too; the back of the head is behind
 
 
 def region(x_can: torch.Tensor, name: str) -> torch.Tensor:
