@@ -1,5 +1,7 @@
 """The figures against their definitions, and the baselines' colour grid against a plain loop."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 import torch
@@ -137,6 +139,13 @@ def test_colour_grid_fills_from_the_nearest_seen_cell() -> None:
     corners = np.array([LOWER, UPPER, [-0.2, 0.3, 0.1], [0.7, 2.0, 0]])  # the last lies outside and is moved in
     expected = [[200, 0, 0], [0, 0, 100], [200, 0, 0], [0, 0, 100]]
     np.testing.assert_allclose(grid.look_up(grid.filled(), corners), expected, atol=1e-3)
+
+
+def test_jod_is_told_of_any_screen_and_leaves_no_stand_in_behind():
+    film = np.zeros((2, 32, 32, 3), np.uint8)
+    before = find_spec("torchvision")
+    assert [jod(film, film, 24, degrees) for degrees in (20, 67)] == [10, 10]
+    assert find_spec("torchvision") == before
 
 
 def test_jod_falls_with_what_a_viewer_sees_and_sees_flicker():

@@ -1,6 +1,8 @@
 """JOD of a film: what a viewer would notice of its errors, flicker included, by ColorVideoVDP."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
@@ -31,22 +33,30 @@ class GaussianBlur(nn.Module):
         return blurred.reshape(pictures.shape)
 
 
-def _without_torchvision() -> None:
-    """Give cvvdp what it imports of torchvision, whose wheels bring CUDA, or fail beside torch's CPU build.
+@contextmanager
+def _torchvision() -> Iterator[None]:
+    """Give pycvvdp what it imports of torchvision, whose wheels bring CUDA, or fail beside torch's CPU build.
 
-    The metric uses GaussianBlur alone; MLP belongs to variants of it that are not called here.
+    The metric uses GaussianBlur alone; MLP belongs to variants of it that are not called here. Both are gone after the
+    import: others ask whether there is a torchvision, and take a module without a specification for a broken one.
     """
+    modules: dict[str, ModuleType] = {}
     if find_spec("torchvision") is None:
         modules = {name: ModuleType(name) for name in ("torchvision", "torchvision.transforms", "torchvision.ops")}
         modules["torchvision.transforms"].GaussianBlur = GaussianBlur  # type: ignore[attr-defined]
         modules["torchvision.ops"].MLP = nn.Module  # type: ignore[attr-defined]
-        sys.modules |= modules
+    sys.modules |= modules
+    try:
+        yield
+    finally:
+        for name in modules:
+            del sys.modules[name]
 
 
 @cache
 def _metric(pixels_per_degree: float):
-    _without_torchvision()
-    import pycvvdp  # takes seconds, and only a film's JOD needs it
+    with _torchvision():
+        import pycvvdp  # takes seconds, and only a film's JOD needs it
 
     geometry = pycvvdp.vvdp_display_geometry([3840, 2160], ppd=pixels_per_degree)
     return pycvvdp.cvvdp(display_name="standard_4k", display_geometry=geometry, device=torch.device("cpu"), quiet=True)
