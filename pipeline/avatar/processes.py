@@ -2,11 +2,16 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial, wraps
+from typing import ParamSpec, TypeVar
 
 import torch
 from accelerate import Accelerator
 
 from pipeline.errors import PipelineError
+
+P, R = ParamSpec("P"), TypeVar("R")
+ANOTHER = "another process of this training is out of reach; expected its own error to say why"
 
 
 @dataclass(frozen=True)
@@ -51,5 +56,23 @@ def launched(batch: int, accumulation: int, device: str) -> Processes:
         )
     if count == 1:
         return Processes(accelerator.device)
-    reduce = lambda values: accelerator.reduce(values, reduction="sum")  # noqa: E731
-    return Processes(accelerator.device, accelerator.process_index, count, reduce, accelerator.wait_for_everyone)
+    return Processes(
+        accelerator.device,
+        accelerator.process_index,
+        count,
+        sum=_together(partial(accelerator.reduce, reduction="sum")),
+        wait=_together(accelerator.wait_for_everyone),
+    )
+
+
+def _together(call: Callable[P, R]) -> Callable[P, R]:
+    """Something that all processes do together, with one line where another has ended: that one says why."""
+
+    @wraps(call)
+    def called(*arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return call(*arguments, **options)
+        except RuntimeError as error:
+            raise PipelineError(f"{ANOTHER} ({str(error).splitlines()[0]})") from error
+
+    return called
