@@ -1,6 +1,7 @@
 """The viewer: turns, missing stages, colours, the avatar in a view, hostile clients, and a page in a real browser."""
 
 import argparse
+import os
 import shutil
 import subprocess
 import threading
@@ -36,7 +37,7 @@ from pipeline.viewer.results import Results
 from pipeline.viewer.surface import LARGEST_MM, error_colours
 from pipeline.viewer.turns import Turns
 from tests.test_rig import HEAD, arc
-from tests.viewer_results import SEQUENCE, STEPS, tiny_avatar, write_results, write_training
+from tests.viewer_results import SEQUENCE, STEPS, tiny_avatar, write_clouds, write_results, write_training
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -126,6 +127,42 @@ def test_results_are_what_is_there(finished, tmp_path):
     assert results.pictures(SEQUENCE, 1).shape == (5, 96, 64, 3)
     with pytest.raises(DataError, match=r"no cameras.json; expected the results of a subject"):
         Results(tmp_path)
+
+
+def test_spans_that_come_while_it_is_open_are_shown(tmp_path):
+    folder = write_results(tmp_path / "9", ())
+    clouds = [np.full((4, 3), step, np.float32) for step in range(8)]
+    write_clouds(folder, 0, clouds[:2])
+    server, page = start(folder)
+    results, step = page.results, page.controls.step
+    assert results.steps(SEQUENCE) == step.max + 1 == 2
+    np.testing.assert_array_equal(results.cloud(SEQUENCE, 1)[0], clouds[1])
+    write_clouds(folder, 5, clouds[5:])  # of another job: the spans between are not there yet
+    page._refresh()
+    assert results.steps(SEQUENCE) == step.max + 1 == 2
+    write_clouds(folder, 2, clouds[2:5])
+    page._refresh()
+    assert results.steps(SEQUENCE) == step.max + 1 == 8
+    np.testing.assert_array_equal(results.cloud(SEQUENCE, 7)[0], clouds[7])
+    shutil.rmtree(folder / "clouds")
+    write_clouds(folder, 0, [2 * cloud for cloud in clouds[:4]])  # made anew
+    page._refresh()
+    assert results.steps(SEQUENCE) == step.max + 1 == 4
+    np.testing.assert_array_equal(results.cloud(SEQUENCE, 3)[0], 2 * clouds[3])
+    page.stop()
+    server.stop()
+
+
+def test_a_track_that_is_fitted_anew_is_read_anew(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "9")
+    results = Results(folder)
+    first = results.track(SEQUENCE)
+    assert not results.look_again()
+    assert results.track(SEQUENCE) is first
+    path = folder / f"tracks/{SEQUENCE}.zarr.zip"
+    os.utime(path, ns=(1, 1))
+    assert results.look_again()
+    assert results.track(SEQUENCE) is not first
 
 
 @pytest.mark.parametrize("stages", [(), ("clouds",), ("frames", "clouds", "fit")])

@@ -50,12 +50,7 @@ def write_results(folder: Path, stages: tuple[str, ...] = ("frames", "clouds", "
         axes = ("time", "camera", "row", "column", "channel")
         write_chunk(folder / "frames" / span, {"rgb": Array(rgb, axes, "sRGB", "noise")}, about)
     if "clouds" in stages:
-        points = np.concatenate([mesh.vertices for mesh in meshes])
-        offsets = np.concatenate([[0], np.cumsum([len(mesh.vertices) for mesh in meshes])])
-        colour = np.full(points.shape, 99, np.uint8)
-        rows = {"points": (points, "m"), "normals": (points, "1"), "colors": (colour, "sRGB")}
-        cloud = {name: Array(values, ("point", "xyz"), unit, name) for name, (values, unit) in rows.items()}
-        write_chunk(folder / "clouds" / span, cloud | {"offsets": Array(offsets, ("step",), "1", "offsets")}, about)
+        write_clouds(folder, 0, [mesh.vertices for mesh in meshes])
     if "fit" in stages:
         write_identity(folder / "identity.safetensors", identity)
         track = {
@@ -70,6 +65,19 @@ def write_results(folder: Path, stages: tuple[str, ...] = ("frames", "clouds", "
         avatar = tiny_avatar(prior.config.exp)
         write_avatar(folder / "avatar.safetensors", avatar, trained_tensors(avatar), 1)
     return folder
+
+
+def write_clouds(folder: Path, start: int, clouds: list[np.ndarray]) -> Path:
+    """A span of the sequence's clouds (N, 3) from a time step on."""
+    points, stop = np.concatenate(clouds), start + len(clouds)
+    offsets = np.concatenate([[0], np.cumsum([len(cloud) for cloud in clouds])])
+    colour = np.full(points.shape, 99, np.uint8)
+    rows = {"points": (points, "m"), "normals": (points, "1"), "colors": (colour, "sRGB")}
+    cloud = {name: Array(values, ("point", "xyz"), unit, name) for name, (values, unit) in rows.items()}
+    path = folder / f"clouds/{SEQUENCE}/{start:06d}-{stop:06d}.zarr.zip"
+    about = {"subject": "9", "sequence": SEQUENCE, "start": start, "stop": stop}
+    write_chunk(path, cloud | {"offsets": Array(offsets, ("step",), "1", "offsets")}, about)
+    return path
 
 
 def tiny_avatar(code_size: int) -> Avatar:

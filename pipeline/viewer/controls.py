@@ -114,6 +114,7 @@ class Controls:
         if sequences and list(self.sequence.options) != sequences:
             self.sequence.options = sequences
             self.sequence.disabled = self.step.disabled = self.play.disabled = False
+        if self.step.max != self._last_step():
             self.change_sequence()
 
     def _sliders(
@@ -131,8 +132,12 @@ class Controls:
 
     def change_sequence(self) -> None:
         """Make the time line as long as the sequence."""
-        last = max(self._results.steps(self.place()[0]) - 1, 0)
-        self.step.max, self.step.value = max(last, 1), min(self.step.value, last)
+        last = self._results.steps(self.place()[0]) - 1
+        self.step.max, self.step.value = self._last_step(), min(self.step.value, max(last, 0))
+
+    def _last_step(self) -> int:
+        """Of the sequence that is shown; a slider needs two places."""
+        return max(self._results.steps(self.place()[0]) - 1, 1)
 
     def place(self) -> tuple[str, int]:
         """The sequence and the time step that are shown."""

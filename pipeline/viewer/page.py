@@ -135,8 +135,9 @@ class Page:
 
     def _refresh(self) -> None:
         """Let the controls know what stages have made since, and show what a training has saved since."""
+        changed = self.results.look_again()
         self.controls.refresh()
-        if self._draws_avatar() and self.avatars.newest() is not self._drawn:
+        if changed or (self._draws_avatar() and self.avatars.newest() is not self._drawn):
             self.change()
 
     def _draw_scene(self) -> Job | None:

@@ -12,19 +12,23 @@ from pipeline.head.model.identity import Identity, read_identity
 from pipeline.mesh.mesh import Mesh, mesh_of
 from pipeline.settings.mesh import MeshSettings
 from pipeline.store.chunk import read_all, read_attributes
-from pipeline.store.reel import Reel, open_reels
+from pipeline.store.reel import Reel
 
 CHUNKED = ("frames", "clouds", "meshes")
 Track = dict[str, np.ndarray]
+Files = tuple[tuple[Path, int], ...]  # and when each was written, nanoseconds
 
 
 class Results:
-    """A folder such as results/901. Raises DataError where it holds nothing that can be shown."""
+    """A folder such as results/901. Raises DataError where it holds nothing that can be shown.
+
+    What was read is kept until `look_again` finds other files in its place.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._reels: dict[tuple[str, str], Reel] = {}
-        self._tracks: dict[str, Track] = {}
+        self._reels: dict[tuple[str, str], tuple[Files, Reel | None]] = {}
+        self._tracks: dict[str, tuple[Files, Track]] = {}
         if not (folder / "cameras.json").is_file():
             raise DataError(f"{folder}: no cameras.json; expected the results of a subject, such as results/901")
 
@@ -58,26 +62,47 @@ class Results:
         files = sorted((self.folder / "meshes").glob("*/[!.]*.zarr.zip"))
         return MeshSettings.model_validate(read_attributes(files[0])["settings"]) if files else MeshSettings()
 
+    def look_again(self) -> bool:
+        """Forget what stages have written anew or added to since it was read, and say whether there was any.
+
+        For the thread that reads, since it closes files.
+        """
+        reels = [key for key, (files, _) in self._reels.items() if files != self._spans(*key)]
+        tracks = [name for name, (files, _) in self._tracks.items() if files != _dated([self._track_file(name)])]
+        for key in reels:
+            _, reel = self._reels.pop(key)
+            if reel:
+                reel.close()
+        for name in tracks:
+            del self._tracks[name]
+        return bool(reels or tracks)
+
+    def _spans(self, kind: str, sequence: str) -> Files:
+        return _dated(sorted((self.folder / kind / sequence).glob("[!.]*.zarr.zip")))
+
     def reel(self, kind: str, sequence: str) -> Reel | None:
-        """All spans of "frames", "clouds" or "meshes" of a sequence; None while some are missing."""
-        if found := self._reels.get((kind, sequence)):
-            return found
-        files = sorted((self.folder / kind / sequence).glob("[!.]*.zarr.zip"))
-        if not files:
-            return None
-        try:
-            with open_reels(files) as reels:
-                return self._reels.setdefault((kind, sequence), next(iter(reels.values())))
-        except DataError as error:  # a workflow that is still at it leaves gaps
-            log.warning("not shown: %s", error)
-            return None
+        """The spans of "frames", "clouds" or "meshes" of a sequence from its first step on, up to one that is missing
+        while a workflow is still at it; None while the first is."""
+        known = self._reels.get((kind, sequence))
+        if known is None:
+            files = self._spans(kind, sequence)
+            if not files:
+                return None
+            self._reels[kind, sequence] = known = files, _opened([path for path, _ in files])
+        return known[1]
+
+    def _track_file(self, sequence: str) -> Path:
+        return self.folder / "tracks" / f"{sequence}.zarr.zip"
 
     def track(self, sequence: str) -> Track | None:
         """All arrays of a sequence's track, by name; None while there is none."""
-        path = self.folder / "tracks" / f"{sequence}.zarr.zip"
-        if sequence not in self._tracks and path.is_file():
-            self._tracks[sequence] = read_all(path)
-        return self._tracks.get(sequence)
+        known = self._tracks.get(sequence)
+        if known is None:
+            files = _dated([self._track_file(sequence)])
+            if not files:
+                return None
+            self._tracks[sequence] = known = files, read_all(files[0][0])
+        return known[1]
 
     def steps(self, sequence: str) -> int:
         """Time steps of a sequence that every kind of file has that is there."""
@@ -100,3 +125,25 @@ class Results:
         """What all cameras saw, (C, h, w, 3) uint8 sRGB."""
         reel = self.reel("frames", sequence)
         return None if reel is None else reel.pictures("rgb", step)
+
+
+def _dated(paths: list[Path]) -> Files:
+    """Those of the files that are there, with the time when each was written."""
+    return tuple((path, path.stat().st_mtime_ns) for path in paths if path.is_file())
+
+
+def _opened(paths: list[Path]) -> Reel | None:
+    """The spans of one sequence that follow each other without a gap from its first step on."""
+    try:
+        spans = sorted((about["start"], about["stop"], path) for path, about in zip(paths, map(read_attributes, paths)))
+        there: list[Path] = []
+        reached = 0
+        for start, stop, path in spans:
+            if start != reached:
+                break
+            there.append(path)
+            reached = stop
+        return Reel(there) if there else None
+    except DataError as error:
+        log.warning("not shown: %s", error)
+        return None
