@@ -1,6 +1,5 @@
 """A tiny ONNX file written by hand in the place of a face embedding: means over squares of a picture, and a matrix."""
 
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -31,17 +30,29 @@ def _ints(name: str, values: tuple[int, ...]) -> bytes:
     return _field(5, _field(1, name) + b"".join(_field(8, value) for value in values) + _field(20, 7))
 
 
-def write_embedding(path: Path, matrix: np.ndarray, side: int, cells: int = 4) -> Path:
-    """A network of (1, 3, side, side): means of cells x cells squares, times `matrix` (3 cells^2, E)."""
+def _tensor(name: str, numbers: np.ndarray) -> bytes:
+    numbers = numbers.astype("<f4")
+    sizes = b"".join(_field(1, size) for size in numbers.shape)
+    return sizes + _field(2, 1) + _field(8, name) + _field(9, numbers.tobytes())
+
+
+def _node(kind: str, inputs: tuple[str, ...], output: str) -> bytes:
+    return b"".join(_field(1, name) for name in inputs) + _field(2, output) + _field(4, kind)
+
+
+def write_embedding(path: Path, matrix: np.ndarray, side: int, cells: int = 4, reads_bytes: bool = False) -> Path:
+    """A network of (1, 3, side, side): means of cells x cells squares, times `matrix` (3 cells^2, E).
+
+    With `reads_bytes` it brings 0..255 to -1..1 itself first, as published face networks do.
+    """
     step = side // cells
-    pool = _field(1, "picture") + _field(2, "means") + _field(4, "AveragePool")
-    pool += _ints("kernel_shape", (step, step)) + _ints("strides", (step, step))
-    flatten = _field(1, "means") + _field(2, "flat") + _field(4, "Flatten")
-    times = _field(1, "flat") + _field(1, "matrix") + _field(2, "vector") + _field(4, "MatMul")
-    numbers = matrix.astype("<f4")
-    tensor = b"".join(_field(1, size) for size in matrix.shape) + _field(2, 1) + _field(8, "matrix")
-    tensor += _field(9, struct.pack(f"<{numbers.size}f", *numbers.ravel()))
-    graph = b"".join(_field(1, node) for node in (pool, flatten, times)) + _field(2, "tiny") + _field(5, tensor)
+    constants = {"middle": np.full(1, 127.5), "share": np.full(1, 1 / 127.5)} if reads_bytes else {}
+    nodes = [_node("Sub", ("picture", "middle"), "off"), _node("Mul", ("off", "share"), "seen")] if reads_bytes else []
+    pool = _node("AveragePool", ("seen" if reads_bytes else "picture",), "means")
+    nodes += [pool + _ints("kernel_shape", (step, step)) + _ints("strides", (step, step))]
+    nodes += [_node("Flatten", ("means",), "flat"), _node("MatMul", ("flat", "matrix"), "vector")]
+    graph = b"".join(_field(1, node) for node in nodes) + _field(2, "tiny")
+    graph += b"".join(_field(5, _tensor(name, numbers)) for name, numbers in (constants | {"matrix": matrix}).items())
     graph += _field(11, _info("picture", (1, 3, side, side))) + _field(12, _info("vector", (1, matrix.shape[1])))
     path.write_bytes(_field(1, 8) + _field(7, graph) + _field(8, _field(2, 13)))
     return path

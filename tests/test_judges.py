@@ -192,6 +192,16 @@ def test_an_embedding_is_what_its_file_says(tmp_path):
         Embedding(tmp_path / "bad.onnx")
 
 
+def test_an_embedding_reads_the_colours_that_it_is_made_for(tmp_path):
+    rng = np.random.default_rng(1)
+    matrix, face = rng.normal(size=(48, 8)), rng.random((INPUT, INPUT, 3)).astype(np.float32)
+    plain = write_embedding(tmp_path / "plain.onnx", matrix, INPUT)
+    own = write_embedding(tmp_path / "own.onnx", matrix, INPUT, reads_bytes=True)
+    np.testing.assert_allclose(Embedding(own, "bytes").of(face), Embedding(plain).of(face), atol=1e-4)
+    with pytest.raises(DataError, match=r"own\.onnx: .* expected evaluate\.face_colours bytes"):
+        Embedding(own)
+
+
 def test_a_face_is_cut_out_by_its_points():
     picture = np.zeros((200, 200, 3), np.uint8)
     points = np.zeros((468, 2))

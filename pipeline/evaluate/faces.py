@@ -20,21 +20,47 @@ PLACES = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37
 POINTS = ((33, 133), (362, 263), (4,), (61,), (291,))
 
 
-class Embedding:
-    """A network that says whose face a picture of 112x112 shows, as a vector: an ONNX file, run by OpenCV."""
+COLOURS = {"centred": (2.0, -1.0), "bytes": (255.0, 0.0)}  # what 0..1 is multiplied by, and what is added
+BLIND = 10  # a network whose answers differ so many times less than under the other colours cannot tell faces apart
 
-    def __init__(self, path: Path):
-        """Raises DataError naming the file when OpenCV cannot read it."""
+
+class Embedding:
+    """A network that says whose face a picture of 112x112 shows, as a vector: an ONNX file, run by OpenCV.
+
+    `colours` names what it reads. One that brings bytes into its range itself sees a grey square in colours from -1 to 1:
+    all faces would be the same to it.
+    """
+
+    def __init__(self, path: Path, colours: str = "centred"):
+        """Raises DataError naming the file when OpenCV cannot read it, or when it reads other colours."""
+        self.colours = colours
         try:
             self._net = cv2.dnn.readNetFromONNX(str(path))
             self.of(np.zeros((INPUT, INPUT, 3), np.float32))
         except cv2.error as error:
             what = str(error).strip().splitlines()[0]
             raise DataError(f"{path}: not an ONNX network of one {INPUT}x{INPUT} face ({what})") from None
+        (other,) = COLOURS.keys() - {colours}
+        found, instead = self._spread(colours), self._spread(other)
+        if BLIND * found < instead:
+            raise DataError(
+                f"{path}: three pictures differ by {found:.2g} to it when colours are {colours}, by {instead:.2g} when "
+                f"they are {other}; expected evaluate.face_colours {other}"
+            )
+
+    def _spread(self, colours: str) -> float:
+        """One minus the cosine between its vectors of three smooth pictures, in the mean."""
+        noise = np.random.default_rng(0).random((3, 4, 4, 3), np.float32)
+        vectors = np.stack([self._vector(cv2.resize(one, (INPUT, INPUT)), colours) for one in noise])
+        return float(1 - (vectors @ vectors.T)[np.triu_indices(3, 1)].mean())
 
     def of(self, face: np.ndarray) -> np.ndarray:
         """The unit vector (E,) of a picture (112, 112, 3) float32 in [0, 1]."""
-        self._net.setInput((2 * face - 1).transpose(2, 0, 1)[None])
+        return self._vector(face, self.colours)
+
+    def _vector(self, face: np.ndarray, colours: str) -> np.ndarray:
+        scale, shift = COLOURS[colours]
+        self._net.setInput((scale * face + shift).transpose(2, 0, 1)[None])
         vector = self._net.forward().reshape(-1).astype(np.float64)
         return vector / max(float(np.linalg.norm(vector)), 1e-12)
 

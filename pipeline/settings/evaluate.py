@@ -1,5 +1,7 @@
 """Settings of the evaluate stage."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from pipeline.settings.base import StageSettings
@@ -32,6 +34,11 @@ class EvaluateSettings(StageSettings):
         default=None,
         min_length=1,
         description="ONNX file of a face embedding for pictures of 112x112, such as ArcFace's; none: no CSIM",
+    )
+    face_colours: Literal["centred", "bytes"] = Field(
+        default="centred",
+        description="what the face embedding reads: centred: colours from -1 to 1; bytes: from 0 to 255, for files that "
+        "bring them into their range themselves",
     )
     comparison_pictures: int = Field(
         default=24, ge=1, le=1000, description="most headline pictures of the baselines kept for the report"

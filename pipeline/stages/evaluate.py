@@ -50,8 +50,10 @@ def judges(faces: str | None, settings: EvaluateSettings) -> list[Judge]:
     if not faces:
         cli.log.info("no AKD, no CSIM: no face networks")
         return result
-    embedding = Embedding(Path(settings.face_embedding)) if settings.face_embedding else None
-    if not embedding:
+    embedding = None
+    if settings.face_embedding:
+        embedding = Embedding(Path(settings.face_embedding), settings.face_colours)
+    else:
         cli.log.info("no CSIM: evaluate.face_embedding names no network")
     return [*result, Faces(None if faces == SHIPPED else faces, embedding).figures]
 
