@@ -30,7 +30,7 @@ from pipeline.avatar.data.pictures import Pictures
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.checkpoint import read_avatar
 from pipeline.avatar.model.pretrained import load_tiny_decoder
-from pipeline.avatar.render import draw_timed
+from pipeline.avatar.render import draw_timed, for_drawing
 from pipeline.evaluate.image import flip_map, psnr
 from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.settings.render import RenderSettings
@@ -82,9 +82,8 @@ def random_avatar(size: str, device: str) -> Avatar:
 
 def prepared(avatar: Avatar, device: str, compile_mode: str) -> Avatar:
     """The avatar as the render stage has it, on CUDA in bfloat16."""
-    avatar.to(device)
+    for_drawing(avatar.to(device))
     if device == "cuda":
-        avatar.to(memory_format=torch.channels_last)
         avatar.compute_in("bfloat16")
     avatar.compile_networks(compile_mode)
     return avatar

@@ -1,5 +1,7 @@
 """The avatar's parts against slow references, and what a fresh one must and must not do."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -99,9 +101,25 @@ def test_condition_has_its_channels_in_order_and_a_zero_background(pictures):
     torch.testing.assert_close(inside[:, 9:], features[buffers.mask])
 
 
+@pytest.mark.parametrize("farther", [-0.6, 2.0])
+def test_a_head_at_another_distance_is_moved_to_where_training_saw_it(pictures, farther):
+    buffers, _ = pictures[1]
+    planes, units = FeaturePlanes(8, 2), Units()
+    _, depth, x_can, *_ = pictures.statistics()
+    units.measure(depth, x_can)
+    known, _ = condition(buffers, units, planes)
+    away, _ = condition(replace(buffers, depth=buffers.depth + farther), units, planes)
+    inside = buffers.mask[0]
+    known, away = known[0, 0][inside], away[0, 0][inside]
+    torch.testing.assert_close(away - away.mean(), known - known.mean(), atol=1e-4, rtol=0)
+    torch.testing.assert_close(away.min() if farther < 0 else away.max(), torch.tensor(-1.0 if farther < 0 else 1.0))
+
+
 def test_a_crop_of_the_condition_is_the_condition_of_the_crop(pictures):
     buffers, _ = pictures[4]
     planes, units = FeaturePlanes(8, 2), Units()
+    _, depth, x_can, *_ = pictures.statistics()
+    units.measure(depth, x_can)
     whole, _ = condition(buffers, units, planes)
     part, _ = condition(crop(buffers, 2, 4, 8, 10), units, planes)
     assert torch.equal(part, whole[:, :, 2:10, 4:14])

@@ -45,6 +45,7 @@ ALONE = {
 }
 ON_RESULTS = {
     "alignment": ("--poses", 1),
+    "distances": (),
     "distill": ("--teacher-steps", 1, "--steps", 1, "--few", 1),
     "improvements": ("--variants", "none", "--steps", 1, "--texture-steps", 1, "--blink", "EXP-5-mouth:1"),
     "prediction": ("--steps", 1),

@@ -31,7 +31,7 @@ from pipeline.raster.embree import EmbreeRasterizer
 from pipeline.viewer.__main__ import PRIOR, SHIPPED, serve
 from pipeline.viewer.avatars import Avatars
 from pipeline.viewer.controls import limited
-from pipeline.viewer.draw import draft, from_view, refined
+from pipeline.viewer.draw import DRAFT_PIXELS, draft, from_view, head_window, refined
 from pipeline.viewer.frusta import frustum_length
 from pipeline.viewer.results import Results
 from pipeline.viewer.surface import LARGEST_MM, error_colours
@@ -220,13 +220,41 @@ def test_the_avatar_of_a_view_is_what_it_renders_of_its_crop(finished, steps):
 
 
 @pytest.mark.parametrize(("width", "height"), [(144, 192), (512, 512), (48, 64)])
-def test_a_draft_has_half_the_pixels_of_the_same_view(width, height):
+def test_a_moving_view_is_drawn_no_larger_than_the_demo_s_pictures(width, height):
     avatar = tiny_avatar(57).eval()
     small = draft(avatar, Picture(width, height, 0.36))
     assert small.metres == 0.36
-    assert small.width * small.height <= 0.52 * width * height
+    assert small.width * small.height <= 1.05 * DRAFT_PIXELS
+    assert (small.width == width) == (width * height <= DRAFT_PIXELS)
     avatar.latent_shape(small.height, small.width)  # can be folded
     assert abs(small.width / small.height / (width / height) - 1) < 0.1
+
+
+@pytest.mark.parametrize("metres", [0.2, 0.36, 0.8])
+@pytest.mark.parametrize("camera", [0, 2])
+def test_a_moving_view_is_drawn_where_the_head_is(finished, metres, camera):
+    mesh = Results(finished).mesh(SEQUENCE, 0)
+    (whole,) = crop_round([arc()[camera]], HEAD.centre, Picture(96, 128, metres)).cameras
+    left, top, width, height = head_window(whole, mesh.vertices, 16, 2)
+    assert (left % 2, top % 2, width % 16, height % 16) == (0, 0, 0, 0)
+    assert width * height < 0.4 * 96 * 128 or metres < 0.8
+    seen, part = (
+        buffers.draw(EmbreeRasterizer(), mesh, [one])["mask"][0]
+        for one in (whole, whole.crop(left, top, 1, width, height))
+    )
+    np.testing.assert_array_equal(part, seen[top : top + height, left : left + width])
+    assert part.sum() == seen.sum() > 0
+
+
+def test_a_moving_view_shows_the_same_head_as_one_at_rest(finished):
+    results, avatar, picture, view = Results(finished), tiny_avatar(57).eval(), Picture(48, 64, 0.36), arc()[2]
+    given = EmbreeRasterizer(), results.mesh(SEQUENCE, 0), results.track(SEQUENCE)["z_exp"][0], np.zeros(6, np.float32)
+    torch.nn.init.zeros_(avatar.unet.conv_out.weight)  # the texture alone: networks look at what is round a pixel too
+    whole, part = (
+        list(refined(avatar, *given, view, HEAD.centre, picture, 1, whole))[-1].astype(int) for whole in (True, False)
+    )
+    assert whole.std() > 5
+    assert np.abs(whole - part).max() <= 4  # rays round otherwise
 
 
 def test_frusta_do_not_hide_each_other():

@@ -45,8 +45,15 @@ def placed(head: np.ndarray, camera: Camera, view: Camera) -> np.ndarray:
     """The picture (h, w, 3) of a camera that was cropped out of a view, in the view's picture (H, W, 3) over white."""
     scale = view.intrinsics[0, 0] / camera.intrinsics[0, 0]
     left, top = view.intrinsics[:2, 2] - scale * camera.intrinsics[:2, 2]
-    move = np.array([[scale, 0, scale / 2 + left - 0.5], [0, scale, scale / 2 + top - 0.5]])
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return cv2.warpAffine(
-        head, move, (view.width, view.height), flags=how, borderMode=cv2.BORDER_CONSTANT, borderValue=(255,) * 3
-    )
+    reach = 2 * scale + 2  # of the cubic kernel: what lies farther out is white, and need not be computed
+    low = np.floor([left - reach, top - reach]).clip(0, (view.width, view.height)).astype(int)
+    ends = (left + scale * camera.width + reach, top + scale * camera.height + reach)
+    high = np.ceil(ends).clip(low, (view.width, view.height)).astype(int)
+    picture = np.full((view.height, view.width, 3), 255, np.uint8)
+    if (high > low).all():
+        x, y = (scale / 2 + first - 0.5 - start for first, start in zip((left, top), low, strict=True))
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        white = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": (255,) * 3}
+        part = cv2.warpAffine(head, np.array([[scale, 0, x], [0, scale, y]]), tuple(high - low), flags=how, **white)
+        picture[low[1] : high[1], low[0] : high[0]] = part
+    return picture

@@ -27,8 +27,8 @@ BLIND = 10  # a network whose answers differ so many times less than under the o
 class Embedding:
     """A network that says whose face a picture of 112x112 shows, as a vector: an ONNX file, run by OpenCV.
 
-    `colours` names what it reads. One that brings bytes into its range itself sees a grey square in colours from -1 to 1:
-    all faces would be the same to it.
+    `colours` names what it reads. To one that brings bytes into its range itself, colours from -1 to 1 are a grey
+    square: all faces would be the same.
     """
 
     def __init__(self, path: Path, colours: str = "centred"):

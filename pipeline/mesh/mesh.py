@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,11 @@ class Mesh:
     vertices: np.ndarray
     x_can: np.ndarray
     faces: np.ndarray
+
+    @cached_property
+    def normals(self) -> np.ndarray:
+        """See `vertex_normals`; computed once, for views of one mesh that are drawn one after another."""
+        return vertex_normals(self.vertices, self.faces)
 
 
 ABOUT_OFFSETS = "row of the first entry of each time step, and the total"

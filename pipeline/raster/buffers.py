@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.cameras.camera import Camera
-from pipeline.mesh.mesh import Mesh, vertex_normals
+from pipeline.mesh.mesh import Mesh
 from pipeline.raster.coding import CODED, encode
 from pipeline.raster.fragments import Rasterizer
 from pipeline.store.chunk import Layout, chunk_writer
@@ -19,7 +19,7 @@ def draw(rasterizer: Rasterizer, mesh: Mesh, cameras: Sequence[Camera]) -> dict[
     depth (C, h, w) float32 metres along z; normals (C, h, w, 3) float32 unit world vectors, outward; x_can
     (C, h, w, 5) float32 head units and hyper coordinates; mask (C, h, w) bool.
     """
-    attributes = np.concatenate([vertex_normals(mesh.vertices, mesh.faces), mesh.x_can], -1)  # (V, 3 + 5)
+    attributes = np.concatenate([mesh.normals, mesh.x_can], -1)  # (V, 3 + 5)
     hit, depth, values = rasterizer.pixels(mesh.vertices, mesh.faces, attributes, cameras)
     length = np.linalg.norm(values[..., :3], axis=-1, keepdims=True)
     normals = values[..., :3] / np.maximum(length, 1e-12)

@@ -37,8 +37,8 @@ class EvaluateSettings(StageSettings):
     )
     face_colours: Literal["centred", "bytes"] = Field(
         default="centred",
-        description="what the face embedding reads: centred: colours from -1 to 1; bytes: from 0 to 255, for files that "
-        "bring them into their range themselves",
+        description="what the face embedding reads: colours from -1 to 1 (centred), or from 0 to 255, which it brings "
+        "into its range itself (bytes)",
     )
     comparison_pictures: int = Field(
         default=24, ge=1, le=1000, description="most headline pictures of the baselines kept for the report"

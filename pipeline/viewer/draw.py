@@ -25,7 +25,8 @@ from pipeline.raster.fragments import Rasterizer
 from pipeline.settings.mesh import MeshSettings
 
 SEED = 0
-DRAFT = 2 / 3  # of the picture's sides while the view moves: less than half of the pixels
+DRAFT_PIXELS = 144 * 192  # of the largest picture that is drawn while the view moves, the demo's: larger ones wait
+HAIR = 0.05  # of the picture's height: how far from the mesh the avatar still draws something
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,37 @@ class Head:
         return np.full(2, np.nan, np.float32) if found is None else found[0].astype(np.float32)
 
 
+def _unit(avatar: Avatar) -> int:
+    """Sides of pictures whose latents every level of the networks can halve are multiples of so many pixels."""
+    return avatar.autoencoder.factor * 2 ** (len(avatar.unet.config.block_out_channels) - 1)
+
+
 def draft(avatar: Avatar, picture: Picture) -> Picture:
-    """The picture that is drawn while a view moves: of the same metres, in sides that the networks can halve."""
-    unit = avatar.autoencoder.factor * 2 ** (len(avatar.unet.config.block_out_channels) - 1)
-    width, height = (max(unit, round(DRAFT * side / unit) * unit) for side in (picture.width, picture.height))
-    return Picture(width, height, picture.metres)
+    """The picture that is drawn while a view moves: of the same metres, of DRAFT_PIXELS at most."""
+    share = min(1.0, (DRAFT_PIXELS / (picture.width * picture.height)) ** 0.5)
+    unit = _unit(avatar)
+    width, height = (max(unit, round(share * side / unit) * unit) for side in (picture.width, picture.height))
+    return picture if share == 1 else Picture(width, height, picture.metres)
+
+
+Window = tuple[int, int, int, int]  # left, top, width and height in pixels
+
+
+def head_window(camera: Camera, vertices: np.ndarray, unit: int, fold: int) -> Window:
+    """The part of a picture that a mesh's vertices (V, 3) and the hair that stands off them take up.
+
+    Its sides are multiples of `unit` or the picture's own, its corner's place of `fold`, the pixels that a latent is
+    made of.
+    """
+    pixels, depth = camera.project(vertices)
+    whole, margin = np.array([camera.width, camera.height]), HAIR * camera.height
+    low, high = np.zeros(2), whole
+    if (depth > 0).all():
+        low, high = (pixels.min(0) - margin).clip(0, whole), (pixels.max(0) + margin).clip(0, whole)
+    size = np.minimum(np.ceil((high - low) / unit).clip(1) * unit, whole)
+    first = ((low + high - size) / 2).clip(0, whole - size) // fold * fold
+    left, top, width, height = np.concatenate([first, size]).astype(int).tolist()
+    return left, top, width, height
 
 
 def from_view(wxyz: np.ndarray, position: np.ndarray, fov: float, width: int, height: int) -> Camera:
@@ -75,13 +102,22 @@ def refined(
     centre: np.ndarray,
     picture: Picture,
     steps: int,
+    whole: bool = True,
 ) -> Iterator[np.ndarray | None]:
     """Yield None after every step of diffusion but the last, then the view's whole picture (H, W, 3) uint8.
 
     The avatar draws what a camera sees that is cropped out of the view round `centre` (3,), as large as training showed
-    it; this is put into the view over white. Raises DataError where the view does not look at the head.
+    it, or only the part of it in which the head is, unless `whole`; this is put into the view over white. Raises
+    DataError where the view does not look at the head.
     """
     (camera,) = crop_round([view], centre, picture).cameras
+    steps = 1 if avatar.is_regression else steps
+    noise = shared_noise(avatar.latent_shape(picture.height, picture.width), steps, SEED)
+    if not whole:
+        fold = avatar.autoencoder.factor
+        left, top, width, height = head_window(camera, mesh.vertices, _unit(avatar), fold)
+        camera = camera.crop(left, top, 1, width, height)
+        noise = noise[..., top // fold : (top + height) // fold, left // fold : (left + width) // fold]
     drawn = buffers.draw(rasterizer, mesh, [camera])
     device = avatar.text.device
     names = ("depth", "normals", "x_can", "mask")
@@ -89,14 +125,13 @@ def refined(
     code = torch.from_numpy(z_exp.astype(np.float32))[None].to(device)
     pose = torch.from_numpy(eyes)[None].to(device)
     given = Buffers(depth, normals.float(), x_can, mask > 0, code, pose)
-    steps = 1 if avatar.is_regression else steps
     eta = avatar.sampling.eta if steps == avatar.sampling.steps else 0.0
     with torch.inference_mode():
         condition, tokens, colours = avatar.conditions(given)
         base = avatar.base(colours, given.mask)
-        noise = shared_noise(avatar.latent_shape(picture.height, picture.width), steps, SEED).to(device)
-        latents = walk(lambda x, t: avatar(x, t, base, condition, tokens), noise[:1], steps, eta, noise[1:])
-        for step, current in enumerate(latents):
+        noise = noise.to(device)
+        walked = walk(lambda x, t: avatar(x, t, base, condition, tokens), noise[:1], steps, eta, noise[1:])
+        for step, current in enumerate(walked):
             if step == steps:
                 head = to_bytes(avatar.decode(current, base))[0].cpu().numpy()
             elif step:

@@ -218,7 +218,7 @@ class Page:
         width = int(max(64, min(4 * height, height * view.aspect)))
         camera = from_view(view.wxyz, view.position, view.fov, width, height)
         steps, size = (avatar.sampling.steps, self.picture) if fine else (1, draft(avatar, self.picture))
-        return refined(avatar, self.rasterizer, mesh, code, eyes, camera, self.frame.centre, size, steps)
+        return refined(avatar, self.rasterizer, mesh, code, eyes, camera, self.frame.centre, size, steps, whole=fine)
 
 
 class Client:

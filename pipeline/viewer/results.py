@@ -135,7 +135,8 @@ def _dated(paths: list[Path]) -> Files:
 def _opened(paths: list[Path]) -> Reel | None:
     """The spans of one sequence that follow each other without a gap from its first step on."""
     try:
-        spans = sorted((about["start"], about["stop"], path) for path, about in zip(paths, map(read_attributes, paths)))
+        attributes = [(read_attributes(path), path) for path in paths]
+        spans = sorted((about["start"], about["stop"], path) for about, path in attributes)
         there: list[Path] = []
         reached = 0
         for start, stop, path in spans:

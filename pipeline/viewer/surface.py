@@ -4,7 +4,7 @@ import numpy as np
 import trimesh
 from scipy.spatial import KDTree
 
-from pipeline.mesh.mesh import Mesh, vertex_normals
+from pipeline.mesh.mesh import Mesh
 from pipeline.raster.colours import vertex_colours
 from pipeline.raster.fragments import Rasterizer
 from pipeline.viewer.results import Results
@@ -21,7 +21,7 @@ def colours(way: str, mesh: Mesh, results: Results, rasterizer: Rasterizer, sequ
         low, high = mesh.x_can[:, :3].min(0), mesh.x_can[:, :3].max(0)
         return (255 * (mesh.x_can[:, :3] - low) / np.maximum(high - low, 1e-9)).astype(np.uint8)
     if way == "normals":
-        return ((vertex_normals(mesh.vertices, mesh.faces) + 1) * 127.5).astype(np.uint8)
+        return ((mesh.normals + 1) * 127.5).astype(np.uint8)
     if way == "picture" and (pictures := results.pictures(sequence, step)) is not None:
         return vertex_colours(rasterizer, mesh.vertices, mesh.faces, results.rig.cameras, pictures)
     if way == "error" and (cloud := results.cloud(sequence, step)) is not None:

@@ -1,5 +1,6 @@
 """From rasterised buffers to the picture-shaped condition of the ControlNet."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -60,9 +61,17 @@ class Units(nn.Module):
         hyper = (x_can[..., 3:] - self.hyper_middle) / self.hyper_scale
         return torch.cat([torch.stack(xyz, -1), hyper], -1)
 
-    def depth(self, depth: torch.Tensor) -> torch.Tensor:
-        """Depths (...) in units."""
-        return (depth - self.depth_middle) / self.depth_scale
+    def depth(self, depth: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Depths (B, h, w) in units, with a meaning where the mask (B, h, w) is true.
+
+        A head nearer or farther than training ever saw one is moved to where it did: beyond, the networks draw a grid
+        (neighbouring pixels differ by 3 levels at 0.6 m and by 10 at 2 m, trained at 1 m; by 0.3 once it is moved).
+        """
+        units = (depth - self.depth_middle) / self.depth_scale
+        low = units.masked_fill(~mask, math.inf).amin((1, 2), keepdim=True)
+        high = units.masked_fill(~mask, -math.inf).amax((1, 2), keepdim=True)
+        inside = (-1 - low).clamp_min(0) + (1 - high).clamp_max(0)  # what brings it to the range that is -1 to 1
+        return units + torch.where(high - low > 2, -(low + high) / 2, inside)
 
 
 def condition_channels(planes: FeaturePlanes, mask_channel: bool = False) -> int:
@@ -79,16 +88,30 @@ def looked_up(buffers: Buffers, units: Units, eyes: EyePose | None) -> torch.Ten
 def condition(
     buffers: Buffers, units: Units, planes: FeaturePlanes, mask_channel: bool = False, eyes: EyePose | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ControlNet's condition (B, 9 + K F, h, w), background zero, and the pixels' features (B, h, w, K F).
+    """The ControlNet's condition (B, 9 + K F, h, w), and the pixels' features (B, h, w, K F); background zero in both.
 
     Channels: depth 1, canonical xyz 3, world normals 3, hyper 2, features, and the mask (0 or 1) if asked for. Planes
-    that have one on the eyeballs need `eyes`.
+    that have one on the eyeballs need `eyes`. A CPU computes the head's pixels alone; a GPU computes all: how many the
+    mask has is known there alone, and asking for that waits for it.
     """
-    inside = buffers.mask[..., None]
-    points = looked_up(buffers, units, eyes)
-    features = planes.everywhere(points, buffers.mask)
-    depth = units.depth(buffers.depth)[..., None]
-    mask = torch.ones_like(depth)[..., : int(mask_channel)]
-    values = torch.cat([depth, points[..., :3], buffers.normals, points[..., 3:5], features, mask], dim=-1)
-    # Filled, not torch.where with a 0, which would be copied to the GPU and waited for.
-    return values.masked_fill(~inside, 0).permute(0, 3, 1, 2), features
+    inside, spares = buffers.mask, buffers.mask.device.type == "cpu"
+
+    def rows(values: torch.Tensor) -> torch.Tensor:
+        return values[inside] if spares else values.flatten(0, 2)
+
+    x_can = rows(buffers.x_can)
+    points = places = units.points(x_can)
+    if eyes is not None:
+        poses = rows(buffers.eyes[:, None, None].expand(*inside.shape, -1))
+        places = torch.cat([points, eyes.coordinates(x_can, poses)], -1)
+    depth = rows(units.depth(buffers.depth, inside))[:, None]
+    mask = torch.ones_like(depth)[:, : int(mask_channel)]
+    parts = [depth, points[:, :3], rows(buffers.normals), points[:, 3:], planes(places), mask]
+    values = torch.cat(parts, dim=-1)
+    if spares:
+        filled = values.new_zeros(*inside.shape, values.shape[-1])
+        filled[inside] = values
+    else:  # filled, not torch.where with a 0, which would be copied to the GPU and waited for
+        filled = values.unflatten(0, inside.shape).masked_fill(~inside[..., None], 0)
+    features = filled[..., GEOMETRY_CHANNELS : GEOMETRY_CHANNELS + planes.channels]
+    return filled.permute(0, 3, 1, 2), features

@@ -80,11 +80,17 @@ def shared_noise(shape: tuple[int, int, int], count: int, seed: int) -> torch.Te
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
 
 
-def trailing(steps: int) -> torch.Tensor:
-    """Timesteps (steps,) int64 that drawing in so many steps visits, from pure noise on."""
+@cache
+def _trailing_scheduler(steps: int) -> DDIMScheduler:
+    """For drawing in so many steps; made once, since that takes longer than a step of it."""
     scheduler = make_scheduler()
     scheduler.set_timesteps(steps)
-    return scheduler.timesteps
+    return scheduler
+
+
+def trailing(steps: int) -> torch.Tensor:
+    """Timesteps (steps,) int64 that drawing in so many steps visits, from pure noise on."""
+    return _trailing_scheduler(steps).timesteps
 
 
 @torch.no_grad()
@@ -96,8 +102,7 @@ def walk(
     `predict_v(latents, timesteps (B,))` is the network; `latents` is pure noise. `eta` is the share of fresh noise:
     0 is DDIM, 1 adds as much as DDPM; what step i adds is row i of `fresh` (steps - 1, C, h, w) for every picture.
     """
-    scheduler = make_scheduler()
-    scheduler.set_timesteps(steps)
+    scheduler = _trailing_scheduler(steps)
     for i, timestep in enumerate(scheduler.timesteps.tolist()):
         yield latents
         v = predict_v(latents, torch.full((len(latents),), timestep, device=latents.device))
