@@ -45,8 +45,7 @@ class Optimiser:
         self._limited = [trained[name] for name in limited]
         self._unlimited = [p for name, p in self.parameters.items() if name not in limited]
         groups = [{"params": networks}, {"params": [avatar.planes.values]}, {"params": [*beside.parameters()]}]
-        fused = avatar.text.device.type == "cuda" or None  # one kernel for all weights; on a CPU as ever, bit for bit
-        self._adam = torch.optim.AdamW(groups, betas=(0.9, recipe.beta2), weight_decay=recipe.weight_decay, fused=fused)
+        self._adam = torch.optim.AdamW(groups, betas=(0.9, recipe.beta2), weight_decay=recipe.weight_decay, fused=True)
         self.average = RunningAverage(self.now, recipe.average_decay)
 
     def clear(self) -> None:
