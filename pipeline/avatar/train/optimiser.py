@@ -45,7 +45,8 @@ class Optimiser:
         self._limited = [trained[name] for name in limited]
         self._unlimited = [p for name, p in self.parameters.items() if name not in limited]
         groups = [{"params": networks}, {"params": [avatar.planes.values]}, {"params": [*beside.parameters()]}]
-        self._adam = torch.optim.AdamW(groups, betas=(0.9, recipe.beta2), weight_decay=recipe.weight_decay, fused=True)
+        fused = avatar.text.device.type in ("cpu", "cuda")  # one kernel for all weights, where the device has it
+        self._adam = torch.optim.AdamW(groups, betas=(0.9, recipe.beta2), weight_decay=recipe.weight_decay, fused=fused)
         self.average = RunningAverage(self.now, recipe.average_decay)
 
     def clear(self) -> None:
