@@ -30,5 +30,5 @@ onstart:
     # not when planning only (-n): whoever looks on may do so
     try:
         lock_folder(Path(SETTINGS.results))
-    except PipelineError as error:
+    except (PipelineError, OSError) as error:
         raise WorkflowError(str(error)) from None

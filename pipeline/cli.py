@@ -46,7 +46,8 @@ def record(stage: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage: log lines to stderr, a PipelineError or OSError as one line and status 1, bugs as tracebacks."""
+    """Run a stage: log lines to stderr, a PipelineError or OSError as one line and status 1, bugs as tracebacks.
+    Ctrl-C is one line and status 130."""
     faulthandler.enable()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     try:
@@ -54,6 +55,9 @@ def run(main: Callable[[], None]) -> None:
     except (PipelineError, OSError) as error:
         log.error("error: %s", error)
         sys.exit(1)
+    except KeyboardInterrupt:
+        log.error("error: interrupted; nothing unfinished was published")
+        sys.exit(130)
 
 
 def existing_file(text: str) -> Path:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from avatar_scene import CAMERAS, TINY, write_scene
 
-from pipeline.avatar.data.pictures import Pictures, sequence_views
+from pipeline.avatar.data.pictures import Pictures, chosen_cameras, sequence_views
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.train.loop import Trainer
 from pipeline.avatar.train.session import parser, state_of, training_views
@@ -144,9 +144,18 @@ def test_training_never_sees_the_held_out_camera(tmp_path, scene, reels, monkeyp
     assert CAMERAS.index("front") not in {view.camera for view in views}
 
 
-def test_a_held_out_camera_that_was_left_out_is_named_before_training(tmp_path, scene, monkeypatch):
+def test_held_out_cameras_that_were_left_out(tmp_path, scene, reels, monkeypatch):
+    """One of several is passed over; none left is an error before training."""
     arguments = train_arguments(tmp_path, scene, SHORT, "avatar.safetensors")
-    arguments[arguments.index("--held-out-cameras") + 1] = "front,behind"
+    names = arguments.index("--held-out-cameras") + 1
+    arguments[names] = "front,behind"
+    monkeypatch.setattr(sys, "argv", ["train", *arguments])
+    assert len(training_views(parser("", TrainSettings).parse_args(), *reels)) == 3 * 2
+    buffers = next(iter(reels[0].values()))
+    assert list(chosen_cameras(buffers, "behind,front")) == ["front"]
+    with pytest.raises(DataError, match="no camera behind; it has "):
+        chosen_cameras(buffers, "behind")
+    arguments[names] = "behind"
     with pytest.raises(DataError, match=r"no camera behind, which is held out .*hold out others of "):
         call(monkeypatch, train, arguments)
     assert not (tmp_path / "avatar.safetensors").exists()

@@ -20,7 +20,7 @@ from pipeline.errors import DataError
 from pipeline.head.fit.unit import metres_per_unit
 from pipeline.head.model.prior import load_prior
 from pipeline.provenance import ROOT
-from pipeline.stages.calibrate import pictures
+from pipeline.stages.calibrate import check_held_out, pictures
 from tests.conftest import DEMO
 
 CAMERA = "222200037"
@@ -162,6 +162,19 @@ def test_stage_holds_the_cameras_against_their_pictures(tiny_capture: Path, tmp_
 
 
 @pytest.mark.skipif(not models.present(), reason=models.BRING)
+def test_held_out_cameras_that_do_not_fit_are_said_before_anything_is_made_of_the_rest(
+    tiny_capture: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    capture = open_capture(tiny_capture)
+    rig = read_rig_of(capture, 1.0, ["220700191", "222200037", "222200044"])
+    check_held_out(capture, rig, {"222200037", "elsewhere"})
+    assert not caplog.records
+    check_held_out(capture, rig, {"222200037", "222200048"})
+    assert "camera 222200048, held out by split.cameras, does not fit what it sees" in caplog.text
+    with pytest.raises(DataError, match=r"222200048, held out .* expected one that fits, of 220700191, 222200037"):
+        check_held_out(capture, rig, {"222200048"})
+
+
 @pytest.mark.parametrize(("subject", "sequence"), [("901", "EXP-5-mouth"), ("902", "FREE")])
 def test_the_size_of_a_head_tells_the_unit(subject: str, sequence: str) -> None:
     capture = open_capture(DEMO.parent / subject)

@@ -190,7 +190,10 @@ def test_time_steps_that_a_camera_lacks_are_named(tiny_capture: Path, tmp_path: 
     write_transforms(tiny_capture, tmp_path, SEQUENCE)
     edited(tmp_path / SEQUENCE / "transforms.json", lambda content: content["frames"].pop(1))
     capture = open_capture(tmp_path)
-    assert (capture.frames(SEQUENCE), capture.unused(SEQUENCE)) == (2, ["time step 1, which camera 220700191 lacks"])
+    assert (capture.frames(SEQUENCE), capture.unused(SEQUENCE)) == (
+        2,
+        ["time step 1 of 3, which camera 220700191 lacks"],
+    )
 
 
 def test_recordings_without_cameras_are_recognised_last(tiny_capture: Path, tmp_path: Path) -> None:

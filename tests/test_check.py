@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from tests import in_process
 from tests.conftest import DEMO
 
 SEQUENCE = "EXP-5-mouth"
@@ -27,6 +29,20 @@ def test_the_page_of_a_good_capture(tiny_capture: Path, tmp_path: Path) -> None:
     assert page.count("data:image/jpeg;base64,") == 5
     assert all(camera in page for camera in ("220700191", "222200037", "222200049"))
     assert "{{" not in page
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (("--sequence", "TALK"), "no sequence TALK; it has EXP-2-eyes, EXP-5-mouth"),
+        (("--frames", 0, 3), "EXP-2-eyes: no frame 3; expected 0 to 2"),
+        (("--scale", 2), "--scale 2; expected a share above 0, at most 1"),
+    ],
+)
+def test_what_is_not_there_is_one_line(tiny_capture: Path, tmp_path: Path, asked: tuple, message: str) -> None:
+    done = in_process.run("capture.check", tiny_capture, *asked, cwd=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert message in done.stderr
 
 
 def test_a_turned_camera_is_on_the_page_and_in_the_exit_status(tmp_path: Path) -> None:

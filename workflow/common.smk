@@ -12,7 +12,8 @@ from snakemake.logging import logger
 sys.path.insert(0, workflow.basedir)
 from pipeline.planning import config as configuration
 from pipeline.planning import made
-from pipeline.planning.films import view
+from pipeline.planning.films import PATHS, view
+from pipeline.planning.plan import require_known
 from pipeline import provenance
 from pipeline.detect import models
 from pipeline.errors import ConfigError, PipelineError
@@ -69,7 +70,7 @@ pathvars:
 
 
 wildcard_constraints:
-    subject=r"[^/]+",
+    subject="|".join(map(re.escape, PLAN.subjects())),
     sequence=r"[^/]+",
     driver=r"[^/~]+",
     motion=r"[^/~]+",
@@ -304,7 +305,10 @@ def capture_format(wildcards):
 
 def view_of(wildcards):
     """What the rig's name means: a camera, a path, whether the head stands still."""
-    return view(wildcards.rig, SETTINGS.films.paths)
+    found = view(wildcards.rig, SETTINGS.films.paths)
+    if found.kind == "camera":
+        require_known("film", [found.name], [*PATHS, *SETTINGS.films.paths, *PLAN.cameras(wildcards.subject)])
+    return found
 
 
 def path_file(wildcards):

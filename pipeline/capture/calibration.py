@@ -11,6 +11,8 @@ from pipeline.cameras.rig import Rig
 from pipeline.capture.decode import probe_source
 from pipeline.capture.formats.base import Capture, RecordedCamera
 from pipeline.capture.plausible import check_rig
+from pipeline.capture.video import VideoInfo
+from pipeline.cli import log
 from pipeline.errors import DataError
 
 
@@ -21,26 +23,50 @@ def read_rig_of(capture: Capture, scale: float, names: Sequence[str] | None = No
     of them together cannot be those of cameras round one person.
     """
     recorded = capture.calibration()
-    cameras = [_pinhole(camera) for camera in recorded if names is None or camera.name in names]
+    chosen = [camera for camera in recorded if names is None or camera.name in names]
+    cameras = [_pinhole(camera) for camera in chosen]
+    other = [
+        (of, own) for of, own in zip(chosen, cameras, strict=True) if of.size not in (None, (own.width, own.height))
+    ]
+    if other:
+        of, own = other[0]
+        log.warning(
+            "%s: %d cameras are calibrated for other sizes than their pictures have, as %s for %dx%d of %dx%d: scaled",
+            capture.folder, len(other), own.name, *(of.size or ()), own.width, own.height,
+        )  # fmt: skip
     check_rig(cameras, capture.metric, str(next(iter(capture.calibration_files()), capture.folder)))
     return Rig(tuple(scaled(camera, scale) for camera in cameras))
 
 
 def _pinhole(recorded: RecordedCamera) -> Camera:
     """A camera at the recorded size, straightened."""
-    size = recorded.size
-    if size is None:
-        if recorded.sized_by is None:
-            raise DataError(f"camera {recorded.name}: its picture size is not known; expected it in the calibration")
-        info = probe_source(recorded.sized_by)
-        size = (info.width, info.height)
+    shown = probe_source(recorded.sized_by) if recorded.sized_by else None
+    if recorded.size is None and shown is None:
+        raise DataError(f"camera {recorded.name}: its picture size is not known; expected it in the calibration")
+    size = recorded.size or (shown.width, shown.height)
     lens = recorded.lens and replace(recorded.lens, width=size[0], height=size[1])
     color = np.eye(3) if recorded.color is None else recorded.color
     camera = Camera(recorded.name, *size, recorded.intrinsics, recorded.camera_from_world, color, lens)
     try:
-        return without_lens(camera)
+        straight = without_lens(camera)
     except DataError as error:
         raise DataError(f"camera {recorded.name}: {error}") from error
+    return straight if shown is None else _fitted(straight, shown, recorded)
+
+
+def _fitted(camera: Camera, shown: VideoInfo, recorded: RecordedCamera) -> Camera:
+    """The camera for pictures as they are: of another size than was calibrated, but of its shape. Raises DataError."""
+    if (shown.width, shown.height) == (camera.width, camera.height):
+        return camera
+    path = next(iter(recorded.sized_by.files())) if recorded.sized_by else recorded.name
+    found, expected = f"{shown.width}x{shown.height}", f"{camera.width}x{camera.height}"
+    if abs(shown.width * camera.height / camera.width - shown.height) > 1:
+        turned = (shown.width > shown.height) != (camera.width > camera.height)
+        hint = ": turned by its EXIF, or after it was calibrated?" if turned else ""
+        raise DataError(
+            f"{path}: camera {camera.name} recorded {found}, and is calibrated for {expected}; expected one shape{hint}"
+        )
+    return camera.resized(shown.width, shown.height)
 
 
 def scaled(camera: Camera, scale: float) -> Camera:

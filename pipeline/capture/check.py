@@ -18,13 +18,15 @@ from pipeline import cli
 from pipeline.cameras.rig import Rig, read_rig
 from pipeline.capture.calibration import read_rig_of
 from pipeline.capture.formats import open_capture
+from pipeline.capture.formats.base import Capture
 from pipeline.capture.new import frame_counts, held_out_cameras, held_out_line, sequences_and_split
 from pipeline.capture.sfm.act import blamed, unchecked
 from pipeline.capture.sfm.epipolar import distances
 from pipeline.capture.sfm.matches import Pairs, Seen, View, look
-from pipeline.capture.sfm.pictures import few_moments, views_of
+from pipeline.capture.sfm.pictures import few_moments, shortest, views_of
 from pipeline.capture.sfm.quality import cut_heads, quality
 from pipeline.capture.sfm.verdict import Verdict, judge
+from pipeline.errors import DataError
 from pipeline.store.chunk import publish
 
 TEMPLATE = Path(__file__).parent / "check.html.jinja"
@@ -45,6 +47,7 @@ def main() -> None:
     options = parser.parse_args()
     capture = open_capture(options.capture)
     sequence = options.sequence or capture.sequences()[0]
+    check_asked(capture, sequence, options.frames or [], options.scale)
     rig = read_rig(options.cameras) if options.cameras else read_rig_of(capture, options.scale)
     moments = options.frames or few_moments(capture, sequence)
     views = views_of(capture, sequence, rig, moments)
@@ -64,6 +67,17 @@ def main() -> None:
         cli.log.warning("%s: %s", options.capture, line)
     cli.log.info("%s: %d cameras, %d of them off", options.output, len(rig.cameras), len(verdict.off))
     sys.exit(bool(verdict.off))
+
+
+def check_asked(capture: Capture, sequence: str, frames: Sequence[int], scale: float) -> None:
+    """Raise DataError where there is no such sequence, frame or size."""
+    if sequence not in capture.sequences():
+        raise DataError(f"{capture.folder}: no sequence {sequence}; it has {', '.join(capture.sequences())}")
+    if beyond := [number for number in frames if not 0 <= number < shortest(capture, sequence)]:
+        last = shortest(capture, sequence) - 1
+        raise DataError(f"{capture.folder}: {sequence}: no frame {beyond[0]}; expected 0 to {last}")
+    if not 0 < scale <= 1:
+        raise DataError(f"--scale {scale:g}; expected a share above 0, at most 1")
 
 
 def camera_rows(rig: Rig, views: Sequence[View], seen: Sequence[Seen], verdict: Verdict, pairs: Pairs) -> list[dict]:

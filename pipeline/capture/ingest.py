@@ -1,6 +1,7 @@
 """A span of a recorded sequence picture by picture: frames of all cameras, colour-corrected and matted."""
 
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from pathlib import Path
 
 import cv2
@@ -10,13 +11,13 @@ from pipeline.cameras.camera import Camera
 from pipeline.cameras.distortion import Straightener
 from pipeline.cameras.rig import Rig
 from pipeline.capture.colour import correct_color, read_tint, tinted
+from pipeline.capture.cover import check_alpha, check_mask
 from pipeline.capture.decode import probe_source, read_masks, read_picture, read_source
-from pipeline.capture.formats.base import Capture, Source
+from pipeline.capture.formats.base import Capture
 from pipeline.capture.matting import Matter, alpha_from_score
-from pipeline.capture.video import VideoInfo
+from pipeline.capture.video import VideoInfo, check_rates
 from pipeline.errors import DataError
 
-WHOLE_BORDER = 0.5  # of a border's pixels: a person may touch any border, but not most of all four
 FindPerson = Callable[[np.ndarray], np.ndarray]  # a picture (H, W, 3) uint8 to how surely each pixel is person (H, W)
 PLATE = "the picture of the empty set seen by this camera"
 
@@ -31,18 +32,19 @@ def check_recording(capture: Capture, sequence: str, rig: Rig, frames: int, part
             f"{capture.folder}: sequence {sequence} has no recording of camera "
             f"{', '.join(missing)}; expected one of all {len(rig.cameras)} cameras of cameras.json"
         )
-    counts = {}
+    infos = {}
     for camera in rig.cameras:
-        info = probe_source(sources[camera.name])
-        counts[camera.name] = info.frames
+        infos[camera.name] = info = probe_source(sources[camera.name])
         _check_shape(sources[camera.name].files()[0], info, camera)
         if camera.name in masks:
-            _check_mask(masks[camera.name], sources[camera.name], info)
+            check_mask(masks[camera.name], sources[camera.name], info)
         elif plate := plates.get(camera.name):
             height, width = read_picture(plate, PLATE).shape[:2]
             if (width, height) != (info.width, info.height):
                 raise DataError(f"{plate}: {width}x{height}; expected the video's size, {info.width}x{info.height}")
-    _check_counts(f"{capture.folder}: {sequence}", counts, frames, part)
+    where = f"{capture.folder}: {sequence}"
+    _check_counts(where, {name: info.frames for name, info in infos.items()}, frames, part)
+    check_rates(where, infos)
 
 
 def read_span(
@@ -64,45 +66,26 @@ def read_span(
     tints = capture.tints(sequence)
     for c, camera in enumerate(rig.cameras):
         develop = Developer(camera, tints.get(camera.name))
-        pictures = map(develop, read_source(sources[camera.name], numbers))
-        if camera.name in masks:
-            alphas = map(develop.shape, read_masks(masks[camera.name], numbers))
-            for t, (rgb, alpha) in enumerate(zip(pictures, alphas, strict=True)):
-                yield t, c, rgb, _plausible(alpha, _place(capture, sequence, camera, numbers[t]))
-        elif camera.name in plates:
-            matter = Matter(develop(read_picture(plates[camera.name], PLATE)), *matte_levels)
-            for t, rgb in enumerate(pictures):
-                place = _place(capture, sequence, camera, numbers[t])
-                try:
+        own, plate = masks.get(camera.name), plates.get(camera.name)
+        matter = Matter(develop(read_picture(plate, PLATE)), *matte_levels) if plate and not own else None
+        covers = read_masks(own, numbers) if own else repeat(None)
+        pictures = read_source(sources[camera.name], numbers)
+        for t, (picture, cover) in enumerate(zip(pictures, covers, strict=own is not None)):
+            try:
+                rgb = develop(picture)
+                if cover is not None:
+                    alpha = develop.shape(cover)
+                elif matter:
                     alpha = matter(rgb)
-                except DataError as error:
-                    raise DataError(f"{place}: {error}") from error
-                yield t, c, rgb, _plausible(alpha, place)
-        elif find_person is not None:
-            for t, rgb in enumerate(pictures):
-                place = _place(capture, sequence, camera, numbers[t])
-                yield t, c, rgb, _plausible(alpha_from_score(rgb, find_person(rgb)), place)
-        else:
-            raise DataError(f"{capture.folder}: camera {camera.name} has neither masks nor a plate; expected one")
-
-
-def _place(capture: Capture, sequence: str, camera: Camera, number: int) -> str:
-    return f"{capture.folder}: {sequence}: camera {camera.name}, frame {number}"
-
-
-def _plausible(alpha: np.ndarray, place: str) -> np.ndarray:
-    """The alpha (H, W) uint8; raises DataError when nobody is in it, or the person is all round the picture."""
-    person = alpha > 127
-    if not person.any():
-        raise DataError(f"{place}: the alpha is empty; expected the person in it")
-    borders = {"top": person[0], "bottom": person[-1], "left": person[:, 0], "right": person[:, -1]}
-    if all(border.mean() > WHOLE_BORDER for border in borders.values()):
-        covered = ", ".join(f"{name} {border.mean():.0%}" for name, border in borders.items())
-        raise DataError(
-            f"{place}: the alpha covers most of every border ({covered}); expected background beside the person: "
-            "does the plate show the same set in the same light?"
-        )
-    return alpha
+                elif find_person is not None:
+                    alpha = alpha_from_score(rgb, find_person(rgb))
+                else:
+                    raise DataError("has neither masks nor a plate; expected one")
+                check_alpha(alpha, own is not None)
+            except DataError as error:
+                place = f"{capture.folder}: {sequence}: camera {camera.name}, frame {numbers[t]}"
+                raise DataError(f"{place}: {error}") from error
+            yield t, c, rgb, alpha
 
 
 class Developer:
@@ -120,7 +103,13 @@ class Developer:
         return correct_color(picture, self.camera.color) if self.tint is None else tinted(picture, self.tint)
 
     def shape(self, picture: np.ndarray) -> np.ndarray:
-        """A recorded picture or mask (H, W, ...) uint8, only straightened and resized."""
+        """A recorded picture or mask (H, W, ...) uint8, only straightened and resized.
+
+        Raises DataError where it has not the shape of the camera's pictures.
+        """
+        height, width = picture.shape[:2]
+        if not _alike(width, height, self.camera):
+            raise DataError(f"{width}x{height}; expected the shape of {self.camera.width}x{self.camera.height}")
         if self.straighten:
             picture = self.straighten(picture)
         size = (self.camera.width, self.camera.height)
@@ -129,24 +118,20 @@ class Developer:
         return picture
 
 
-def _check_mask(masks: Source, source: Source, info: VideoInfo) -> None:
-    """Raise DataError where a camera has not as many masks as pictures, or its masks have another shape."""
-    found, where = probe_source(masks), masks.files()[0]
-    if found.frames != info.frames:
-        raise DataError(f"{where}: {found.frames} masks; expected {info.frames}, as {source.files()[0]} has pictures")
-    if abs(found.width * info.height - found.height * info.width) > max(found.width, found.height):
-        shape = f"{info.width}x{info.height}"
-        raise DataError(f"{where}: {found.width}x{found.height}; expected the picture's shape, {shape}")
-
-
 def _check_shape(path: Path, info: VideoInfo, camera: Camera) -> None:
     """Raise DataError unless one scale takes the video's size to the camera's, each side rounded."""
-    scale = camera.width / info.width
-    if scale > 1 or abs(info.height * scale - camera.height) > 0.5 * (1 + info.height / info.width):
+    if camera.width > info.width or not _alike(info.width, info.height, camera):
         raise DataError(
             f"{path}: camera {camera.name} recorded {info.width}x{info.height}, which no scale makes "
             f"{camera.width}x{camera.height}; expected the size that cameras.json was made for"
         )
+
+
+def _alike(width: int, height: int, camera: Camera) -> bool:
+    """Whether a picture scaled to a camera's width has its height, each side rounded."""
+    return abs(height * camera.width / width - camera.height) <= 0.5 * (
+        1 + max(1, camera.width / width) * height / width
+    )
 
 
 def _check_counts(where: str, counts: dict[str, int], frames: int, part: bool) -> None:

@@ -20,10 +20,12 @@ import yaml
 from pipeline import cli
 from pipeline.cameras.camera import Camera
 from pipeline.capture.calibration import read_rig_of
-from pipeline.capture.decode import probe_source
+from pipeline.capture.cover import check_alpha, check_mask
+from pipeline.capture.decode import probe_source, read_masks
 from pipeline.capture.formats import open_capture
-from pipeline.capture.formats.base import Capture
-from pipeline.capture.plausible import check_count
+from pipeline.capture.formats.base import Capture, Film
+from pipeline.capture.plausible import FEWEST, check_count
+from pipeline.capture.video import check_rates
 from pipeline.errors import DataError
 
 HELD_OUT_SHARE = 0.2  # of the time of a capture that has one sequence
@@ -42,7 +44,9 @@ def frame_counts(capture: Capture) -> dict[str, int]:
     """Frames of every sequence. Raises DataError where cameras disagree or none recorded it."""
     counts = {}
     for sequence in capture.sequences():
-        found = {name: probe_source(source).frames for name, source in capture.pictures(sequence).items()}
+        infos = {name: probe_source(source) for name, source in capture.pictures(sequence).items()}
+        check_rates(f"{capture.folder}: {sequence}", infos)
+        found = {name: info.frames for name, info in infos.items()}
         if len(set(found.values())) != 1:
             listed = ", ".join(f"{name}: {count}" for name, count in found.items())
             raise DataError(
@@ -132,13 +136,52 @@ def look(folder: Path, subject: str) -> Found:
         if missing := [path for path in capture.files(sequence) if not path.is_file()]:
             raise DataError(f"{missing[0]}: no such file ({len(missing)} are missing); expected it in {sequence}")
     counts, names = frame_counts(capture), common_cameras(capture)
-    check_count(names, str(folder))
+    check_enough(capture, names)
     rig = read_rig_of(capture, 1.0, names) if capture.posed else None
+    check_masks(capture, names)
     sizes = sorted({(one.width, one.height) for one in rig.cameras} if rig else recorded_sizes(capture, names))
     rows, held_out = sequences_and_split(counts)
     apart = held_out_cameras(capture, names, list(rig.cameras) if rig else None, max(counts.values()))
     carried = list(counts.values()) == [1] and len(names) >= MANY and (rig is None or one_lens(list(rig.cameras)))
     return Found(folder, subject, capture, counts, names, sizes, apart, rows, held_out, carried)
+
+
+def check_enough(capture: Capture, names: list[str]) -> None:
+    """Raise DataError where too few cameras, `names`, recorded all sequences: says which sequence lacks most."""
+    sources = {sequence: capture.pictures(sequence) for sequence in capture.sequences()}
+    where = str(capture.folder)
+    if len(names) < FEWEST <= len(capture.cameras()):
+        least = min(sources, key=lambda sequence: len(sources[sequence]))
+        where += f": sequence {least} has {len(sources[least])} of {len(capture.cameras())} cameras: leave it out?"
+    elif len(names) == 1 and all(isinstance(own[names[0]], Film) for own in sources.values()):
+        film = next(iter(sources.values()))[names[0]].files()[0]
+        where += (
+            f": one video; of a camera carried round a still person take pictures: ffmpeg -i {film.name} -vf fps=2 "
+        )
+        where += "images/%03d.jpg"
+    check_count(names, where)
+
+
+def check_masks(capture: Capture, names: list[str]) -> None:
+    """Raise DataError where a camera's first mask cannot be that of a person in its pictures."""
+    for sequence in capture.sequences():
+        sources, masks = capture.pictures(sequence), capture.masks(sequence)
+        for name in (name for name in names if name in masks):
+            check_mask(masks[name], sources[name], probe_source(sources[name]))
+            try:
+                check_alpha(next(read_masks(masks[name], range(1))), True)
+            except DataError as error:
+                raise DataError(f"{masks[name].files()[0]}: camera {name}: {error}") from error
+
+
+def check_words(subject: str, folder: Path) -> None:
+    """Raise DataError where the table or the workflow would take a name for something else."""
+    if found := [sign for sign in "/~{}<>\t\n" if sign in subject] or [s for s in "#." if subject.startswith(s)]:
+        raise DataError(f"subject {subject!r} has a {found[0]!r}; expected a name without, see --subject")
+    if found := [sign for sign in "{}<>\t\n" if sign in str(folder)]:
+        raise DataError(
+            f"folder {str(folder)!r} has a {found[0]!r} in it; expected a path without: rename it, or link it"
+        )
 
 
 def one_lens(cameras: list[Camera]) -> bool:
@@ -181,13 +224,21 @@ def lines(found: Found) -> list[str]:
     """What is said: what was found, what will be held out, what to run."""
     capture, names = found.capture, found.names
     masks = capture.masks(next(iter(found.counts)))
-    beside = "masks" if masks else "plates" if capture.plates() else "no masks, no plates"
+    bare = [name for name in names if name not in masks]
+    beside = (
+        ("masks, but none of " + ", ".join(bare) if bare else "masks")
+        if masks
+        else "plates"
+        if capture.plates()
+        else "no masks, no plates"
+    )
     shapes = ", ".join(f"{width}x{height}" for width, height in found.sizes)
     said = [f"{found.folder} is a capture of the kind {capture.kind}: {len(names)} cameras of {shapes}, {beside}"]
     said.append("sequences: " + ", ".join(f"{name} ({count} frames)" for name, count in found.counts.items()))
     if left_out := sorted(set(capture.cameras()) - set(names)):
         said.append(f"left out, since they lack a sequence: {', '.join(left_out)}")
     said += [f"{name}: not used: {line}" for name in found.counts for line in capture.unused(name)]
+    said += capture.ignored()
     said.append(held_out_line(found.apart, found.held_out))
     if len(names) < FOR_THREE_VIEWS:
         said.append(
@@ -218,6 +269,7 @@ def main() -> None:
     parser.add_argument("--subject", help="the person's name in the table; the folder's without it")
     options = parser.parse_args()
     subject = options.subject or options.folder.resolve().name
+    check_words(subject, options.folder)
     for path in (Path(f"{subject}.tsv"), Path(f"{subject}.yaml")):
         if path.exists():
             raise DataError(f"{path}: is there already; expected a new name, see --subject")

@@ -82,6 +82,9 @@ def check_intrinsics(camera: Camera, what: str) -> None:
 
 def check_poses(cameras: Sequence[Camera], where: str) -> None:
     """Raise DataError unless all cameras look at one point; says which other reading of the poses would do."""
+    centre = cameras[0].centre
+    if all(np.array_equal(camera.centre, centre) for camera in cameras):
+        raise DataError(f"{where}: all cameras stand at {centre.tolist()}; expected a rig round one person")
     astray, aim = looking_astray(cameras)
     others = {name: looking_astray(_read(cameras, read)) for name, read in READINGS.items()}
     sensible = {name: off for name, (lost, off) in others.items() if not lost}

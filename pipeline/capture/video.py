@@ -1,7 +1,7 @@
 """Frames of a video by number: only the part of the file that holds them is read and decoded."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,27 +12,69 @@ import numpy as np
 
 from pipeline.errors import DataError
 
+NOT_SQUARE = 0.02  # share by which pixels may be wider than high: encoders round sizes
+SQUARE = "ffmpeg -vf scale=iw*sar:ih,setsar=1"
+HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
+TO_SDR = "ffmpeg -vf zscale=t=linear:npl=100,tonemap=hable,zscale=p=709:t=709:m=709,format=yuv420p"
+DRIFT = 0.01  # share of its length that a video may last longer than the others: 30 and 29.97 frames/s pass
 # H.264 and H.265 show a picture at most 16 places away from where it lies in the file.
 MAX_REORDER = 16
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """The number of frames that a video shows and the size in pixels."""
+    """The number of frames that a video shows, their size in pixels as they are shown, and how many seconds after the
+    first the last one is shown; None where pictures have no time."""
 
     frames: int
     width: int
     height: int
+    seconds: float | None = None
 
 
 def probe(path: Path) -> VideoInfo:
-    """How many frames a video shows, and its size; no picture is decoded. Raises DataError when it is cut short."""
+    """How many frames a video shows, and its size; only the first is decoded.
+
+    Raises DataError when it is cut short, or its pictures are not what stereo can work with.
+    """
     with _open(path) as (container, stream):
         size, end = path.stat().st_size, max((entry.pos + entry.size for entry in stream.index_entries), default=0)
         if end > size:
             raise DataError(f"{path}: truncated: its {stream.frames} frames need {end} bytes; the file has {size}")
-        width, height = stream.width, stream.height
-        return VideoInfo(stream.frames if _is_even(stream) else len(_times(path, container, stream)), width, height)
+        clock = _clock(path, container, stream)
+        count = stream.frames if isinstance(clock, EvenClock) else len(clock.times)
+        seconds = float((clock.time(count - 1) - clock.time(0)) * stream.time_base) if stream.time_base else None
+        _, first = next(_decode(path, container, stream, clock, 0), (0, None))
+        if first is None:
+            raise DataError(f"{path}: shows no frame; expected a video")
+        check_picture(path, stream, first)
+        turned = first.rotation % 180 != 0
+        width, height = (first.height, first.width) if turned else (first.width, first.height)
+        return VideoInfo(count, width, height, seconds)
+
+
+def check_picture(path: Path, stream: av.VideoStream, frame: av.VideoFrame) -> None:
+    """Raise DataError where a video's pictures have another shape, light or time than they seem to have."""
+    square = stream.sample_aspect_ratio
+    if square and abs(square - 1) > NOT_SQUARE:
+        raise DataError(f"{path}: pixels {float(square):.3g} times as wide as high; expected square ones: {SQUARE}")
+    if frame.color_trc in HDR:
+        raise DataError(f"{path}: HDR ({HDR[frame.color_trc]}), which would look washed out; expected SDR: {TO_SDR}")
+    if frame.interlaced_frame:
+        raise DataError(f"{path}: interlaced: its lines are of two moments; expected whole frames: ffmpeg -vf bwdif")
+
+
+def check_rates(where: str, infos: Mapping[str, VideoInfo]) -> None:
+    """Raise DataError where one camera's frames last longer than others': then those of a number are of no moment."""
+    lasting = {name: info.seconds for name, info in infos.items() if info.seconds and info.frames > 1}
+    usual = sorted(lasting.values())[len(lasting) // 2] if lasting else 0.0
+    for name, seconds in lasting.items():
+        frames = infos[name].frames
+        if abs(seconds - usual) > max(DRIFT * usual, 1.5 * usual / (frames - 1)):
+            raise DataError(
+                f"{where}: the {frames} frames of camera {name} last {seconds:.4g} s; expected {usual:.4g} s as the "
+                "others': frames of one number show one moment"
+            )
 
 
 def read_frames(path: Path, numbers: range) -> Iterator[np.ndarray]:
@@ -42,17 +84,22 @@ def read_frames(path: Path, numbers: range) -> Iterator[np.ndarray]:
     asked for. Raises DataError naming the file and frame when the video ends early or cannot be decoded.
     """
     with _open(path) as (container, stream):
-        clock: Clock = EvenClock(stream) if _is_even(stream) else ListedClock(_times(path, container, stream))
+        clock = _clock(path, container, stream)
         expected = numbers[0]
         for number, frame in _decode(path, container, stream, clock, numbers[0]):
             if number != expected:
                 raise DataError(f"{path}: frame {number} came where {expected} was expected")
             if number in numbers:
-                yield frame.to_ndarray(format="rgb24")
+                yield upright(frame)
             if number == numbers[-1]:
                 return
             expected += 1
     raise DataError(f"{path}: ends before frame {expected}; expected frames up to {numbers[-1]}")
+
+
+def upright(frame: av.VideoFrame) -> np.ndarray:
+    """A frame (H, W, 3) uint8 sRGB, turned as players show it: phones store what they see upright on its side."""
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
 
 
 class EvenClock:
@@ -97,6 +144,11 @@ def _is_even(stream: av.VideoStream) -> bool:
     steps = {after.timestamp - before.timestamp for before, after in pairwise(entries)}
     # time bases that do not divide the rate, such as 1/1000 for 24 frames/s, round each step
     return not steps or max(steps) - min(steps) <= 1
+
+
+def _clock(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> Clock:
+    """What numbers a video's frames."""
+    return EvenClock(stream) if _is_even(stream) else ListedClock(_times(path, container, stream))
 
 
 def _times(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> list[int]:

@@ -60,6 +60,15 @@ class Plan:
             result.setdefault(recording.subject, {})[recording.sequence] = recording
         return result
 
+    def _row(self, subject: str, sequence: str) -> Recording:
+        """The row of a sequence. Raises ConfigError where the table has none: somebody asks for a file of another."""
+        if subject not in self._rows:
+            raise ConfigError(f"captures: no subject {subject}; there are {', '.join(self._rows)}")
+        if sequence not in self._rows[subject]:
+            has = ", ".join([*self._rows[subject], *self.motions])
+            raise ConfigError(f"captures: no sequence {sequence} of subject {subject}; there are {has}")
+        return self._rows[subject][sequence]
+
     def subjects(self) -> list[str]:
         """All subjects."""
         return list(self._rows)
@@ -83,12 +92,12 @@ class Plan:
     def frames(self, subject: str, sequence: str) -> int:
         """Frames of a sequence, as the table says or as they are counted."""
         actor, played = self.actor(subject, sequence)
-        return frames_of(self._rows[actor][played])
+        return frames_of(self._row(actor, played))
 
     def declared(self, subject: str, sequence: str) -> int:
         """Frames that every camera should have recorded, a stretch's whole recording counted."""
         _, part = whole(sequence)
-        return part.stop if part else frames_of(self._rows[subject][sequence])
+        return part.stop if part else frames_of(self._row(subject, sequence))
 
     def steps(self, subject: str, sequence: str) -> int:
         """Time steps of a sequence: frames 0, stride, 2 stride, ..."""
@@ -200,6 +209,9 @@ class Plan:
 
     def check_split(self, avatars: list[str]) -> None:
         """Raise ConfigError where a subject that gets an avatar lacks a held-out camera, or has no other."""
+        for name in self.held_out_cameras:
+            if "," in name:
+                raise ConfigError(f"split.cameras: {name!r} has a comma in it; expected a camera whose name has none")
         for subject in avatars:
             require_known("split.cameras", self.held_out_cameras, self.cameras(subject), f" for subject {subject}")
             if not set(self.cameras(subject)) - set(self.held_out_cameras):

@@ -61,8 +61,9 @@ def _recording(cells: list[str], columns: int, where: str) -> Recording:
     given = row["frames"]
     if given and (not given.isascii() or not given.isdigit() or int(given) < 1):
         raise ConfigError(f"{where}, column frames: {given!r}; expected a whole number of at least 1, or nothing")
-    if found := [sign for sign in "{}<>" if sign in row["folder"]]:
-        raise ConfigError(f"{where}, column folder: {row['folder']!r} has a {found[0]} in it; expected none")
+    for column in COLUMNS[:-1]:
+        if found := [sign for sign in "{}<>" if sign in row[column]]:
+            raise ConfigError(f"{where}, column {column}: {row[column]!r} has a {found[0]} in it; expected none")
     if not Path(row["folder"]).is_dir():
         raise ConfigError(f"{where}, column folder: no folder {row['folder']}")
     return Recording(row["subject"], row["sequence"], Path(row["folder"]), int(given or 0))

@@ -122,16 +122,32 @@ def main() -> None:
     arguments.add_argument("--capture", type=Path, required=True, help="the subject's folder")
     arguments.add_argument("--without", nargs="+", default=[], help="cameras that lack a sequence, left out")
     arguments.add_argument("--sequence", help="the sequence whose first pictures are looked at; none without")
+    arguments.add_argument(
+        "--held-out-cameras", default="", help="names, separated by commas, of which one must be left"
+    )
     arguments.add_argument("--prior", type=cli.existing_file, help="head prior, for captures that are not metric")
     arguments.add_argument("--output", type=Path, required=True, help="cameras.json")
     options = arguments.parse_args()
     capture = open_capture(options.capture)
     rig = placed(capture, options)
+    check_held_out(capture, rig, set(options.held_out_cameras.split(",")) - set(options.without))
     rig = in_metres(rig, unit(capture, rig, options))
     check_rig(rig.cameras, True, str(capture.folder))
     write_rig(options.output, rig)
     first = rig.cameras[0]
     cli.log.info("%s: %d cameras, the first %dx%d", options.output, len(rig.cameras), first.width, first.height)
+
+
+def check_held_out(capture: Capture, rig: Rig, held_out: set[str]) -> None:
+    """Raise DataError where the rig lacks all cameras that the split holds out: training would say so, hours later."""
+    known = [name for name in capture.cameras() if name in held_out]
+    lost = [name for name in known if name not in rig.names]
+    if not lost:
+        return
+    said = f"{capture.folder}: camera {', '.join(lost)}, held out by split.cameras, does not fit what it sees: left out"
+    if len(lost) == len(known):
+        raise DataError(f"{said}; expected one that fits, of {', '.join(rig.names)}")
+    cli.log.warning("%s", said)
 
 
 def in_metres(rig: Rig, metres: float) -> Rig:

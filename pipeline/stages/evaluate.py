@@ -66,13 +66,16 @@ def main() -> None:
         open_reels(given.targets) as targets,
         open_reels(given.buffers) as buffers,
     ):
+        rig = read_rig(given.rig)
+        # calibrate leaves out cameras that do not fit what they see; training saw to it that one is held out
+        held_out_cameras = tuple(name for name in given.held_out_cameras if name in rig.names)
         footage = Footage(
-            read_rig(given.rig),
+            rig,
             renders,
             targets,
             buffers,
             read_tracks(given.tracks),
-            given.held_out_cameras,
+            held_out_cameras,
             given.held_out_sequences,
         )
         baselines = {
@@ -85,7 +88,7 @@ def main() -> None:
         attributes = {
             **cli.record("evaluate", given),
             "subject": next(iter(targets.values())).attributes["subject"],
-            "held_out_cameras": given.held_out_cameras,
+            "held_out_cameras": held_out_cameras,
             "held_out_sequences": given.held_out_sequences,
         }
         write_comparison(given.comparison, footage, baselines, given.settings.comparison_pictures, attributes)

@@ -68,7 +68,7 @@ def main() -> None:
     ways = [(given.drawn, drawn, few), (given.trained, trained, many)]
     with open_reels(given.buffers) as buffer_reels, open_reels(given.targets) as target_reels:
         buffers = single(buffer_reels)
-        places = list(chosen_cameras(buffers, given.camera).values())
+        places = list(chosen_cameras(buffers, given.camera).values())[:1]
         pictures = Pictures(sequence_views(buffers, single(target_reels), given.track, places))
         films, rows = [], []
         shown = [pictures[index][1] for index in range(min(len(pictures), settings.frames))]

@@ -198,7 +198,7 @@ rule speed:
     params:
         job=job(
             "speed",
-            camera=PLAN.held_out_cameras[0],
+            camera=HELD_OUT_CAMERAS,
             pixels_per_degree=SETTINGS.evaluate.pixels_per_degree,
             decoder=SETTINGS.render.decoder or [],
             compile=SETTINGS.render.compile,

@@ -26,7 +26,9 @@ rule calibrate:
             without=lambda wildcards: list(PLAN.left_out(wildcards.subject)),
         ),
     shell:
-        "python -m pipeline.stages.calibrate {params.job} --output {output:q} > {log:q} 2>&1"
+        # not among the params: another split makes no other cameras, it is only looked at
+        "python -m pipeline.stages.calibrate {params.job} --held-out-cameras {HELD_OUT_CAMERAS:q}"
+        " --output {output:q} > {log:q} 2>&1"
 
 
 rule ingest:

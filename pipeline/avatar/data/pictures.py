@@ -15,6 +15,7 @@ import torch
 
 from pipeline.avatar.model.condition import Buffers
 from pipeline.avatar.model.eyes import SIZE
+from pipeline.cli import log
 from pipeline.errors import DataError
 from pipeline.raster.coding import read_buffers
 from pipeline.store.chunk import read_all, read_attributes
@@ -61,12 +62,18 @@ def camera_places(reel: Reel, array: str = "depth") -> dict[str, int]:
 
 
 def chosen_cameras(buffers: Reel, names: str) -> dict[str, int]:
-    """Places of the named cameras on the camera axis, in the order of the names."""
+    """Places of the named cameras on the camera axis, in the order of the names.
+
+    Those that calibrate has left out are passed over, with a warning. Raises DataError where it left out all of them.
+    """
     places = camera_places(buffers)
     chosen = [name for name in names.split(",") if name] or list(places)
-    if unknown := [name for name in chosen if name not in places]:
+    unknown = [name for name in chosen if name not in places]
+    if len(unknown) == len(chosen):
         raise DataError(f"{buffers.paths[0]}: no camera {', '.join(unknown)}; it has {', '.join(places)}")
-    return {name: places[name] for name in chosen}
+    if unknown:
+        log.warning("%s: no camera %s, which calibrate left out", buffers.paths[0], ", ".join(unknown))
+    return {name: places[name] for name in chosen if name in places}
 
 
 def single(reels: dict[str, Reel]) -> Reel:

@@ -74,7 +74,7 @@ def training_views(given: argparse.Namespace, buffers: dict[str, Reel], targets:
     for sequence, reel in buffers.items():
         known = camera_places(reel)
         lost = [name for name in held_out if name and name not in known]
-        if lost:
+        if lost and not known.keys() & set(held_out):
             raise DataError(
                 f"{reel.paths[0]}: no camera {', '.join(lost)}, which is held out (split.cameras): calibrate left it "
                 f"out; hold out others of {', '.join(known)}"

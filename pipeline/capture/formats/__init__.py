@@ -34,6 +34,8 @@ def open_capture(folder: Path) -> Capture:
         raise ConfigError(f"{folder}: no such folder; expected a capture")
     found = [kind for kind in formats() if kind.recognises(folder)]
     found = [kind for kind in found if not kind.fallback] or found
+    less = {name for kind in found for name in kind.precedes}
+    found = [kind for kind in found if kind.kind not in less]
     if len(found) != 1:
         names = ", ".join(kind.kind for kind in found or formats())
         said = f"looks like {names}" if found else f"is no capture of a known format ({names})"

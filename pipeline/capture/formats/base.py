@@ -75,6 +75,7 @@ class Capture(ABC):
     kind: ClassVar[str]  # the format's name
     metric: ClassVar[bool | None] = True  # whether its poses are in metres; None: the format does not say
     fallback: ClassVar[bool] = False  # whether it takes a folder only where no other format recognises it
+    precedes: ClassVar[tuple[str, ...]] = ()  # formats that a folder may show too, and that say less of it
     posed: ClassVar[bool] = True  # whether it knows its cameras; if not, structure from motion finds them
 
     def __init__(self, folder: Path):
@@ -116,6 +117,10 @@ class Capture(ABC):
 
     def unused(self, sequence: str) -> list[str]:
         """What of a sequence cannot be used, and why, a line each."""
+        return []
+
+    def ignored(self) -> list[str]:
+        """What lies in the folder and looks as if it belonged to the capture, but is not read, a line each."""
         return []
 
     def plates(self) -> dict[str, Path]:

@@ -9,12 +9,11 @@ import numpy as np
 from pipeline.cameras.camera import Lens
 from pipeline.capture.formats import numbers
 from pipeline.capture.formats.base import Capture, RecordedCamera, Source
-from pipeline.capture.formats.colmap_images import image_names
-from pipeline.capture.formats.folders import mask_sources, picture_sources, sequences
+from pipeline.capture.formats.colmap_images import ENDINGS, image_names, is_model
+from pipeline.capture.formats.folders import mask_sources, picture_sources, sequences, unread_folders
 from pipeline.errors import ConfigError, DataError
 
-MODELS = ("sparse/0", "sparse", "colmap/sparse/0", ".")  # where COLMAP and nerfstudio keep a model
-ENDINGS = (".bin", ".txt")
+MODELS = ("sparse/*", "sparse", "colmap/sparse/*", ".")  # where COLMAP and nerfstudio keep models
 STRAIGHT = ("SIMPLE_PINHOLE", "PINHOLE")
 STILL = 1e-3  # pictures of one camera, posed one by one, may differ by this share of the rig's size
 
@@ -28,7 +27,13 @@ class ColmapCapture(Capture):
     @classmethod
     def recognises(cls, folder: Path) -> bool:
         """By the model's files."""
-        return _model(folder) is not None
+        return bool(_models(folder))
+
+    @cached_property
+    def _model(self) -> Path:
+        """The model with most images: where COLMAP cannot connect all pictures it writes several."""
+        found = _models(self.folder)
+        return found[0] if len(found) == 1 else max(found, key=lambda model: len(image_names(model)))
 
     @cached_property
     def _pictures(self) -> dict[str, dict[str, Source]]:
@@ -49,8 +54,7 @@ class ColmapCapture(Capture):
     @cached_property
     def _images(self) -> dict[int, tuple[str, str]]:
         """Name and camera of the model's images, by id."""
-        model = _model(self.folder)
-        named = {} if model is None else image_names(model)
+        named = image_names(self._model)
         return {number: (name, found) for number, name in named.items() if (found := self._camera_of(name))}
 
     def cameras(self) -> list[str]:
@@ -58,33 +62,37 @@ class ColmapCapture(Capture):
         placed = {camera for _, camera in self._images.values()}
         found = [name for name in self._recorded if name in placed]
         if not found:
-            model = _model(self.folder)
-            listed = ", ".join(sorted(image_names(model).values())[:8]) if model else "none"
-            raise DataError(f"{model}: no image of camera {', '.join(self._recorded[:8])}; the model has {listed} ...")
+            listed = ", ".join(sorted(image_names(self._model).values())[:8])
+            raise DataError(
+                f"{self._model}: no image of camera {', '.join(self._recorded[:8])}; the model has {listed} ..."
+            )
         return found
 
     def unused(self, sequence: str) -> list[str]:
         """Recordings that the model has not placed."""
         lost = [name for name in picture_sources(self.folder, sequence) if name not in self.cameras()]
-        return [f"{', '.join(lost)}, which the model does not place"] if lost else []
+        listed = ", ".join(lost[:8]) + (f" and {len(lost) - 8} more" if len(lost) > 8 else "")
+        return [f"{listed}, which the model does not place"] if lost else []
 
     def calibration_files(self) -> list[Path]:
         """The model's cameras and images."""
-        model = _model(self.folder)
-        return [] if model is None else [path for path in sorted(model.iterdir()) if path.suffix in ENDINGS]
+        return [path for path in sorted(self._model.iterdir()) if path.suffix in ENDINGS]
 
     def calibration(self) -> list[RecordedCamera]:
         """Every camera whose image, or pictures, COLMAP has placed."""
         import pycolmap  # takes half a second, and only calibrate needs it
 
-        folder = _model(self.folder)
+        folder = self._model
         try:
             model = pycolmap.Reconstruction(str(folder))
         except (ValueError, RuntimeError, IndexError) as error:
-            raise DataError(f"{folder}: not a COLMAP model ({error}); expected cameras and images") from error
+            raise DataError(f"{folder}: not a COLMAP model ({error}); expected cameras, images, points3D") from error
         found: dict[str, RecordedCamera] = {}
         for number, (called, name) in sorted(self._images.items(), key=lambda item: item[1]):
-            image, what = model.images[number], f"{folder}: image {called}"
+            what = f"{folder}: image {called}"
+            if number not in model.images or not model.images[number].has_pose:
+                raise DataError(f"{what}: COLMAP reads no pose of it; expected one")
+            image = model.images[number]
             pose = np.eye(4)
             pose[:3] = image.cam_from_world().matrix()
             camera = model.cameras[image.camera_id]
@@ -95,7 +103,8 @@ class ColmapCapture(Capture):
                 numbers.intrinsics(camera.calibration_matrix(), f"{what}: camera {image.camera_id}"),
                 numbers.pose(pose, f"{what}: pose"),
                 size,
-                lens=None if straight else Lens(camera.model.name, *size, tuple(map(float, camera.params))),
+                self._sized_by(name),
+                None if straight else Lens(camera.model.name, *size, tuple(map(float, camera.params))),
             )
             first = found.setdefault(name, recorded).camera_from_world
             if np.abs(first - pose).max() > STILL * max(1.0, np.abs(first).max()):
@@ -107,6 +116,19 @@ class ColmapCapture(Capture):
         path = Path(image)
         candidates = [path.with_suffix("").as_posix().replace("/", "_"), path.stem, *reversed(path.parts[:-1])]
         return next((name for name in candidates if name in self._recorded), None)
+
+    def _sized_by(self, camera: str) -> Source | None:
+        """A camera's first recording."""
+        return next((sources[camera] for sources in self._pictures.values() if camera in sources), None)
+
+    def ignored(self) -> list[str]:
+        """Other models, and folders of masks by other names."""
+        others = [model for model in _models(self.folder) if model != self._model]
+        count = len(image_names(self._model))
+        return [
+            *(f"{one}: not read ({len(image_names(one))} images); {self._model} has {count}" for one in others),
+            *unread_folders(self.folder, {"sparse"}),
+        ]
 
     def pictures(self, sequence: str) -> dict[str, Source]:
         """One per camera."""
@@ -120,9 +142,10 @@ class ColmapCapture(Capture):
         return mask_sources(self.folder, sequence, self.pictures(sequence))
 
 
-def _model(folder: Path) -> Path | None:
-    for name in MODELS:
-        for ending in ENDINGS:
-            if all((folder / name / f"{part}{ending}").is_file() for part in ("cameras", "images")):
-                return folder / name
-    return None
+def _models(folder: Path) -> list[Path]:
+    """Folders that hold a COLMAP model, of the first place that has any."""
+    for place in MODELS:
+        found = [path for path in ([folder] if place == "." else sorted(folder.glob(place))) if is_model(path)]
+        if found:
+            return found
+    return []

@@ -45,7 +45,7 @@ class NersembleCapture(Capture):
         if not self._geometry.is_file():
             raise ConfigError(f"{self._geometry}: no such file; expected the calibration of the cameras")
         try:
-            return sorted(json.loads(self._geometry.read_text())["world_2_cam"])
+            return sorted(json.loads(self._geometry.read_bytes())["world_2_cam"])
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{self._geometry}: no object with world_2_cam, a 4x4 matrix per camera") from error
 
@@ -74,7 +74,7 @@ class NersembleCapture(Capture):
             if not geometry.get(key):
                 raise DataError(f"{path}: no {key}; expected {GEOMETRY}")
         for key in sorted(set(geometry) - {"world_2_cam", "intrinsics"}):
-            if BENDING.search(key) and not _is_nothing(geometry[key]):
+            if BENDING.search(key) and not numbers.is_nothing(geometry[key]):
                 raise DataError(
                     f"{path}: {key} is not read from this format; expected {GEOMETRY} alone: a lens that bends lines "
                     "can be told in transforms.json or a COLMAP model (docs/captures)"
@@ -128,10 +128,3 @@ class NersembleCapture(Capture):
         """`sequences/<name>/landmarks/cam_<serial>.npy`, added by whoever ran a detector."""
         found = sorted((self.folder / "sequences" / sequence / "landmarks").glob("*.npy"))
         return {path.stem.removeprefix("cam_") if path.stem.startswith("cam_") else path.name: path for path in found}
-
-
-def _is_nothing(value: Any) -> bool:
-    """Whether all numbers in a value of a JSON file are zero."""
-    if isinstance(value, dict | list):
-        return all(map(_is_nothing, value.values() if isinstance(value, dict) else value))
-    return not value

@@ -17,7 +17,7 @@ def read_json(path: Path, expected: str) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected {expected}")
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_bytes())
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error}); expected {expected}") from error
     if not isinstance(content, dict):
@@ -54,11 +54,20 @@ def pose(value: Any, what: str) -> np.ndarray:
     """A rigid pose (4, 4). Raises DataError that begins with `what`."""
     result = matrix(value, 4, (4,), what)
     rotation = result[:3, :3]
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > ORTHONORMAL_TOLERANCE or np.linalg.det(rotation) < 0:
-        raise DataError(f"{what} does not rotate: {rotation.tolist()}; expected an orthonormal, right-handed 3x3 part")
+    if not _rotates(rotation):
+        size = np.cbrt(np.linalg.det(rotation))
+        hint = f": it also scales by {size:.4g}" if size > 0 and _rotates(rotation / size) else ""
+        raise DataError(
+            f"{what} does not rotate: {rotation.tolist()}; expected an orthonormal, right-handed 3x3 part{hint}"
+        )
     if (result[3] != (0, 0, 0, 1)).any():
         raise DataError(f"{what} has last row {result[3].tolist()}; expected 0 0 0 1")
     return result
+
+
+def _rotates(part: np.ndarray) -> bool:
+    """Whether a matrix (3, 3) is a rotation's, as exactly as files have it."""
+    return bool(np.abs(part @ part.T - np.eye(3)).max() <= ORTHONORMAL_TOLERANCE and np.linalg.det(part) > 0)
 
 
 def rotation(vector: np.ndarray) -> np.ndarray:
@@ -69,3 +78,10 @@ def rotation(vector: np.ndarray) -> np.ndarray:
     x, y, z = vector / angle
     across = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.eye(3) + np.sin(angle) * across + (1 - np.cos(angle)) * across @ across
+
+
+def is_nothing(value: Any) -> bool:
+    """Whether all numbers in a value of a JSON file are zero."""
+    if isinstance(value, dict | list):
+        return all(map(is_nothing, value.values() if isinstance(value, dict) else value))
+    return not value

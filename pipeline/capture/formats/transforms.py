@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from pipeline.cameras.camera import Lens
 from pipeline.capture.formats import numbers
 from pipeline.capture.formats.base import Capture, RecordedCamera, Source, Stills
+from pipeline.capture.formats.folders import PICTURES
+from pipeline.capture.formats.transforms_lens import BENDS, check_model, lens_of
 from pipeline.capture.formats.transparent import has_alpha
 from pipeline.errors import ConfigError, DataError
 
@@ -23,8 +24,10 @@ OPENCV_FROM_OPENGL = np.diag([1.0, -1, -1, 1])
 # The same camera's pose may differ in the last digits between frames; one that moves differs by more.
 STILL = 1e-4
 MASKS = ("fg_mask_path", "mask_path")
-FISHEYE = ("OPENCV_FISHEYE", "fisheye")
-BENDS = ("k1", "k2", "k3", "k4", "p1", "p2")
+TIMES = ("timestep_index", "time")
+# What monocular trackers give every picture: one camera before a person who moves.
+EXPRESSIONS = ("exp_path", "expression", "flame_param_path")
+SAME_LENS = 1e-3  # share of the focal length by which a camera's pictures may differ in it
 POSED = "frames, each with transform_matrix and file_path"
 
 
@@ -32,6 +35,7 @@ class TransformsCapture(Capture):
     """`<sequence>/transforms.json`, or one `transforms.json` for the only sequence, beside its pictures."""
 
     kind: ClassVar[str] = "transforms"
+    precedes: ClassVar[tuple[str, ...]] = ("colmap",)  # nerfstudio keeps the model that it made the file of
     metric: ClassVar[bool | None] = None  # trackers write metres, nerfstudio does not; the file does not say
 
     @classmethod
@@ -70,6 +74,13 @@ class TransformsCapture(Capture):
                     raise DataError(
                         f"{where} of sequence {name} has moved since {first_where}; expected cameras that stand still"
                     )
+                away = np.abs(first.intrinsics - camera.intrinsics).max()
+                if away > SAME_LENS * first.intrinsics[0, 0] or (first.size, first.lens) != (camera.size, camera.lens):
+                    raise DataError(
+                        f"{where} of sequence {name} has another lens than {first_where} (focal length "
+                        f"{camera.intrinsics[0, 0]:.4g} and {first.intrinsics[0, 0]:.4g} pixels, size {camera.size} "
+                        f"and {first.size}); expected one per camera"
+                    )
         return [found[name][0] for name in self.cameras()]
 
     def pictures(self, sequence: str) -> dict[str, Source]:
@@ -80,7 +91,7 @@ class TransformsCapture(Capture):
         """`fg_mask_path` or `mask_path` of every frame; else the pictures' own alpha, where they have one."""
         result: dict[str, Source] = {}
         for name, frames in self._by_camera(sequence).items():
-            listed = [next((f["folder"] / f[key] for key in MASKS if f.get(key)), None) for f in frames]
+            listed = [next((f["folder"] / _slashes(f[key]) for key in MASKS if f.get(key)), None) for f in frames]
             if all(listed):
                 result[name] = Stills(tuple(path for path in listed if path))
             elif any(listed):
@@ -95,12 +106,22 @@ class TransformsCapture(Capture):
         steps: dict[int, set[str]] = {}
         for frame in self._sequences.get(sequence, []):
             steps.setdefault(frame["step"], set()).add(frame["camera"])
-        every = set().union(*steps.values())
+        every, without = set().union(*steps.values()), dict[tuple[str, ...], list[int]]()
+        for step, seen in sorted(steps.items()):
+            if seen != every:
+                without.setdefault(tuple(sorted(every - seen)), []).append(step)
         return [
-            f"time step {step}, which camera {', '.join(sorted(every - seen)[:3])} lacks"
-            for step, seen in sorted(steps.items())
-            if seen != every
+            f"time step {', '.join(map(str, lost[:3]))}{f' and {len(lost) - 3} more' if len(lost) > 3 else ''} of "
+            f"{len(steps)}, which camera {', '.join(cameras[:3])} lacks"
+            for cameras, lost in without.items()
         ]
+
+    def ignored(self) -> list[str]:
+        """Masks that no frame names, and a COLMAP model."""
+        bare = not any(self.masks(sequence) for sequence in self.sequences())
+        found = [name for name in ("masks", "fg_masks") if bare and (self.folder / name).is_dir()]
+        found += [name for name in ("sparse", "colmap") if (self.folder / name).is_dir()]
+        return [f"{self.folder / name}: not read; transforms.json tells of cameras and masks" for name in found]
 
     def _by_camera(self, sequence: str) -> dict[str, list[dict[str, Any]]]:
         """Frames of each camera in time, of the time steps that all of them have."""
@@ -135,31 +156,70 @@ def _frames(paths: list[Path]) -> list[dict[str, Any]]:
     frames = []
     for path in paths:
         content = _read(path)
-        shared = {key: value for key, value in content.items() if not isinstance(value, list | dict)}
+        shared = {key: value for key, value in content.items() if key != "frames"}
         frames += [{**shared, **frame, "file": path, "folder": path.parent} for frame in content["frames"]]
     for frame in frames:
         frame["path"] = _picture(frame["folder"], str(frame["file_path"]))
-    timed = all("timestep_index" in frame for frame in frames)
+    timed = _steps(frames)
     named = all("camera_id" in frame or "camera_index" in frame for frame in frames)
     stems = len({frame["path"].stem for frame in frames}) == len(frames)
     for number, frame in enumerate(frames):
-        frame["step"] = int(frame["timestep_index"]) if timed else 0
         own = frame["path"].stem if stems else f"{number:05d}"
         frame["camera"] = str(frame.get("camera_id", frame.get("camera_index"))) if named else own
     if timed and not named and len({frame["step"] for frame in frames}) > 1:
         raise ConfigError(f"{paths[0]}: several time steps but no camera_index or camera_id; expected one per frame")
+    for key in EXPRESSIONS:
+        if not timed and len({str(frame.get(key)) for frame in frames}) > 1:
+            raise ConfigError(
+                f"{paths[0]}: every picture has its own {key}, as of one camera before a person who moves; expected "
+                "several cameras, with timestep_index and camera_id"
+            )
     if named and not timed and len({frame["camera"] for frame in frames}) < len(frames):
         # one camera carried round a person who keeps still: every picture is a camera of its own
         for number, frame in enumerate(frames):
             frame["camera"] = frame["path"].stem if stems else f"{number:05d}"
     for frame in frames:
         frame["camera"] = re.sub(r"[^\w.+-]", "_", frame["camera"])
-    return frames
+    return _once(frames)
+
+
+def _steps(frames: list[dict[str, Any]]) -> bool:
+    """Give each frame its `step`, 0 where nothing tells; whether something did. Raises ConfigError."""
+    key = next((key for key in TIMES if all(key in frame for frame in frames)), None)
+    for frame in frames:
+        try:
+            frame["step"] = float(frame[key]) if key else 0
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"{frame['file']}: {frame['path'].name}: {key} {frame[key]!r}; expected a number"
+            ) from error
+    if key == "time":
+        places = {time: place for place, time in enumerate(sorted({frame["step"] for frame in frames}))}
+        for frame in frames:
+            frame["step"] = places[frame["step"]]
+        return len(places) > 1  # a still moment may have a time
+    for frame in frames:
+        frame["step"] = int(frame["step"])
+    return key is not None
+
+
+def _once(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The frames without those that are listed twice, as in files for validation and for tests. Raises ConfigError
+    where two pictures have one camera and time."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for frame in frames:
+        first = found.setdefault((frame["camera"], frame["step"]), frame)
+        if (first["path"], first["transform_matrix"]) != (frame["path"], frame["transform_matrix"]):
+            raise ConfigError(
+                f"{frame['file']}: {first['path'].name} and {frame['path'].name} are both camera {frame['camera']}, "
+                f"time step {frame['step']}; expected one picture"
+            )
+    return list(found.values())
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_bytes())
         if content["frames"] and all("file_path" in f and "transform_matrix" in f for f in content["frames"]):
             return content
     except (ValueError, KeyError, TypeError) as error:
@@ -169,7 +229,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _picture(folder: Path, name: str) -> Path:
     """Synthetic data sets leave the ending out."""
-    return folder / name if Path(name).suffix else folder / f"{name}.png"
+    path = folder / _slashes(name)
+    if path.suffix.lower() in PICTURES or path.is_file():
+        return path
+    endings = (path.with_name(f"{path.name}{ending}") for ending in sorted(PICTURES))
+    return next((found for found in endings if found.is_file()), path.with_name(f"{path.name}.png"))
+
+
+def _slashes(name: str) -> str:
+    """A path as Windows writes it, as it is written here."""
+    return name.replace("\\", "/")
 
 
 def _camera(frame: dict[str, Any], where: str) -> RecordedCamera:
@@ -190,7 +259,8 @@ def _camera(frame: dict[str, Any], where: str) -> RecordedCamera:
         size=size,
         sized_by=Stills((frame["path"],)),
     )
-    lens = _lens(frame, (*focal, *middle), bends, where)
+    check_model(frame, where)
+    lens = lens_of(frame, (*focal, *middle), bends, where)
     return replace(camera, lens=replace(lens, width=size[0], height=size[1]) if lens and size else lens)
 
 
@@ -209,17 +279,3 @@ def _focal(frame: dict[str, Any], size: tuple[int, int] | None) -> tuple[float, 
     width = size[0] if size else 0
     focal = 0.5 * width / np.tan(0.5 * float(frame["camera_angle_x"]))
     return focal, focal
-
-
-def _lens(frame: dict[str, Any], pinhole: tuple[float, ...], bends: dict[str, float], where: str) -> Lens | None:
-    """COLMAP's model for the coefficients; its size is 0 where the file has none."""
-    if not any(bends.values()):
-        return None
-    k1, k2, k3, k4, p1, p2 = (bends[key] for key in BENDS)
-    if frame.get("camera_model") in FISHEYE or frame.get("is_fisheye"):
-        return Lens("OPENCV_FISHEYE", 0, 0, (*pinhole, k1, k2, k3, k4))
-    if k4:
-        raise DataError(f"{where}: k4 {k4} of a camera that is no fisheye; expected k1, k2, k3, p1, p2")
-    if k3:
-        return Lens("FULL_OPENCV", 0, 0, (*pinhole, k1, k2, p1, p2, k3, 0.0, 0.0, 0.0))
-    return Lens("OPENCV", 0, 0, (*pinhole, k1, k2, p1, p2))

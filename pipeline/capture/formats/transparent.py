@@ -8,12 +8,12 @@ from PIL import Image
 
 @cache
 def has_alpha(path: Path) -> bool:
-    """Whether a PNG has an alpha channel and a pixel that is wholly transparent.
+    """Whether a PNG or WebP picture has an alpha channel and a pixel that is wholly transparent.
 
     Only pictures whose header promises alpha are decoded, by Pillow, since planning asks: programs write opaque alpha
     channels too, and those are no masks.
     """
-    if path.suffix.lower() != ".png" or not path.is_file():
+    if path.suffix.lower() not in (".png", ".webp") or not path.is_file():
         return False
     try:
         with Image.open(path) as picture:

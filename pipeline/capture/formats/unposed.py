@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pipeline.capture.formats.base import Capture, RecordedCamera, Source, Stills
-from pipeline.capture.formats.folders import mask_sources, picture_sources, sequences
+from pipeline.capture.formats.folders import mask_sources, picture_sources, sequences, unread_folders
 from pipeline.errors import ConfigError, DataError
 
 
@@ -57,3 +57,7 @@ class UnposedCapture(Capture):
     def masks(self, sequence: str) -> dict[str, Source]:
         """Laid out as the pictures are, in masks/."""
         return mask_sources(self.folder, sequence, self.pictures(sequence))
+
+    def ignored(self) -> list[str]:
+        """Calibrations and masks of layouts that are not read."""
+        return unread_folders(self.folder)
