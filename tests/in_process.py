@@ -1,7 +1,7 @@
 """The project's commands, run within the tests' process: what they import, seconds each, is imported once.
 
-Processes of their own are tried where they matter: by the tiny workflow for its stages, where one is killed, where its
-memory is measured, and once for the stages that the tiny workflow has no use for, animate and export.
+Processes of their own are tried where they matter: by the tiny workflow for its stages, where memory is measured, and
+once for the stages that the tiny workflow has no use for, animate and export. One that is to be killed is forked.
 """
 
 import contextlib
@@ -12,8 +12,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from unittest.mock import patch
 
@@ -48,6 +50,25 @@ def spawn(module: str, *arguments: object, cwd: Path | None = None) -> subproces
     """The same in a process of its own."""
     command = [sys.executable, "-m", f"pipeline.{module}", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def fork(said: Path, module: str, *arguments: object, before: Callable[[], None] | None = None) -> BaseProcess:
+    """The same in a process that is forked from this one and has begun; what it says goes to a file. `before` is called
+    in it first."""
+    process = get_context("fork").Process(target=_forked, args=(said, f"pipeline.{module}", arguments, before))
+    process.start()
+    return process
+
+
+def _forked(said: Path, module: str, arguments: Iterable[object], before: Callable[[], None] | None) -> None:
+    sys.stderr = said.open("w")
+    logging.getLogger().handlers[:] = []
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)  # the threads there were are not forked
+    if before:
+        before()
+    sys.argv = [module, *map(str, arguments)]
+    cli.run(import_module(module).main)
 
 
 def run_well(module: str, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

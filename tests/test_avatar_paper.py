@@ -1,7 +1,6 @@
 """The paper's model: what it trains and what it does not, and the stages with a pretrained model of random weights."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from pipeline.settings.recipe import Recipe
 from pipeline.stages import train
 from pipeline.store.chunk import read_arrays
 from pipeline.store.tensors import read_tensors
+from tests import in_process
 from tests.latent_model import STABLE_DIFFUSION_2_1, TINY, write_latent_model
 from tests.test_config import DEMO
 
@@ -192,9 +192,7 @@ def test_the_gradient_is_limited_where_asked(model, pictures, limited):
 
 
 def stage(name: str, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", f"pipeline.stages.{name}", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return in_process.run(f"stages.{name}", *arguments, cwd=ROOT)
 
 
 def train_arguments(folder: Path, scene: dict[str, list[Path]], settings: dict) -> list[str]:

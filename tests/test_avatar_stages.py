@@ -4,8 +4,8 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import av
@@ -25,6 +25,7 @@ from pipeline.settings.train import TrainSettings
 from pipeline.stages import render, train
 from pipeline.store.chunk import Array, read_arrays, read_attributes, write_chunk
 from pipeline.store.reel import open_reels
+from tests import in_process
 
 SHORT = {"texture_steps": 4, "steps": 6, "batch": 2, "save_every": 5, "preview_every": 10, "crop_height": 12} | {
     "crop_width": 12,
@@ -105,27 +106,22 @@ def test_a_loss_that_is_not_finite_stops(scene, reels):
         trainer.train_step()
 
 
-KILLED = """
-import os, runpy, signal, sys
-from pipeline.avatar.train.loop import Trainer
-step, number, at = Trainer.train_step, int(sys.argv.pop(1)), int(sys.argv.pop(1))
-def deadly(self, **more):
-    if self.step == at:
-        os.kill(os.getpid(), number)
-    return step(self, **more)
-Trainer.train_step = deadly
-runpy.run_module("pipeline.stages.train", run_name="__main__")
-"""
-
-
 def test_killed_and_stopped_training_ends_bit_for_bit_the_same(tmp_path, scene):
     """10 steps at once == 5 + kill -9 in step 7 + SIGTERM in step 8 + the rest."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
 
-    def run(number: int, step: int, output: str) -> int:
+    def run(number: int, at: int, output: str) -> int | None:
+        step = Trainer.train_step
+
+        def deadly(self: Trainer, **more: bool) -> torch.Tensor:
+            if self.step == at:
+                os.kill(os.getpid(), number)
+            return step(self, **more)
+
         arguments = train_arguments(tmp_path, scene, SHORT | OPTIONS, output)
-        command = [sys.executable, "-c", KILLED, str(int(number)), str(step), *arguments]
-        return subprocess.run(command, env=environment, cwd=Path(__file__).parent.parent, check=False).returncode
+        change = partial(setattr, Trainer, "train_step", deadly)
+        process = in_process.fork(tmp_path / "said.log", "stages.train", *arguments, before=change)
+        process.join()
+        return process.exitcode
 
     assert run(0, -1, "whole.safetensors") == 0
     assert not list(tmp_path.glob("state/*/*.safetensors"))  # nothing is left over to be continued

@@ -1,9 +1,6 @@
 """The training loop on one process and many: however a batch is cut, the weights come out the same."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +19,7 @@ from pipeline.settings.architecture import Architecture
 from pipeline.settings.recipe import Recipe
 from pipeline.settings.train import TrainSettings
 from pipeline.store.tensors import read_tensors
+from tests import in_process, launched
 from tests.latent_model import TINY as LATENT
 from tests.latent_model import write_latent_model
 
@@ -166,14 +164,13 @@ def test_two_processes_train_what_one_does(tmp_path, scene):
     def run(processes: int) -> Path:
         output = tmp_path / f"{processes}.safetensors"
         files = [part for kind, paths in scene.items() for part in (f"--{kind}", *map(str, paths))]
-        launch = ["-m", "accelerate.commands.launch", "--cpu", f"--num_processes={processes}", "--num_machines=1"]
-        launch += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m"]
         settings = json.dumps(SMALL | OPTIONS | {"architecture": TINY})
-        stage = ["pipeline.stages.train", "--settings", settings, *files]
-        where = ["--state", str(tmp_path / f"state{processes}"), "--output", str(output)]
-        command = [sys.executable, *(launch if processes > 1 else ["-m"]), *stage, *where]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        subprocess.run(command, env=environment, cwd=Path(__file__).parent.parent, check=True)
+        where = ["--state", tmp_path / f"state{processes}", "--output", output]
+        stage = ["stages.train", "--settings", settings, *files, *where]
+        if processes == 1:
+            in_process.run_well(*stage)
+        else:
+            assert [status for status, _ in launched.run(processes, tmp_path, *stage)] == [0] * processes
         return output
 
     one, two = (read_tensors(run(processes)) for processes in (1, 2))

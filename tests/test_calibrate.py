@@ -1,8 +1,6 @@
 """calibrate: calibration files to a rig at the working scale, and one clear error for each way they can be wrong."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from pipeline.head.fit.unit import metres_per_unit
 from pipeline.head.model.prior import load_prior
 from pipeline.provenance import ROOT
 from pipeline.stages.calibrate import check_held_out, pictures
+from tests import in_process
 from tests.conftest import DEMO
 
 CAMERA = "222200037"
@@ -35,8 +34,8 @@ def edit(path: Path, change: Any) -> None:
 
 def test_stage_writes_the_rig(tiny_capture: Path, tmp_path: Path) -> None:
     output = tmp_path / "cameras.json"
-    command = [sys.executable, "-m", "pipeline.stages.calibrate", "--capture", tiny_capture, "--output", output]
-    subprocess.run([*command, "--settings", '{"scale": 0.5}'], check=True)
+    command = ["stages.calibrate", "--capture", tiny_capture, "--output", output]
+    in_process.run_well(*command, "--settings", '{"scale": 0.5}')
     rig = read_rig(output)
     given = json.loads((tiny_capture / "calibration/camera_params.json").read_text())
     assert rig.names == sorted(given["world_2_cam"])
@@ -144,8 +143,7 @@ def test_missing_or_broken_file(own_capture: Path, name: str) -> None:
 def test_stage_fails_in_one_line(own_capture: Path, tmp_path: Path) -> None:
     (own_capture / "calibration/camera_params.json").unlink()
     output = tmp_path / "out" / "cameras.json"
-    command = [sys.executable, "-m", "pipeline.stages.calibrate", "--capture", own_capture, "--output", output]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = in_process.run("stages.calibrate", "--capture", own_capture, "--output", output)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "camera_params.json: no such file" in done.stderr
@@ -154,9 +152,8 @@ def test_stage_fails_in_one_line(own_capture: Path, tmp_path: Path) -> None:
 
 def test_stage_holds_the_cameras_against_their_pictures(tiny_capture: Path, tmp_path: Path) -> None:
     output = tmp_path / "cameras.json"
-    command = [sys.executable, "-m", "pipeline.stages.calibrate", "--capture", tiny_capture, "--output", output]
-    result = subprocess.run([*command, "--sequence", "EXP-5-mouth"], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    command = ["stages.calibrate", "--capture", tiny_capture, "--output", output]
+    result = in_process.run_well(*command, "--sequence", "EXP-5-mouth")
     assert "off the other cameras" not in result.stderr
     assert len(read_rig(output).cameras) == 5
 

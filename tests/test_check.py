@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,7 @@ SEQUENCE = "EXP-5-mouth"
 
 def check(capture: Path, page: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run the command on one sequence."""
-    command = [sys.executable, "-m", "pipeline.capture.check", str(capture), "--sequence", SEQUENCE]
-    return subprocess.run([*command, "--output", str(page), *options], capture_output=True, text=True, check=False)
+    return in_process.run("capture.check", capture, "--sequence", SEQUENCE, "--output", page, *options)
 
 
 def test_the_page_of_a_good_capture(tiny_capture: Path, tmp_path: Path) -> None:

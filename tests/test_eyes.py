@@ -1,7 +1,5 @@
 """Lids and gaze: exact derivatives of gaps, gazes from irises, detections as stages."""
 
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from pipeline.head.fit.solver import Free, Schedule, levenberg
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior, load_prior
 from pipeline.store.chunk import Array, read_arrays, write_chunk
+from tests import in_process
 from tests.tiny_videos import decode_all
 
 ROOT = Path(__file__).parents[1]
@@ -253,17 +252,16 @@ def test_stages_find_the_face_and_its_points(rig, tmp_path):
         {"rgb": Array(rgb, ("time", "camera", "row", "column", "channel"), "sRGB", "")},
         span,
     )
-    stage = [sys.executable, "-m", "pipeline.stages.detect", "--cameras", str(tmp_path / "cameras.json")]
+    cameras = ["--cameras", tmp_path / "cameras.json"]
     given = [word for key, value in span.items() for word in (f"--{key}", str(value))]
     detections, output = tmp_path / "detections.zarr.zip", tmp_path / "points.zarr.zip"
     frames = ["--frames", str(tmp_path / "frames.zarr.zip"), "--output", str(detections)]
-    subprocess.run([*stage, *given, *frames], check=True, cwd=ROOT)
+    in_process.run_well("stages.detect", *cameras, *given, *frames, cwd=ROOT)
     score, eyes = read_arrays(detections, "score", "eyes")
     assert (score > 0.9).all()
     assert eyes.mean() > 0.7
-    stage[2] = "pipeline.stages.triangulate"
     given = ["--subject", "901", "--sequence", "EXP-5-mouth", "--detections", str(detections), "--output", str(output)]
-    subprocess.run([*stage, *given, *frames[:2]], check=True, cwd=ROOT)
+    in_process.run_well("stages.triangulate", *cameras, *given, *frames[:2], cwd=ROOT)
     points, views, irises = read_arrays(output, "points", "views", "irises")
     assert (views > 1).all()
     between = np.linalg.norm(irises[0, 0] - irises[0, 1])

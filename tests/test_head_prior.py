@@ -1,11 +1,8 @@
 """The head prior: folded and grouped evaluation against a plain one, symmetry, derivatives, files, training."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import igl
@@ -27,6 +24,7 @@ from pipeline.head.train.trainer import new_prior
 from pipeline.settings.prior import PriorSettings
 from pipeline.settings.prior_config import PriorConfig
 from pipeline.store.tensors import open_tensors
+from tests import in_process
 from tests.tiny_face import write_tiny_face
 
 SIZES = {
@@ -352,25 +350,33 @@ def test_codes_start_as_summaries_of_the_known_weights(face_file: Path, tmp_path
 def command(face: Path, folder: Path, **changes) -> list[str]:
     sizes = json.dumps({**TINY_TRAINING, **changes})
     paths = ["--ict", str(face), "--state", str(folder / "state"), "--output", str(folder / "prior.safetensors")]
-    return [sys.executable, "-m", "pipeline.stages.prior", "--settings", sizes, *paths]
+    return ["stages.prior", "--settings", sizes, *paths]
 
 
 def test_training_resumes_after_a_kill(face_file: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run(command(face_file, whole), check=True, env=environment, capture_output=True)
-    process = subprocess.Popen(command(face_file, broken), env=environment, stderr=subprocess.PIPE, text=True)
+
+    def start(folder: Path) -> BaseProcess:
+        return in_process.fork(tmp_path / "said.log", *command(face_file, folder))
+
+    def run(folder: Path) -> None:
+        process = start(folder)
+        process.join()
+        assert process.exitcode == 0, (tmp_path / "said.log").read_text()
+
+    run(whole)
+    process = start(broken)
     saved = "state/*/state.safetensors"
     until = time.monotonic() + 60
     while not list(broken.glob(saved)) and time.monotonic() < until:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+        time.sleep(0.002)
+    process.kill()
+    process.join()
     assert not (broken / "prior.safetensors").exists()
     (state,) = broken.glob(saved)
     with open_tensors(state) as (_, described):
         assert 0 < described["step"] < TINY_TRAINING["steps"]
-    subprocess.run(command(face_file, broken), check=True, env=environment, capture_output=True)
+    run(broken)
     one, other = load_file(whole / "prior.safetensors"), load_file(broken / "prior.safetensors")
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert not list(broken.rglob("*.partial.*"))
@@ -378,7 +384,7 @@ def test_training_resumes_after_a_kill(face_file: Path, tmp_path: Path) -> None:
 
 
 def test_the_stage_names_a_missing_face_model(tmp_path: Path) -> None:
-    done = subprocess.run(command(tmp_path / "none.npz", tmp_path), capture_output=True, text=True, check=False)
+    done = in_process.run(*command(tmp_path / "none.npz", tmp_path))
     assert done.returncode == 1
     assert "none.npz: no ICT-FaceKit model there" in done.stderr
     assert not (tmp_path / "prior.safetensors").exists()

@@ -1,7 +1,5 @@
 """Landmarks in the fit: where the prior has them, derivatives, the first pose without a rig, what clouds lack."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from pipeline.head.model.prior import HeadPrior, load_prior, save_prior
 from pipeline.head.train.ict import load_face_model
 from pipeline.head.train.mark import marked
 from pipeline.settings.prior import PriorModel
+from tests import in_process
 from tests.fit_capture import write_spans
 from tests.fit_data import SCALE, WEIGHTS, cloud, facing_pose, posed_landmarks, random_prior, rig_in_front
 from tests.tiny_face import write_tiny_face
@@ -69,12 +68,8 @@ def test_marking_a_prior_adds_landmarks_and_changes_no_bit_of_the_rest(tmp_path)
     torch.manual_seed(0)
     bare = HeadPrior(PriorModel(pairs=3, mid=2, neighbours=3).config(16, 6, landmarks=0))
     save_prior(bare, tmp_path / "bare.safetensors")
-    command = ["pipeline.head.train.mark", "bare.safetensors", "marked.safetensors", "--ict", "face.npz"]
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=tmp_path, env={"PYTHONPATH": str(WEIGHTS.parents[3])},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    command = ["head.train.mark", "bare.safetensors", "marked.safetensors", "--ict", "face.npz"]
+    in_process.run_well(*command, cwd=tmp_path)
     before, after = (load_file(tmp_path / f"{name}.safetensors") for name in ("bare", "marked"))
     assert after.keys() - before.keys() == {"landmarks.mean", "landmarks.basis"}
     assert all(torch.equal(after[name], before[name]) for name in before if name not in EYEBALLS)

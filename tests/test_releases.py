@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import av
@@ -23,6 +21,7 @@ from pipeline.planning.plan import Plan
 from pipeline.planning.table import read_table
 from pipeline.stereo.given import CELL, given_cloud, read_pcd
 from pipeline.store.chunk import read_arrays
+from tests import in_process
 from tests.other_captures import pictures_of
 from tests.tiny_videos import encode
 
@@ -110,10 +109,8 @@ def test_the_benchmark_brings_alpha_and_clouds(benchmark: tuple[Path, Rig], tmp_
 
 
 def stage(name: str, *arguments: object) -> None:
-    """Run a stage as a process."""
-    command = [sys.executable, "-m", f"pipeline.stages.{name}", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    """Run a stage."""
+    in_process.run_well(f"stages.{name}", *arguments)
 
 
 def test_clouds_are_matched_where_one_was_not_downloaded(benchmark: tuple[Path, Rig], tmp_path: Path) -> None:
