@@ -107,6 +107,14 @@ def test_alpha_of_a_soft_disc_over_white(colour: tuple[int, int, int]) -> None:
     np.testing.assert_allclose(again, picture, atol=2)  # over white it is the picture
 
 
+def test_skin_beside_a_brow_is_no_half_transparent_brow() -> None:
+    dark, alpha, mask = soft_disc((60, 45, 40))
+    skin, _, _ = soft_disc((190, 140, 120))
+    picture = np.where(np.arange(100)[None, :, None] < 70, dark, skin)  # at the rim the nearest colours are the other's
+    shown = with_alpha(picture, mask)[..., 3] / 255
+    assert np.abs(shown - alpha).max() < 0.1
+
+
 def test_another_background() -> None:
     picture, alpha, mask = soft_disc((120, 80, 60))
     np.testing.assert_array_equal(over(picture, mask, (255, 255, 255)), picture)
