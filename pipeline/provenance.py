@@ -6,7 +6,11 @@ digest among its params. Library versions are left out on purpose: they are reco
 
 import ast
 import hashlib
+import json
+import os
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +18,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "pipeline"
 DIGITS = 16
 MESSAGES = ("description", "help")  # keyword arguments that only people read
+Parsed = tuple[str, list[tuple[int, str]]]
+KEPT = (
+    Path(__file__).parent / "__pycache__" / f"normalised.{sys.implementation.cache_tag}.json"
+)  # as one Python says it
+MOST_KEPT = 2000  # texts, of some 300 files
+_new: list[str] = []  # hashes of what is not kept yet
 
 
 def digest(*modules: str, root: Path = ROOT, without: Iterable[str] = (), messages: bool = True) -> str:
@@ -25,6 +35,8 @@ def digest(*modules: str, root: Path = ROOT, without: Iterable[str] = (), messag
     for name in sorted(set().union(*(closure(module, root) for module in modules)) - set(without)):
         text = _parse(_source(name, root))[0]
         result.update(f"{name}\n{text if messages else _without_messages(text)}\n".encode())
+    if root == ROOT:
+        _keep()
     return result.hexdigest()[:DIGITS]
 
 
@@ -73,16 +85,48 @@ def _imports(path: Path, package: str) -> Iterator[str]:
             yield name
 
 
-def _parse(path: Path) -> tuple[str, tuple[tuple[int, str], ...]]:
+def _parse(path: Path) -> Parsed:
     """The normalised text of a file and its imports as (relative level, dotted name)."""
     return _parse_text(path.read_text())
 
 
 @cache
-def _parse_text(text: str) -> tuple[str, tuple[tuple[int, str], ...]]:
+def _parse_text(text: str) -> Parsed:
+    """To parse all files takes most of a second, so that what was parsed once, by any process, is kept."""
+    key, known = hashlib.sha256(text.encode()).hexdigest(), _kept()
+    if key not in known:
+        known[key] = _normalised(text)
+        _new.append(key)
+    normalised, imports = known[key]
+    return normalised, [(level, name) for level, name in imports]
+
+
+@cache
+def _kept() -> dict[str, Parsed]:
+    """What earlier processes parsed, by the hash of the text."""
+    try:
+        return json.loads(KEPT.read_text())
+    except (OSError, ValueError):  # none yet, or one that is damaged: it is made anew
+        return {}
+
+
+def _keep() -> None:
+    """Keep what was parsed in this process for the next one, beside Python's own compiled files, where these may be."""
+    if not _new:
+        return
+    known, own = _kept(), KEPT.with_suffix(f".{os.getpid()}")
+    chosen = known if len(known) <= MOST_KEPT else {key: known[key] for key in _new}
+    with suppress(OSError):
+        KEPT.parent.mkdir(exist_ok=True)
+        own.write_text(json.dumps(chosen))
+        own.replace(KEPT)
+    _new.clear()
+
+
+def _normalised(text: str) -> Parsed:
     tree = ast.parse(text)
     statements = [tree, *_statements(tree)]
-    imports = tuple(_import_names(statements))
+    imports = list(_import_names(statements))
     for node in statements:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [part for part in node.body if not _is_bare_string(part)] or [ast.Pass()]

@@ -1,5 +1,6 @@
 """The code digest: blind to comments and formatting, sensitive to code, and never short of a module."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import provenance
 from pipeline.provenance import ROOT, closure, digest
 
 STAGES = sorted(path.stem for path in (ROOT / "pipeline/stages").glob("[a-z]*.py"))
@@ -37,6 +39,29 @@ def project(tmp_path: Path) -> Path:
 def test_closure_follows_relative_and_function_level_imports(project):
     names = {"stages", "stages.stage", "stages.near", "lib", "lib.far", "helper"}
     assert closure("pipeline.stages.stage", project) == {"pipeline"} | {f"pipeline.{name}" for name in names}
+
+
+def test_what_was_parsed_once_is_kept_and_changes_no_digest(project, tmp_path, monkeypatch):
+    kept = tmp_path / "kept" / "normalised.json"
+    monkeypatch.setattr(provenance, "ROOT", project)
+    monkeypatch.setattr(provenance, "KEPT", kept)
+
+    def anew() -> str:
+        """As another process would find it."""
+        provenance._kept.cache_clear()
+        provenance._parse_text.cache_clear()
+        return digest("pipeline.stages.stage", root=project)
+
+    try:
+        expected = anew()
+        with monkeypatch.context() as without:
+            without.setattr(ast, "parse", None)
+            assert anew() == expected
+        kept.write_text('{"damaged')
+        assert anew() == expected
+        assert len(json.loads(kept.read_text())) == 5  # three of seven files are empty
+    finally:
+        provenance._kept.cache_clear()
 
 
 @pytest.mark.parametrize(
