@@ -14,7 +14,7 @@ from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.condition import Buffers
 from pipeline.avatar.model.eyes import VISIBLE, EyePose
 from pipeline.avatar.model.planes import FeaturePlanes
-from pipeline.head.fit.eyes import eyeballs_of, gaze_directions
+from pipeline.head.fit.eyes import eyeballs_of, gaze_directions, name_unseen
 from pipeline.head.model.prior import load_prior
 from pipeline.settings.architecture import Architecture
 from tests.avatar_scene import TINY
@@ -92,6 +92,19 @@ def test_what_is_seen_between_open_lids_is_an_eyeball_and_shut_lids_are_none(one
         surely[shut] = eyes.coordinates(first.view(1, -1, 5), still)[..., 2].mean()
     assert surely[False] > 0.9
     assert surely[True] < 0.1
+
+
+def test_an_eyeball_before_which_nothing_lies_is_named(one_thread, caplog):
+    prior = load_prior(PRIOR)
+    w_id = np.zeros(prior.config.identity_modes)
+    name_unseen(eyeballs_of(prior, w_id), "SEN")
+    assert not caplog.messages
+    prior.eyes.mean[3:] += 1  # the right one lies outside the head
+    found = eyeballs_of(prior, w_id)
+    assert np.isnan(found[:, 3]).tolist() == [False, True]
+    name_unseen(found, "SEN")
+    (line,) = caplog.messages
+    assert line.startswith("SEN: nothing lies ahead of the right eyeball of the head at rest, and so in every step")
 
 
 def test_an_eyeball_has_the_features_of_its_own_plane_alone():

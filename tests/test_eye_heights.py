@@ -17,7 +17,14 @@ from pipeline.detect.heights import (
     eye_view,
     pupils,
 )
-from pipeline.detect.points import LIDS, FacePoints, with_heights
+from pipeline.detect.points import (
+    HEIGHT_CONTOUR_GAIN,
+    HEIGHT_GAIN,
+    LIDS,
+    FacePoints,
+    curved,
+    with_heights,
+)
 
 SKIN, SCLERA, IRIS = np.array([190, 140, 115]), np.array([215, 210, 205]), np.array([60, 80, 130])
 X, Y = np.meshgrid(
@@ -118,6 +125,23 @@ def test_lids_go_where_heights_say_each_eye_by_itself():
         for upper, lower in pairs:
             length = np.linalg.norm(moved[:, upper] - moved[:, lower], axis=-1)
             np.testing.assert_allclose(length[[0, 1, 2, 3, 4, 6, 7]], 0.009, atol=1e-9)
-            assert length[5] < 0.001 if eye == 0 else abs(length[5] - 0.009) < 1e-9
+            assert length[5] < 0.0015 if eye == 0 else abs(length[5] - 0.009) < 1e-9
     unknown = with_heights(found, np.full((steps, 2), np.nan))
     np.testing.assert_array_equal(unknown.points, points)
+
+
+def test_half_shut_lids_come_nearer_than_what_shows_of_the_eye_says():
+    """Eyes of 901 that stand 8.5, 6.1, 2.2 mm open seem 1.1, 3.1 and 8.3 mm lower than at 10.1 mm."""
+    seen, true = np.array([-1.1, -3.1, -8.3]) / 1e3, np.array([-1.6, -4.0, -7.9]) / 1e3
+    points = np.zeros((8, 51, 3))
+    for pairs in LIDS:
+        for upper, lower in pairs:
+            points[:, upper] = points[:, lower] + [0, 0.0101, 0]
+    gaps = 0.0101 + np.repeat(np.array([0, 0, 0, 0, 0, *seen])[:, None], 2, 1)
+    contours = np.full((8, 2), 0.009)
+    found = FacePoints(points, np.ones((8, 51)), np.zeros((8, 2, 3)), np.ones((8, 2)), contours)
+    moved = with_heights(found, (gaps - HEIGHT_CONTOUR_GAIN * contours) / HEIGHT_GAIN).points
+    for upper, lower in LIDS[0] + LIDS[1]:
+        length = np.linalg.norm(moved[:, upper] - moved[:, lower], axis=-1)
+        np.testing.assert_allclose(length[5:] - 0.0101, true, atol=5e-4)
+    assert (np.diff(curved(np.linspace(-0.02, 0.01, 100))) >= 0).all()

@@ -9,7 +9,7 @@ from pipeline import cli
 from pipeline.cameras.rig import read_rig
 from pipeline.errors import DataError
 from pipeline.head.fit.clouds import Clouds, read_landmarks, read_points
-from pipeline.head.fit.eyes import eyeballs_of, gaze_of, lids_of
+from pipeline.head.fit.eyes import eyeballs_of, gaze_of, lids_of, name_unseen
 from pipeline.head.fit.fitter import Fitter, Smoothness, fit_sequence
 from pipeline.head.fit.landmarks import as_seen, believed
 from pipeline.head.fit.residuals import Heads
@@ -23,11 +23,12 @@ from pipeline.workers import compute_alike, workers
 MOST_FAILED = 0.5  # share of a track's steps: what is left is no track to train on
 
 
-def _eyeballs(prior: HeadPrior, identity: np.ndarray) -> dict[str, Array]:
+def _eyeballs(prior: HeadPrior, identity: np.ndarray, sequence: str) -> dict[str, Array]:
     """Where the eyeballs lie at rest, where the prior knows."""
     if not prior.config.eyes:
         return {}
     spheres = eyeballs_of(prior, identity).astype(np.float32)
+    name_unseen(spheres, sequence)
     about = "eyeballs at rest, the left one first: centre and radius"
     return {"eyeballs": Array(spheres, ("eye", "sphere"), "head unit", about)}
 
@@ -111,7 +112,7 @@ def main() -> None:
                 "mm",
                 "median distance of the step's cloud to the fitted surface on the face",
             ),
-            **_eyeballs(prior, who),
+            **_eyeballs(prior, who, clouds.sequence),
         },
         {**cli.record("fit_sequence", arguments), "start": 0, "stop": len(clouds), "failed": failed},
     )

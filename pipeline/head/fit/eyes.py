@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from pipeline.cli import log
 from pipeline.head.fit.lids import apertures
 from pipeline.head.fit.residuals import canonical_landmarks
 from pipeline.head.model import pose
@@ -56,6 +57,16 @@ def eyeballs_of(prior: HeadPrior, w_id: np.ndarray) -> np.ndarray:
         middle = (far[:, :-1] + far[:, 1:])[:, None] / 2
         radius = middle.expand(leaves.shape).gather(-1, first).masked_fill(~leaves.any(-1, keepdim=True), torch.nan)
         return torch.cat([centres, radius.flatten(1).nanmedian(-1, keepdim=True).values], -1).numpy()
+
+
+def name_unseen(eyeballs: np.ndarray, sequence: str) -> None:
+    """A line of warning for each of the eyeballs (2, 4) of a sequence whose radius is NaN: no surface lies ahead."""
+    for eye in np.flatnonzero(np.isnan(eyeballs[:, 3])).tolist():
+        log.warning(
+            "%s: nothing lies ahead of the %s eyeball of the head at rest, and so in every step (expected a surface"
+            " %.1f to %.1f times the prior's radius from its centre); its radius is NaN, and an avatar has none there",
+            sequence, ("left", "right")[eye], *REACH[:2],
+        )  # fmt: skip
 
 
 def gaze_of(
