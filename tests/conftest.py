@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from tests.tiny_videos import decode_all, encode
 from tests.tiny_workflow import RUN, make_project, run
+from tests.warm import Warm, warm_python
 
 # Examples are timed on whatever else the machine is doing: a deadline would fail at random.
 hypothesis.settings.register_profile("project", deadline=None)
@@ -95,10 +96,20 @@ def tiny_project(tmp_path_factory: pytest.TempPathFactory, tiny_capture: Path) -
 
 
 @pytest.fixture(scope="session")
-def tiny_results(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """A `python` for the jobs of a workflow that starts in milliseconds."""
+    with warm_python(tmp_path_factory.mktemp("warm")) as pythons:
+        yield pythons
+
+
+@pytest.fixture(scope="session")
+def tiny_results(
+    tiny_project: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str, request: pytest.FixtureRequest
+) -> Path:
     """What the whole workflow made of the tiny capture, run in one go, with one span per sequence. Do not change it.
 
-    Processes side by side (make test) share one run: the first that needs it makes it, the others wait.
+    Processes side by side (make test) share one run: the first that needs it makes it, the others wait. Every stage is
+    started as it stands once, and from then on in milliseconds.
     """
     own = tmp_path_factory.getbasetemp()
     shared = own if worker_id == "master" else own.parent
@@ -106,7 +117,7 @@ def tiny_results(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory, w
     with FileLock(shared / "plain.lock"):
         if not made.exists():
             shutil.copytree(tiny_project, project, symlinks=True)
-            run(project, *RUN, "span=3")
+            run(project, *RUN, "span=3", python=request.getfixturevalue("warm").once)
             assert "Nothing to be done" in run(project, *RUN, "span=3")
             made.touch()
     return project / "results/901"

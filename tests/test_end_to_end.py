@@ -15,18 +15,19 @@ import pytest
 import yaml
 
 from tests.tiny_workflow import RUN, assert_equal, decode, joined, result_files, run, start
+from tests.warm import Warm
 
 pytestmark = pytest.mark.slow
 
 RESULTS = Path("results/901")
 LAST_MOMENTS = {  # a log, which exists as soon as its job runs: about how many seconds the job takes
-    "ingest/EXP-5-mouth/000000-000002.log": 3,
-    "pointcloud/EXP-2-eyes/000000-000002.log": 3,
-    "fit_sequence/EXP-2-eyes.log": 3,
-    "isolate/EXP-5-mouth/000000-000002.log": 0.8,
-    "train.log": 8,
-    "render_capture/EXP-2-eyes.log": 4,
-    "evaluate.log": 4,
+    "ingest/EXP-5-mouth/000000-000002.log": 1,
+    "pointcloud/EXP-2-eyes/000000-000002.log": 1,
+    "fit_sequence/EXP-2-eyes.log": 1.5,
+    "isolate/EXP-5-mouth/000000-000002.log": 0.3,
+    "train.log": 4,
+    "render_capture/EXP-2-eyes.log": 1,
+    "evaluate.log": 1,
 }
 DRIVEN = "twin~EXP-5-mouth"
 
@@ -44,10 +45,11 @@ def kill_tree(process: psutil.Process) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def interrupted(tiny_project: Path) -> Path:
+def interrupted(tiny_project: Path, warm: Warm) -> Path:
     """A project whose run was killed once per entry, aimed at one stage after the other, and then went to its end.
 
-    Nobody drives the avatar here, which would bring a second person's jobs and no other stages.
+    Nobody drives the avatar here, which would bring a second person's jobs and no other stages. Its jobs start in
+    milliseconds.
     """
     project = shutil.copytree(tiny_project, tiny_project.with_name("interrupted"), symlinks=True)
     config = yaml.safe_load((project / "config.yaml").read_text())
@@ -56,19 +58,19 @@ def interrupted(tiny_project: Path) -> Path:
     moments = random.Random(7)
     killed: set[str] = set()
     for log, seconds in LAST_MOMENTS.items():
-        snakemake = start(project, *RUN, "span=2")
+        snakemake = start(project, *RUN, "span=2", python=warm.always)
         path = project / RESULTS / "logs" / log
         while not path.exists():
-            assert snakemake.poll() is None, (project / "snakemake.log").read_text()[-4000:]
+            assert snakemake.is_alive(), (project / "snakemake.log").read_text()[-4000:]
             time.sleep(0.02)
         time.sleep(moments.uniform(0, seconds))
         killed |= kill_tree(psutil.Process(snakemake.pid))
-        snakemake.wait()
+        snakemake.join()
         for result in result_files(project / RESULTS):
             decode(result)  # raises when it is not whole
         path.unlink()
     assert len(killed) >= 5, f"only {sorted(killed)} were hit; the test has lost its teeth"
-    run(project, *RUN, "span=2")
+    run(project, *RUN, "span=2", python=warm.always)
     return project / RESULTS
 
 

@@ -3,8 +3,8 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import av
@@ -13,9 +13,11 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from pipeline.store.chunk import open_chunk
+from tests import forked
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ROOT / "tests/tiny"
+TOOLS = Path(sys.executable).parent
 RUN = ("--cores", "2", "--max-threads", "1", "--config")  # at this size threads cost more than they bring
 
 
@@ -32,21 +34,20 @@ def make_project(folder: Path, capture: Path) -> Path:
     return folder
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    """Start Snakemake in a project; what it says goes to snakemake.log there."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    command = [str(Path(sys.executable).parent / "snakemake"), *arguments]
-    with (folder / "snakemake.log").open("a") as log:
-        return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+def start(folder: Path, *arguments: str, python: Path = TOOLS) -> BaseProcess:
+    """Start Snakemake in a project, its jobs by the `python` of a folder; what it says goes to snakemake.log."""
+    environment = {**os.environ, "PATH": f"{python}:{TOOLS}:{os.environ['PATH']}"}
+    return forked.start(folder, environment, folder / "snakemake.log", *arguments)
 
 
-def run(folder: Path, *arguments: str) -> str:
+def run(folder: Path, *arguments: str, python: Path = TOOLS) -> str:
     """Run Snakemake to its end; what it said. Raises AssertionError with the end of its log when it fails."""
     path = folder / "snakemake.log"
     before = path.stat().st_size if path.exists() else 0
-    status = start(folder, *arguments).wait()
+    process = start(folder, *arguments, python=python)
+    process.join()
     said = path.read_bytes()[before:].decode()
-    assert status == 0, said[-4000:]
+    assert process.exitcode == 0, said[-4000:]
     return said
 
 
