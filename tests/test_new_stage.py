@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from pipeline.provenance import ROOT
+from tests import forked
 
 TOOLS = Path(sys.executable).parent
 NEW = {
@@ -74,23 +75,12 @@ def test_three_files_make_a_stage_with_settings_schema_page_and_rule(tmp_path):
         assert not (tmp_path / name).exists()
         (tmp_path / name).write_text(text)
 
-    def tool(*command: str) -> str:
-        environment = {**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
-        result = subprocess.run(
-            command,
-            cwd=tmp_path,
-            env=environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-        assert result.returncode == 0, result.stdout
-        return result.stdout
-
-    tool("snakemake", "--cores", "1", "results/901/greeting.txt", "--config", 'greet={"word": "good day"}')
+    environment = {**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
+    target = ("--cores", "1", "results/901/greeting.txt", "--config", 'greet={"word": "good day"}')
+    done = forked.snakemake(tmp_path, environment, *target)
+    assert done.returncode == 0, done.stdout
     assert (tmp_path / "results/901/greeting.txt").read_text() == "good day, 901"
-    tool("python", "-m", "pipeline.planning.reference")
+    subprocess.run([sys.executable, "-m", "pipeline.planning.reference"], cwd=tmp_path, check=True)
     schema = json.loads((tmp_path / "workflow/schemas/config.schema.json").read_text())
     assert schema["$defs"]["GreetSettings"]["properties"]["word"]["default"] == "hello"
     assert '| `word` | `"hello"` |  | text | what is said |' in (tmp_path / "docs/settings.md").read_text()
