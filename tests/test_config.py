@@ -102,6 +102,8 @@ def test_files_that_are_no_utf8_and_no_yaml_are_named_with_their_line(tmp_path, 
     for content, message in (
         ("a: 1\nb: é\n".encode("latin-1"), "config.yaml: line 2 is not UTF-8; expected the file to be saved as UTF-8"),
         (b"a: 1\nb: [1\nc: 2\n", "config.yaml: line 3: "),
+        (b"# all of it\n", "config.yaml: holds nothing; expected keys"),
+        (b"- a\n", "config.yaml: holds a list; expected keys"),
     ):
         path.write_bytes(content)
         with pytest.raises(ConfigError) as error:
@@ -184,6 +186,11 @@ def test_settings_of_a_stage_are_had_by_their_class():
         ("ingest.stride", 0, "config: ingest.stride: Input should be greater than or equal to 1; it is 0"),
         ("span", "long", "config: span: Input should be a valid integer"),
         ("split.cameras", [], "config: split.cameras: List should have at least 1 item"),
+        (
+            "calibrate.metres_per_unit",
+            float("inf"),
+            "config: calibrate.metres_per_unit: Input should be a finite number",
+        ),
         ("nonsense", 1, "config: nonsense: unknown key; allowed: ablations, animate, avatars, "),
     ],
 )
@@ -240,6 +247,7 @@ def test_a_name_that_the_captures_lack_is_one_line_with_the_allowed_ones(key, va
         ("1\ts\tFOLDER\tten", "row 2, column frames: 'ten'; expected a whole number of at least 1, or nothing"),
         ("1\ts\tnowhere\t4", "row 2, column folder: no folder nowhere"),
         ("1\ts\ta{b}\t4", "row 2, column folder: 'a{b}' has a { in it; expected none"),
+        ("1\ta{b}\tFOLDER\t4", "row 2, column sequence: 'a{b}' has a { in it; expected none"),
         ("1\ta/b\tFOLDER\t4", "row 2, column sequence: 'a/b' cannot be the name of a folder"),
         ("1~2\ta\tFOLDER\t4", "row 2, column subject: '1~2' cannot be the name of a folder"),
         ("1\tfirst\tFOLDER\t4", "row 2, column sequence: first of 1 was named before"),
@@ -306,9 +314,11 @@ def test_settings_of_a_stage_do_not_depend_on_the_order_of_keys():
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
 def test_a_spreadsheets_table_is_read(capture, encoding):
-    """A byte order mark, UTF-16, spaces at cells' ends, no frames: what spreadsheets and people write."""
+    """A byte order mark, UTF-16, spaces at cells' ends, no frames, empty columns and rows, Windows' line ends: what
+    spreadsheets and people write."""
     path = table(capture)
-    path.write_bytes(f"subject \tsequence\tfolder\n1\ta \t{capture}\n 1\tb\t{capture}\n".encode(encoding))
+    rows = ("subject \tsequence\tfolder\t\t", f"1\ta \t{capture}", "\t\t\t\t\t", f" 1\tb\t{capture}\t\t\t")
+    path.write_bytes("".join(f"{row}\r\n" for row in rows).encode(encoding))
     assert table_reader.read_table(path) == [table_reader.Recording("1", name, capture) for name in "ab"]
 
 
@@ -348,3 +358,9 @@ def test_a_camera_that_lacks_a_sequence_is_left_out_aloud(capture):
 def test_frames_that_the_table_leaves_out_are_counted(tiny_capture):
     row = table_reader.Recording("1", "EXP-5-mouth", tiny_capture)
     assert table_reader.frames_of(row) == 3
+
+
+def test_a_held_out_camera_with_a_comma_is_refused_before_it_becomes_two(capture):
+    rows = table_reader.read_table(table(capture, "1\ta\tFOLDER\t4"))
+    with pytest.raises(ConfigError, match=r"split.cameras: 'a,b' has a comma in it"):
+        plan.Plan(rows, 1, None, ["a,b"], []).check_split(["1"])

@@ -392,6 +392,14 @@ def test_a_text_model_without_lines_of_points_is_refused(own: Callable[[str], Pa
         look(path.parents[2], "me")
 
 
+def test_a_model_of_panoramas_is_refused(own: Callable[[str], Path]) -> None:
+    path = own("colmap") / "sparse/0/cameras.txt"
+    kept = [line for line in path.read_text().splitlines() if not line.startswith("3 ")]
+    path.write_text("\n".join([*kept, "3 EQUIRECTANGULAR 256 384 256 384", ""]))
+    with pytest.raises(DataError, match=r"image 222200044\.png: camera model EQUIRECTANGULAR; expected one of persp"):
+        look(path.parents[2], "me")
+
+
 def recoded(path: Path, rate: int = 24, pixels: str = "yuv420p", turned: int = 0, **codec: object) -> None:
     """Write a video anew, with other properties of its stream."""
     frames = decode_all(path)
@@ -415,12 +423,12 @@ def film(made: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("turned", [90, -90, 180])
 def test_a_video_is_turned_as_it_is_shown(film: Path, turned: int) -> None:
-    before = next(read_source(Film(film), range(1)))
+    before = list(read_source(Film(film), range(3)))
     recoded(film, turned=turned)
-    after, info = next(read_source(Film(film), range(1))), probe(film)
-    assert (info.height, info.width) == after.shape[:2]
+    after, info = [*read_source(Film(film), range(2)), *read_source(Film(film), range(2, 3))], probe(film)
+    assert (info.height, info.width) == after[0].shape[:2]
     # the angle is counted against the clock
-    np.testing.assert_array_equal(after, np.rot90(before, turned // 90))
+    np.testing.assert_array_equal(after, [np.rot90(picture, turned // 90) for picture in before])
 
 
 UNFIT = {

@@ -45,3 +45,18 @@ def test_an_unknown_sequence_in_the_split_ends_the_run_with_one_clear_line():
     assert result.returncode == 1
     assert "split.sequences: unknown 'EXP-9'; allowed: EMO-1-shout+laugh, EXP-2-eyes, EXP-5-mouth" in result.stdout
     assert "Traceback" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "results/903/report.html",
+        "results/901/clouds/EXP-9/000000-000008.zarr.zip",
+        "results/901/renders/EXP-2-eyes/another_camera.mp4",
+    ],
+)
+def test_a_file_of_what_is_not_there_is_refused_in_one_line(target):
+    result = snakemake("-n", target)
+    assert result.returncode == 1
+    assert f"No rule to produce {target}" in result.stdout
+    assert "Traceback" not in result.stdout

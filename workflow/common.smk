@@ -12,8 +12,7 @@ from snakemake.logging import logger
 sys.path.insert(0, workflow.basedir)
 from pipeline.planning import config as configuration
 from pipeline.planning import made
-from pipeline.planning.films import PATHS, view
-from pipeline.planning.plan import require_known
+from pipeline.planning.films import HEAD, PATHS, view
 from pipeline import provenance
 from pipeline.detect import models
 from pipeline.errors import ConfigError, PipelineError
@@ -69,12 +68,19 @@ pathvars:
     results=SETTINGS.results,
 
 
+# Names that there are: Snakemake says in one line that nothing makes a file of another.
+SUBJECTS = "|".join(map(re.escape, PLAN.subjects()))
+SEQUENCES = "|".join(map(re.escape, PLAN.names()))
+RIGS = "|".join(map(re.escape, dict.fromkeys([*PATHS, *SETTINGS.films.paths, *PLAN.all_cameras()])))
+RIGS = rf"(?:{RIGS})(?:{HEAD})?"
+
+
 wildcard_constraints:
-    subject="|".join(map(re.escape, PLAN.subjects())),
-    sequence=r"[^/]+",
-    driver=r"[^/~]+",
-    motion=r"[^/~]+",
-    rig=r"[^/]+",
+    subject=SUBJECTS,
+    sequence=rf"(?:(?:{SUBJECTS})~)?(?:{SEQUENCES})",
+    driver=SUBJECTS,
+    motion=SEQUENCES,
+    rig=RIGS,
     ablation="|".join(re.escape(name) for name in SETTINGS.all_variants),
     span=r"\d{6}-\d{6}",
 
@@ -305,10 +311,7 @@ def capture_format(wildcards):
 
 def view_of(wildcards):
     """What the rig's name means: a camera, a path, whether the head stands still."""
-    found = view(wildcards.rig, SETTINGS.films.paths)
-    if found.kind == "camera":
-        require_known("film", [found.name], [*PATHS, *SETTINGS.films.paths, *PLAN.cameras(wildcards.subject)])
-    return found
+    return view(wildcards.rig, SETTINGS.films.paths)
 
 
 def path_file(wildcards):

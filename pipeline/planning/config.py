@@ -170,8 +170,7 @@ class Root(Naming):
             motion_steps(self.films.motions, self.of(RenderSettings).frames_per_second, self.of(AnimateSettings))
         )
         check_names("films.motions", self.films.motions, [recording.sequence for recording in plan.recordings])
-        cameras = [camera for subject in plan.subjects() for camera in plan.cameras(subject)]
-        check_names("films.paths", self.films.paths, [*PATHS, *cameras])
+        check_names("films.paths", self.films.paths, [*PATHS, *plan.all_cameras()])
         for subject in self.avatars or plan.subjects():
             require_known("films.cameras", self.films.cameras, plan.cameras(subject), f" for subject {subject}")
         return plan

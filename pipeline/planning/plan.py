@@ -73,6 +73,14 @@ class Plan:
         """All subjects."""
         return list(self._rows)
 
+    def names(self) -> list[str]:
+        """All sequences of whichever subject, and the motions."""
+        return list(dict.fromkeys([*(recording.sequence for recording in self.recordings), *self.motions]))
+
+    def all_cameras(self) -> list[str]:
+        """All cameras of whichever subject."""
+        return list(dict.fromkeys(camera for subject in self.subjects() for camera in self.cameras(subject)))
+
     def folder(self, subject: str) -> Path:
         """The subject's capture."""
         return self._folders[subject]

@@ -32,8 +32,8 @@ def read_table(path: Path) -> list[Recording]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; expected a table with the columns {', '.join(COLUMNS)}")
     lines = [line for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")]
-    rows = csv.reader(lines, delimiter="\t")
-    names = tuple(name.strip() for name in next(rows, []))
+    rows = map(_cells, csv.reader(lines, delimiter="\t"))
+    names = tuple(next(rows, []))
     if names not in (COLUMNS, COLUMNS[:-1]):
         raise ConfigError(
             f"{path}: columns are {list(names)}; expected {list(COLUMNS)}, separated by tabs; frames may be left out"
@@ -48,10 +48,18 @@ def read_table(path: Path) -> list[Recording]:
     return recordings
 
 
+def _cells(row: list[str]) -> list[str]:
+    """A row's cells without spaces at their ends, and without the empty columns that spreadsheets add behind."""
+    cells = [cell.strip() for cell in row]
+    while cells and not cells[-1]:
+        cells.pop()
+    return cells
+
+
 def _recording(cells: list[str], columns: int, where: str) -> Recording:
     if len(cells) > columns:
         raise ConfigError(f"{where}: more than {columns} columns")
-    row = dict(zip(COLUMNS, [cell.strip() for cell in cells] + [""] * len(COLUMNS), strict=False))
+    row = dict(zip(COLUMNS, cells + [""] * len(COLUMNS), strict=False))
     for column in COLUMNS[:-1]:
         if not row[column]:
             raise ConfigError(f"{where}, column {column}: empty; expected a value")

@@ -26,7 +26,11 @@ def check_yaml(path: Path) -> None:
     if not path.is_file():
         return  # Snakemake says so, unless another file is named on the command line
     try:
-        yaml.safe_load(read_text(path))
+        content = yaml.safe_load(read_text(path))
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise ConfigError(f"{path}: {line}{error.problem or error.context}; expected YAML") from error
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{path}: holds {'nothing' if content is None else f'a {type(content).__name__}'}; expected keys"
+        )

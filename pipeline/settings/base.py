@@ -8,9 +8,10 @@ Device = Literal["cpu", "cuda"]
 
 
 class Section(BaseModel):
-    """A part of config.yaml: its values cannot be changed, and a key that it does not know is an error."""
+    """A part of config.yaml: its values cannot be changed; a key that it does not know, or an infinite number, is an
+    error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class StageSettings(Section):

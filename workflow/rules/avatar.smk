@@ -154,7 +154,7 @@ rule film:
     log:
         log_of("film", FILM),
     wildcard_constraints:
-        rig=r"(?!capture\.)[^/]+",
+        rig=rf"(?!capture\.)(?:{RIGS})",
         format=r"mp4|mov|webm|png\.zip",
     conda:
         environment("film")

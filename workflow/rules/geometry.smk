@@ -96,7 +96,7 @@ rule fit_sequence:
     benchmark:
         benchmark_of("fit_sequence", TRACK)
     wildcard_constraints:
-        sequence=r"[^/~]+",
+        sequence=SEQUENCES,
     conda:
         environment("fit_sequence")
     resources:

@@ -96,6 +96,8 @@ class ColmapCapture(Capture):
             pose = np.eye(4)
             pose[:3] = image.cam_from_world().matrix()
             camera = model.cameras[image.camera_id]
+            if not camera.is_perspective():
+                raise DataError(f"{what}: camera model {camera.model.name}; expected one of perspective")
             size = (camera.width, camera.height)
             straight = camera.model.name in STRAIGHT
             recorded = RecordedCamera(

@@ -23,7 +23,8 @@ PICTURES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
 UNREAD = {".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".rw2", ".orf"}
 # Names of cameras' and masks' files in other layouts.
 MEANT = re.compile(
-    r"^(fg_)?(mask|matte|matting|alpha|segmentation)|^(cam(era)?s?|calib\w*|poses?\w*|intrinsics?|extrinsics?)\.\w+$|^sparse$",
+    r"^(fg_)?(mask|matte|matting|alpha|segmentation)|^sparse$|"
+    r"^(cam|calib|pose|intrinsic|extrinsic|metadata|sfm|bundle|krt|transforms)\w*\.(json|xml|np[yz]|txt|toml|ya?ml|csv|out)$",
     re.IGNORECASE,
 )
 ONLY = "all"  # the one sequence of a folder that names none
