@@ -33,7 +33,7 @@ class ColmapCapture(Capture):
     def _model(self) -> Path:
         """The model with most images: where COLMAP cannot connect all pictures it writes several."""
         found = _models(self.folder)
-        return found[0] if len(found) == 1 else max(found, key=lambda model: len(image_names(model)))
+        return found[0] if len(found) == 1 else max(found, key=_size)
 
     @cached_property
     def _pictures(self) -> dict[str, dict[str, Source]]:
@@ -110,7 +110,10 @@ class ColmapCapture(Capture):
             )
             first = found.setdefault(name, recorded).camera_from_world
             if np.abs(first - pose).max() > STILL * max(1.0, np.abs(first).max()):
-                raise DataError(f"{what}: camera {name} has moved since its first picture; expected it to stand still")
+                raise DataError(
+                    f"{what}: camera {name} has moved since its first picture; expected it to stand still, or pictures "
+                    "of one moment in images/ itself"
+                )
         return [found[name] for name in self.cameras()]
 
     def _camera_of(self, image: str) -> str | None:
@@ -126,9 +129,9 @@ class ColmapCapture(Capture):
     def ignored(self) -> list[str]:
         """Other models, and folders of masks by other names."""
         others = [model for model in _models(self.folder) if model != self._model]
-        count = len(image_names(self._model))
+        count = _size(self._model)
         return [
-            *(f"{one}: not read ({len(image_names(one))} images); {self._model} has {count}" for one in others),
+            *(f"{one}: not read ({_size(one)} images); {self._model} has {count}" for one in others),
             *unread_folders(self.folder, {"sparse"}),
         ]
 
@@ -151,3 +154,11 @@ def _models(folder: Path) -> list[Path]:
         if found:
             return found
     return []
+
+
+def _size(model: Path) -> int:
+    """Images of a model; 0 where it cannot be read, which whoever takes it says."""
+    try:
+        return len(image_names(model))
+    except DataError:
+        return 0
