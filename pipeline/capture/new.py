@@ -45,13 +45,13 @@ def frame_counts(capture: Capture) -> dict[str, int]:
     counts = {}
     for sequence in capture.sequences():
         infos = {name: probe_source(source) for name, source in capture.pictures(sequence).items()}
-        check_rates(f"{capture.folder}: {sequence}", infos)
         found = {name: info.frames for name, info in infos.items()}
         if len(set(found.values())) != 1:
             listed = ", ".join(f"{name}: {count}" for name, count in found.items())
             raise DataError(
                 f"{capture.folder}: {sequence}: frames of each camera: {listed or 'none'}; expected as many"
             )
+        check_rates(f"{capture.folder}: {sequence}", infos)
         counts[sequence] = next(iter(found.values()))
     if not counts:
         raise DataError(f"{capture.folder}: no recordings in a folder of kind {capture.kind}; expected some")
@@ -155,10 +155,8 @@ def check_enough(capture: Capture, names: list[str]) -> None:
         where += f": sequence {least} has {len(sources[least])} of {len(capture.cameras())} cameras: leave it out?"
     elif len(names) == 1 and all(isinstance(own[names[0]], Film) for own in sources.values()):
         film = next(iter(sources.values()))[names[0]].files()[0]
-        where += (
-            f": one video; of a camera carried round a still person take pictures: ffmpeg -i {film.name} -vf fps=2 "
-        )
-        where += "images/%03d.jpg"
+        where += ": one video; of a camera carried round a still person take pictures: "
+        where += f"ffmpeg -i {film.name} -vf fps=2 images/%03d.jpg"
     check_count(names, where)
 
 
@@ -224,14 +222,9 @@ def lines(found: Found) -> list[str]:
     """What is said: what was found, what will be held out, what to run."""
     capture, names = found.capture, found.names
     masks = capture.masks(next(iter(found.counts)))
-    bare = [name for name in names if name not in masks]
-    beside = (
-        ("masks, but none of " + ", ".join(bare) if bare else "masks")
-        if masks
-        else "plates"
-        if capture.plates()
-        else "no masks, no plates"
-    )
+    beside = "masks" if masks else "plates" if capture.plates() else "no masks, no plates"
+    if masks and (bare := [name for name in names if name not in masks]):
+        beside += f", but none of {', '.join(bare)}"
     shapes = ", ".join(f"{width}x{height}" for width, height in found.sizes)
     said = [f"{found.folder} is a capture of the kind {capture.kind}: {len(names)} cameras of {shapes}, {beside}"]
     said.append("sequences: " + ", ".join(f"{name} ({count} frames)" for name, count in found.counts.items()))
