@@ -64,7 +64,13 @@ def test_the_command_compares_two_results(tmp_path: Path):
     assert rows["heldout_both", "psnr_head"]["difference"] < -5
     assert rows["heldout_camera", "psnr_head"]["difference"] == pytest.approx(0)
     page = (tmp_path / "out/index.html").read_text()
+    assert "different subjects" not in page
     first = page[page.index("<figcaption>") :]
     assert f"{HELD_OUT_SEQUENCE}, camera {HELD_OUT_CAMERA}, step 1" in first[:120]
     assert page.count("<img") == 12
     assert "&" in (tmp_path / "out/scores.tex").read_text()
+    # cameras and sequences of the same names, as in one data set
+    write_pictures(b / "comparison.zarr.zip", {"rgb": rgb[:1]}, subject="another")
+    done = in_process.run_well("evaluate.compare", a, b, "--output", tmp_path / "out")
+    assert "different subjects, another and ball: expected one" in done.stderr
+    assert (tmp_path / "out/changes.md").read_text().startswith("- different subjects, another and ball")

@@ -62,6 +62,11 @@ def scores(a: list[Picture], b: list[Picture]) -> list[dict[str, Any]]:
     return rows
 
 
+def subject(folder: Path) -> str:
+    """Whom a subject's results, or a variant's of it, are of."""
+    return str(read_attributes(folder / "comparison.zarr.zip")["subject"])
+
+
 def records(folder: Path) -> dict[str, dict[str, Any]]:
     """{stage: the settings and the code that made its files}, as a subject's chunks and its avatar record them.
 
@@ -169,6 +174,10 @@ def main() -> None:
     a, b = (read_pictures(folder / "pictures.tsv") for folder in (given.a, given.b))
     compared = scores(a, b)
     rows, lines = as_rows(compared), changes(records(given.a), records(given.b))
+    if len(names := {subject(given.a), subject(given.b)}) > 1:
+        # people of one data set have cameras and sequences of the same names
+        lines.insert(0, f"different subjects, {' and '.join(sorted(names))}: expected one, or two names of one capture")
+        cli.log.warning("%s, %s: %s", given.a, given.b, lines[0])
     shown = []
     for key, gain in most_changed(a, b, given.pictures):
         caption = f"{key[0]}, camera {key[1]}, step {key[2]}: {gain:+.2f} dB"
