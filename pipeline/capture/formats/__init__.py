@@ -31,7 +31,8 @@ def _found() -> Iterator[type[Capture]]:
 def open_capture(folder: Path) -> Capture:
     """A folder as a capture of the one format that recognises it. Raises ConfigError where none does, or several do."""
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such folder; expected a capture")
+        what = "a file" if folder.exists() else "no such folder"
+        raise ConfigError(f"{folder}: {what}; expected a capture, a folder of what cameras recorded")
     found = [kind for kind in formats() if kind.recognises(folder)]
     found = [kind for kind in found if not kind.fallback] or found
     less = {name for kind in found for name in kind.precedes}
