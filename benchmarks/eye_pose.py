@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.short_training import parser, trained_avatar, views_of
-from pipeline.avatar.data.pictures import Pictures, View, crop, to_bytes
+from benchmarks.short_training import Windows, parser, trained_avatar, views_of
+from pipeline.avatar.data.pictures import Target, to_bytes
 from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.model.condition import Buffers
 from pipeline.avatar.model.schedule import shared_noise
 from pipeline.film import titled, write_film
 from pipeline.head.model.regions import region
@@ -32,34 +33,12 @@ SHUT_MM = 4.0
 ENLARGED, FRAMES_PER_SECOND = 8, 4
 
 
-class EyePictures(Pictures):
-    """Views cut to a window round the eyes; those that do not show them are left out."""
-
-    def __init__(self, views: list[View]):
-        kept, cut, whole = [], [], Pictures(views)
-        for index, view in enumerate(views):
-            buffers, target = whole[index]
-            found = (region(buffers.x_can[0], "eyes") & buffers.mask[0]).nonzero()
-            height, width = buffers.mask.shape[1:]
-            if len(found) < 20:
-                continue
-            row, column = found.float().mean(0).round().int().tolist()
-            top, left = (
-                min(max(middle - size // 2, 0), side - size)
-                for middle, size, side in ((row, HEIGHT, height), (column, WIDTH, width))
-            )
-            kept.append(view)
-            cut.append(tuple(crop(part, top, left, HEIGHT, WIDTH) for part in (buffers, target)))
-        super().__init__(kept)
-        self.fit_in_memory = True
-        self._cache = dict(enumerate(cut))
-
-    def sides(self, index: int) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return HEIGHT, WIDTH
+def eyes_seen(buffers: Buffers, target: Target) -> list[torch.Tensor]:
+    """The pixels (h, w) bool round the eyes."""
+    return [(region(buffers.x_can, "eyes") & buffers.mask)[0]]
 
 
-def psnr_round_eyes(avatar: Avatar, pictures: EyePictures) -> tuple[np.ndarray, list[np.ndarray]]:
+def psnr_round_eyes(avatar: Avatar, pictures: Windows) -> tuple[np.ndarray, list[np.ndarray]]:
     """PSNR (N,) of the pixels round the eyes of each view, and the pictures (h, w, 3) uint8."""
     noise = shared_noise(avatar.latent_shape(HEIGHT, WIDTH), 1, 0)
     values, drawn = [], []
@@ -87,7 +66,7 @@ def main() -> None:
     with ExitStack() as stack:
         sets = ((training, False), ([given.held_out_sequence], True))
         learnt, held_out = (
-            EyePictures(views_of(stack, given.results, sequences, given.held_out_camera, camera))
+            Windows(views_of(stack, given.results, sequences, given.held_out_camera, camera), HEIGHT, WIDTH, eyes_seen)
             for sequences, camera in sets
         )
     shut = np.array([view.eyes[4:].min() < SHUT_MM for view in held_out.views])

@@ -1,13 +1,14 @@
 """What benchmarks of training share: small pictures of a subject's results, and an avatar after a short training."""
 
 import argparse
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
 import torch
 
-from pipeline.avatar.data.pictures import Pictures, Target, View, camera_places, sequence_views
+from pipeline.avatar.data.pictures import Pictures, Target, View, camera_places, crop, sequence_views
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.checkpoint import trained_tensors
 from pipeline.avatar.model.condition import Buffers
@@ -55,6 +56,41 @@ class SmallPictures(Pictures):
         self.fit_in_memory = True
         for index in range(len(views)):
             self._cache[index] = tuple(_smaller(part, factor) for part in large[index])
+
+    def sides(self, index: int) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self[index][0].mask.shape[1:]
+
+
+class Windows(Pictures):
+    """Windows of one size cut out of views, all kept: round the middles of what `find` says of a view's pixels, some
+    pictures (h, w) bool, each of which gives a window where it has pixels enough."""
+
+    def __init__(
+        self,
+        views: list[View],
+        height: int,
+        width: int,
+        find: Callable[[Buffers, Target], list[torch.Tensor]],
+        enough: int = 20,
+    ):
+        kept, cut, whole = [], [], Pictures(views)
+        for index, view in enumerate(views):
+            buffers, target = whole[index]
+            sides = buffers.mask.shape[1:]
+            for pixels in find(buffers, target):
+                if pixels.sum() < enough:
+                    continue
+                middle = pixels.nonzero().float().mean(0).round().int().tolist()
+                top, left = (
+                    min(max(place - size // 2, 0), side - size)
+                    for place, size, side in zip(middle, (height, width), sides, strict=True)
+                )
+                kept.append(view)
+                cut.append(tuple(crop(part, top, left, height, width) for part in (buffers, target)))
+        super().__init__(kept)
+        self.fit_in_memory = True
+        self._cache = dict(enumerate(cut))
 
     def sides(self, index: int) -> tuple[int, int]:
         """Height and width in pixels."""

@@ -26,6 +26,7 @@ from pipeline.cameras.orbit import Picture, crop_round, look_at
 from pipeline.cameras.resample import placed
 from pipeline.errors import DataError
 from pipeline.raster import buffers
+from pipeline.raster.beyond import band, continued
 from pipeline.raster.colours import UNSEEN, vertex_colours
 from pipeline.raster.embree import EmbreeRasterizer
 from pipeline.viewer.__main__ import PRIOR, SHIPPED, serve
@@ -213,7 +214,10 @@ def test_the_avatar_of_a_view_is_what_it_renders_of_its_crop(finished, steps):
     (camera,) = crop_round([view], HEAD.centre, picture).cameras
     drawn = {name: torch.from_numpy(part) for name, part in buffers.draw(EmbreeRasterizer(), mesh, [camera]).items()}
     codes = torch.from_numpy(code)[None], torch.from_numpy(eyes)[None]
-    given = Buffers(drawn["depth"], drawn["normals"].float(), drawn["x_can"], drawn["mask"] > 0, *codes)
+    mask = drawn["mask"] > 0
+    beyond = continued(drawn["depth"][0].numpy(), drawn["x_can"][0].numpy(), mask[0].numpy(), band(64))
+    depth, x_can = (torch.from_numpy(part)[None] for part in beyond)
+    given = Buffers(depth, drawn["normals"].float(), x_can, mask, *codes)
     noise = shared_noise(avatar.latent_shape(64, 48), steps, 0)
     expected = to_bytes(avatar.render(given, noise, steps, 1.0 if steps == 4 else 0.0))[0].numpy()
     np.testing.assert_array_equal(shown, placed(expected, camera, view))

@@ -48,6 +48,7 @@ PRESETS: dict[str, Values] = {
                 "predicts": "v",
                 "expression_tokens": 4,
                 "eyes": "tokens",
+                "beyond_mesh": False,
                 "plane_size": 512,
                 "plane_features": 16,
                 "plane_spread": 1.0,

@@ -77,6 +77,11 @@ class Architecture(Section):
     plane_size: int = Field(default=256, ge=4, le=1024, description="texels along each side of the feature planes")
     plane_features: int = Field(default=8, ge=3, le=64, description="channels of each feature plane; three are colours")
     plane_spread: float = Field(default=0.1, gt=0, le=10, description="standard deviation of the planes at the start")
+    beyond_mesh: bool = Field(
+        default=True,
+        description="pixels beside the mesh, up to a twentieth of the picture's height, know the nearest place on it: "
+        "hair that reaches beyond the mesh is learned on the head, not in the picture",
+    )
     mask_channel: bool = Field(default=False, description="the condition also says where the head is")
 
     @model_validator(mode="after")

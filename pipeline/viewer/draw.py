@@ -21,6 +21,7 @@ from pipeline.mesh.cut import Plane
 from pipeline.mesh.head import mesh_head
 from pipeline.mesh.mesh import Mesh
 from pipeline.raster import buffers
+from pipeline.raster.beyond import band, continued
 from pipeline.raster.fragments import Rasterizer
 from pipeline.settings.mesh import MeshSettings
 
@@ -119,6 +120,8 @@ def refined(
         camera = camera.crop(left, top, 1, width, height)
         noise = noise[..., top // fold : (top + height) // fold, left // fold : (left + width) // fold]
     drawn = buffers.draw(rasterizer, mesh, [camera])
+    beyond = continued(drawn["depth"][0], drawn["x_can"][0], drawn["mask"][0], band(camera.height))
+    drawn["depth"], drawn["x_can"] = (part[None] for part in beyond)
     device = avatar.text.device
     names = ("depth", "normals", "x_can", "mask")
     depth, normals, x_can, mask = (torch.from_numpy(drawn[name]).to(device) for name in names)

@@ -17,6 +17,7 @@ from pipeline.avatar.model.condition import Buffers
 from pipeline.avatar.model.eyes import SIZE
 from pipeline.cli import log
 from pipeline.errors import DataError
+from pipeline.raster.beyond import band, continued
 from pipeline.raster.coding import read_buffers
 from pipeline.store.chunk import read_all, read_attributes
 from pipeline.store.reel import WHOLE, Reel, Window
@@ -204,8 +205,9 @@ class Pictures:
         if self.fit_in_memory:
             buffers, target = self[index]
             return crop(buffers, top, left, height, width), crop(target, top, left, height, width)
-        above, before = max(top - TRUST_REACH, 0), max(left - TRUST_REACH, 0)
-        rows, columns = slice(above, top + height + TRUST_REACH), slice(before, left + width + TRUST_REACH)
+        reach = max(TRUST_REACH, band(self.sides(index)[0]) + 1)
+        above, before = max(top - reach, 0), max(left - reach, 0)
+        rows, columns = slice(above, top + height + reach), slice(before, left + width + reach)
         buffers, target = self._read(self.views[index], (rows, columns))
         inner = (top - above, left - before, height, width)
         return crop(buffers, *inner), crop(target, *inner)
@@ -230,6 +232,8 @@ class Pictures:
             return torch.from_numpy(self._own(reel).picture(name, view.step, view.camera, window))[None]
 
         drawn = read_buffers(self._own(view.buffers), view.step, view.camera, window=window)
+        reach = band(view.buffers.shape("depth")[1])
+        drawn["depth"], drawn["x_can"] = continued(drawn["depth"], drawn["x_can"], drawn["mask"], reach)
         geometry = (torch.from_numpy(drawn[name])[None] for name in ("depth", "normals", "x_can", "mask"))
         buffers = Buffers(*geometry, *(torch.from_numpy(part)[None] for part in (view.z_exp, view.eyes)))
         if view.targets is None:

@@ -165,7 +165,9 @@ class Avatar(nn.Module):
 
     def conditions(self, buffers: Buffers) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Condition (B, K, h, w), expression tokens (B, N, width), and the texture's colours (B, h, w, 3)."""
-        picture, features = condition(buffers, self.units, self.planes, self.architecture.mask_channel, self.eyes)
+        made_of = self.architecture
+        inputs = self.units, self.planes, made_of.mask_channel, self.eyes, made_of.beyond_mesh
+        picture, features = condition(buffers, *inputs)
         return picture, self.expression(buffers.z_exp, buffers.eyes), self.planes.colours(features)
 
     def base(self, colours: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

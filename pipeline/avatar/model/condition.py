@@ -20,7 +20,9 @@ class Buffers:
     """Rasterised pictures of B views.
 
     `depth` (B, h, w) float32 metres; `normals` (B, h, w, 3) float32 world; `x_can` (B, h, w, 5) float32; `mask`
-    (B, h, w) bool; `z_exp` (B, E) float32; `eyes` (B, 6) float32 where both eyes look and how far their lids are apart,
+    (B, h, w) bool. In a band beside the mesh x_can is that of its nearest pixel and depth minus the distance to it, in
+    shares of the band's width (pipeline/raster/beyond.py); all else is 0 off the mesh. `z_exp` (B, E) float32; `eyes`
+    (B, 6) float32 where both eyes look and how far their lids are apart,
     as pipeline/avatar/model/eyes.py has it, NaN where unknown.
     """
 
@@ -86,15 +88,25 @@ def looked_up(buffers: Buffers, units: Units, eyes: EyePose | None) -> torch.Ten
 
 
 def condition(
-    buffers: Buffers, units: Units, planes: FeaturePlanes, mask_channel: bool = False, eyes: EyePose | None = None
+    buffers: Buffers,
+    units: Units,
+    planes: FeaturePlanes,
+    mask_channel: bool = False,
+    eyes: EyePose | None = None,
+    beyond: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The ControlNet's condition (B, 9 + K F, h, w), and the pixels' features (B, h, w, K F); background zero in both.
 
     Channels: depth 1, canonical xyz 3, world normals 3, hyper 2, features, and the mask (0 or 1) if asked for. Planes
     that have one on the eyeballs need `eyes`. A CPU computes the head's pixels alone; a GPU computes all: how many the
-    mask has is known there alone, and asking for that waits for it.
+    mask has is known there alone, and asking for that waits for it. With `beyond` the band beside the mesh has
+    coordinates, features and, as depth, how far off the mesh it lies; normals and mask, zero there, tell it from the mesh.
     """
     inside, spares = buffers.mask, buffers.mask.device.type == "cpu"
+    depth = units.depth(buffers.depth, buffers.mask)
+    if beyond:
+        inside = inside | (buffers.depth < 0)
+        depth = torch.where(buffers.mask, depth, -buffers.depth)
 
     def rows(values: torch.Tensor) -> torch.Tensor:
         return values[inside] if spares else values.flatten(0, 2)
@@ -104,9 +116,8 @@ def condition(
     if eyes is not None:
         poses = rows(buffers.eyes[:, None, None].expand(*inside.shape, -1))
         places = torch.cat([points, eyes.coordinates(x_can, poses)], -1)
-    depth = rows(units.depth(buffers.depth, inside))[:, None]
-    mask = torch.ones_like(depth)[:, : int(mask_channel)]
-    parts = [depth, points[:, :3], rows(buffers.normals), points[:, 3:], planes(places), mask]
+    mask = rows(buffers.mask)[:, None].to(depth.dtype)[:, : int(mask_channel)]
+    parts = [rows(depth)[:, None], points[:, :3], rows(buffers.normals), points[:, 3:], planes(places), mask]
     values = torch.cat(parts, dim=-1)
     if spares:
         filled = values.new_zeros(*inside.shape, values.shape[-1])
