@@ -100,7 +100,7 @@ def condition(
     Channels: depth 1, canonical xyz 3, world normals 3, hyper 2, features, and the mask (0 or 1) if asked for. Planes
     that have one on the eyeballs need `eyes`. A CPU computes the head's pixels alone; a GPU computes all: how many the
     mask has is known there alone, and asking for that waits for it. With `beyond` the band beside the mesh has
-    coordinates, features and, as depth, how far off the mesh it lies; normals and mask, zero there, tell it from the mesh.
+    coordinates, features and, as depth, how far off the mesh it lies; normals and mask, zero there, tell which it is.
     """
     inside, spares = buffers.mask, buffers.mask.device.type == "cpu"
     depth = units.depth(buffers.depth, buffers.mask)
