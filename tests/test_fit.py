@@ -3,7 +3,6 @@
 import itertools
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from pipeline.head.model.identity import read_identity
 from pipeline.head.model.prior import HeadPrior, load_prior
 from pipeline.head.model.regions import ELLIPSES, region
 from pipeline.store.chunk import read_arrays, read_attributes
+from tests import in_process
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -325,7 +325,7 @@ def test_a_head_that_is_lost_is_sought_anew(prior):
 @pytest.fixture(scope="module")
 def footage(prior, tmp_path_factory) -> dict:
     """A rig file and a sequence of four steps, once as one span and once as two; one with an empty cloud, one where the
-    second cloud is no head, with landmarks for these two."""
+    second cloud is no head; landmarks of all steps, and of the first two."""
     folder = tmp_path_factory.mktemp("footage")
     rng, rig = np.random.default_rng(1), rig_in_front(np.eye(4))
     mean, expression = np.zeros(prior.config.identity_modes), 0.5 * rng.normal(size=prior.config.expression_modes)
@@ -336,22 +336,23 @@ def footage(prior, tmp_path_factory) -> dict:
     empty = replace(frames[1], points=np.zeros((0, 3)), normals=np.zeros((0, 3)))
     junk = replace(frames[1], points=rng.uniform(-0.12, 0.12, (1000, 3)))
     write_rig(folder / "cameras.json", rig)
+    landmarks = posed_landmarks(prior, truth)
     return {
         "cameras": folder / "cameras.json",
         "whole": [write_spans(folder / "whole", frames)],
         "halves": [write_spans(folder / "halves", frames[start : start + 2]) for start in (0, 2)],
         "empty": [write_spans(folder / "empty", [frames[0], empty])],
         "junk": [write_spans(folder / "junk", [frames[0], junk])],
-        "landmarks": write_landmarks(folder / "landmarks.zarr.zip", "nod", posed_landmarks(prior, truth)[:2]),
+        "landmarks": write_landmarks(folder / "landmarks.zarr.zip", "nod", landmarks),
+        "two_landmarks": write_landmarks(folder / "two_landmarks.zarr.zip", "nod", landmarks[:2]),
         "poses": poses,
     }
 
 
 def _stage(name: str, settings: dict, footage: dict, which: str, *arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", f"pipeline.stages.{name}", "--settings", json.dumps(settings), "--prior", WEIGHTS]
     clouds, frames = zip(*footage[which], strict=True)
-    command += ["--cameras", footage["cameras"], "--clouds", *clouds, "--frames", *frames, *arguments]
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=WEIGHTS.parents[3])
+    command = ["--settings", json.dumps(settings), "--prior", WEIGHTS, "--cameras", footage["cameras"]]
+    return in_process.run(f"stages.{name}", *command, "--clouds", *clouds, "--frames", *frames, *arguments)
 
 
 def _fit_identity(footage: dict, which: str, output: Path) -> subprocess.CompletedProcess:
@@ -378,7 +379,8 @@ def test_stages_fit_a_sequence_and_do_not_care_for_spans_or_workers(footage, tmp
     tracks = []
     for name, threads in (("whole", 1), ("halves", 2)):
         output = tmp_path / f"{name}.zarr.zip"
-        done = _fit_sequence(footage, name, tmp_path / "identity.safetensors", output, "--threads", threads)
+        more = "--landmarks", footage["landmarks"], "--threads", threads  # without, the first pose takes seconds
+        done = _fit_sequence(footage, name, tmp_path / "identity.safetensors", output, *more)
         assert done.returncode == 0, done.stderr
         assert read_attributes(output)["failed"] == []
         tracks.append(read_arrays(output, "z_exp", "head_from_world", "residual_mm"))
@@ -397,7 +399,7 @@ def test_stages_fit_a_sequence_and_do_not_care_for_spans_or_workers(footage, tmp
     assert change[1] < 1.5 * max(change[0], change[2])
 
     arguments = "junk", tmp_path / "identity.safetensors", tmp_path / "junk.zarr.zip"
-    done = _fit_sequence(footage, *arguments, "--landmarks", footage["landmarks"])
+    done = _fit_sequence(footage, *arguments, "--landmarks", footage["two_landmarks"])
     assert done.returncode == 0, done.stderr
     assert "nod: step 1 has failed" in done.stderr
     assert read_attributes(tmp_path / "junk.zarr.zip")["failed"] == [1]
@@ -406,7 +408,7 @@ def test_stages_fit_a_sequence_and_do_not_care_for_spans_or_workers(footage, tmp
     assert np.degrees(np.linalg.norm(error[:3])) < 3
     assert np.linalg.norm(error[3:]) / SCALE < 5e-3
 
-    done = _fit_sequence(footage, "whole", *arguments[1:], "--landmarks", footage["landmarks"])
+    done = _fit_sequence(footage, "whole", *arguments[1:], "--landmarks", footage["two_landmarks"])
     assert done.returncode == 1
     assert "landmarks of 2 steps of nod; expected 4" in done.stderr
 
