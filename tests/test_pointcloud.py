@@ -20,7 +20,7 @@ from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo import cloud as clouds
 from pipeline.stereo import colmap, consistency, correlation, fusion, hull, matching
 from pipeline.stereo.depth import DepthMaps, depth_maps
-from pipeline.stereo.views import make_views, neighbour_from_reference, neighbours
+from pipeline.stereo.views import GREY, make_views, matte, neighbour_from_reference, neighbours
 from pipeline.store.chunk import Array, read_arrays, write_chunk
 
 CENTRE, RADIUS = np.array([0.3, -0.2, 0.5]), 0.09
@@ -156,21 +156,75 @@ def test_score_ignores_brightness_and_contrast(gain, offset, seed):
 @settings(max_examples=50, deadline=None)
 def test_peak_of_a_parabola_is_exact(top, width):
     volume = (-width * (np.arange(9)[:, None, None] - top) ** 2).astype(np.float32)
-    index, _ = correlation.peak(volume, correlation.spans(np.ones((1, 1), bool)))
+    nothing = np.zeros((1, 1), np.float32)
+    index, precision = correlation.peak(volume, nothing, nothing, correlation.spans(np.ones((1, 1), bool)), 3.0)
     assert index[0, 0] == pytest.approx(top, abs=0.02)
+    assert precision[0, 0] == pytest.approx(2 * width, rel=1e-3)
 
 
-@given(st.integers(2, 7), st.integers(3, 6), st.integers(0, 999))
+@given(st.integers(1, 7), st.integers(3, 6), st.integers(0, 999))
 @settings(max_examples=25, deadline=None)
-def test_best_neighbours_are_the_half_that_matches_best(count, offsets, seed):
+def test_evidence_and_its_peak_are_those_of_loops(count, offsets, seed):
     rng = np.random.default_rng(seed)
     scores = rng.uniform(-1, 1, (count, offsets, 4, 9)).astype(np.float32)
-    scores[1] = scores[0]  # ties
     person = rng.random((4, 9)) > 0.4
-    found = correlation.best_neighbours(scores, correlation.spans(person))
-    better = np.argsort(-scores.max(1), axis=0, kind="stable")[: (count + 1) // 2]
-    mean = np.take_along_axis(scores, better[:, None], 0).mean(0)
-    np.testing.assert_allclose(found[:, person], mean[:, person], atol=1e-6)
+    prior, precision = rng.uniform(0, offsets, (4, 9)).astype(np.float32), rng.random((4, 9)).astype(np.float32)
+    spans = correlation.spans(person)
+    nats = correlation.evidence(scores, spans)
+    places, _ = correlation.peak(nats, prior, precision, spans, 2.0)
+    for y, x in zip(*np.nonzero(person), strict=True):
+        square = np.maximum(scores[:, :, y, x].astype(float), 0) ** 2
+        expected = (0.5 * square / (1 - 0.6 * square)).sum(0)
+        np.testing.assert_allclose(nats[:, y, x], expected, rtol=1e-5, atol=1e-6)
+        cost = 0.5 * precision[y, x] * (np.arange(offsets) - prior[y, x]) ** 2
+        highest = np.argmax(expected - 2 * cost / (cost + 2))
+        assert abs(places[y, x] - highest) <= 1
+        if highest in (0, offsets - 1):
+            assert places[y, x] == highest
+
+
+def test_evidence_is_nearly_a_logarithm():
+    scores = np.linspace(0, 0.95, 30, dtype=np.float32)[None, :, None, None]
+    nats = correlation.evidence(scores, correlation.spans(np.ones((1, 1), bool)))[:, 0, 0]
+    np.testing.assert_allclose(nats, -np.log(1 - scores[0, :, 0, 0] ** 2) / 2, rtol=1 / 6)
+    np.testing.assert_allclose(matching.mean_correlation(nats), scores[0, :, 0, 0], atol=1e-6)
+
+
+def test_what_a_pixel_cannot_tell_those_around_it_do():
+    """Noise of little evidence round one offset, and amid it one pixel that is sure of another."""
+    rng, offsets = np.random.default_rng(0), np.arange(7)[:, None, None]
+    nats = (rng.random((7, 31, 31)) * 0.01).astype(np.float32)
+    nats += np.float32(0.003) * np.exp(-0.5 * (offsets - 4.0) ** 2).astype(np.float32)
+    nats[:, 15, 15] = 1.5 * np.exp(-0.5 * (offsets[:, 0, 0] - 2.0) ** 2)
+    spans = correlation.spans(np.ones((31, 31), bool))
+    alone, _ = matching.settle(nats, spans, 5, ())
+    together, precision = matching.settle(nats, spans, 5, ((21, 0.5), (9, 0.3)))
+    around = np.ones((31, 31), bool)
+    around[11:20, 11:20] = False
+    assert np.median(np.abs(alone[around] - 4)) > 0.8
+    assert np.median(np.abs(together[around] - 4)) < 0.25
+    assert together[15, 15] == pytest.approx(2, abs=0.15)
+    assert precision[15, 15] > 3 * np.median(precision)
+
+
+@pytest.mark.parametrize("skin", [(52, 34, 26), (200, 150, 125)])
+def test_a_highlight_on_skin_changes_nothing(skin):
+    """White light added to linear colours, dark and light; and a blue shirt beside it stays as it is."""
+    rows, columns = np.mgrid[:60, :60]
+    texture = 1 + 0.2 * np.sin(rows / 3) * np.cos(columns / 2)
+    linear = (np.array(skin) / 255) ** 2.2 * texture[..., None]
+    linear[:, 40:] = np.array([0.03, 0.08, 0.3])
+    white = 0.05 * np.exp(-((rows - 30) ** 2 + (columns - 20) ** 2) / (2 * 8**2))
+    plain, shining = (
+        np.round(255 * part ** (1 / 2.2)).astype(np.uint8) for part in (linear, linear + white[..., None])
+    )
+    person = np.ones((60, 60), bool)
+    with_and_without = [matte(part, person) for part in (shining, plain)]
+    seen = np.abs((shining.astype(float) - plain) @ GREY / 255)[:, :36]
+    left = np.abs(with_and_without[0] - with_and_without[1])[:, :36]
+    assert left.max() < 0.3 * seen.max()
+    assert left.mean() < 0.2 * seen.mean()
+    np.testing.assert_allclose(with_and_without[1][:, 45:], plain[:, 45:] @ GREY / 255, atol=1e-3)
 
 
 @given(st.integers(2, 7), st.integers(0, 999))
@@ -364,6 +418,35 @@ def test_agreement_is_that_of_the_reference(scene):
             expected[y, x] = trusted[j][int(v), int(u)] and abs(there - z) < 2 * FOOTPRINT
         assert (found[i, j] != expected).mean() < 0.003  # a difference may equal the tolerance in float32
         assert found[i, j].sum() > 100
+
+
+def test_agreed_depths_are_those_of_the_reference_and_have_less_noise(scene):
+    """Pixel by pixel, by the cameras' own projection; on the ball seven views know more than one."""
+    rng, views = np.random.default_rng(4), make_views(*scene, 4)
+    exact = [np.nan_to_num(ball_depth(view.camera), nan=1).astype(np.float32) for view in views]
+    depths = [depth + rng.normal(0, FOOTPRINT, depth.shape).astype(np.float32) for depth in exact]
+    precisions = [(view.person * rng.uniform(0.5, 2, view.shape)).astype(np.float32) for view in views]
+    found = consistency.agreed(views, depths, precisions, 8 * FOOTPRINT)
+    view, others = views[3], [j for j in range(len(views)) if j != 3]
+    points = consistency.unproject(view.camera, depths[3])
+    axis = view.camera.camera_from_world[2, :3]
+    for y, x in zip(*np.nonzero(view.person), strict=True):
+        move, weight, count = 0.0, precisions[3][y, x], 0
+        for j in others:
+            (u, v), z = views[j].camera.project(points[y, x])
+            if not (0.5 <= u <= view.shape[1] - 0.5 and 0.5 <= v <= view.shape[0] - 0.5):
+                continue
+            there = reference_warp(depths[j], (np.eye(3), np.array([u - 0.5, v - 0.5, 0])), np.ones((1, 1)))[0, 0]
+            if precisions[j][int(v), int(u)] > 0 and abs(there - z) < 8 * FOOTPRINT:
+                pace = (points[y, x] - view.camera.centre) @ views[j].camera.camera_from_world[2, :3]
+                pace /= (points[y, x] - view.camera.centre) @ axis
+                move += precisions[j][int(v), int(u)] * (there - z) / pace
+                weight += precisions[j][int(v), int(u)]
+                count += 1
+        expected = depths[3][y, x] + (move / weight if count >= 2 else 0)
+        assert found[3][y, x] == pytest.approx(expected, abs=1e-5)
+    inner = view.person & (np.abs(exact[3] - exact[3].min()) < 0.3 * RADIUS)
+    assert np.abs(found[3] - exact[3])[inner].mean() < 0.7 * np.abs(depths[3] - exact[3])[inner].mean()
 
 
 def test_neighbours_are_the_nearest_in_angle():

@@ -18,10 +18,13 @@ class PointcloudSettings(StageSettings):
     given: bool = Field(
         default=True, description="take the clouds that a capture brings along, where it has one of every step"
     )
-    neighbours: int = Field(default=4, ge=2, le=12, description="other cameras that each camera is matched with")
-    window: int = Field(default=7, ge=3, le=31, description="edge of the matched windows, pixels")
+    neighbours: int = Field(default=6, ge=2, le=12, description="other cameras that each camera is matched with")
+    window: int = Field(default=5, ge=3, le=31, description="edge of the matched windows, pixels")
     min_score: float = Field(
-        default=0.1, ge=0, le=1, description="matches below this normalised cross-correlation are not trusted"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="matches below this normalised cross-correlation are not trusted, however many views agree",
     )
     min_views: int = Field(default=3, ge=2, le=32, description="cameras that must agree on a point")
     depth_error: float = Field(

@@ -9,6 +9,7 @@ from pipeline.cameras.camera import Camera
 from pipeline.stereo.compiled import compiled
 from pipeline.stereo.views import View, neighbour_from_reference
 
+SLOWEST = 0.3  # cosine between two cameras' directions: others tell too little of each other's depths
 LAYER = 8.0  # splat: points within this many pixel footprints behind the nearest one belong to the same surface
 
 
@@ -65,6 +66,58 @@ def _confirm(depth, trusted, matrix, vector, other, other_trusted, tolerance, re
                     above = other[top, left] * (1 - right) + other[top, left + 1] * right
                     below = other[top + 1, left] * (1 - right) + other[top + 1, left + 1] * right
                     result[y, x] = abs(above * (1 - down) + below * down - w) < tolerance
+
+
+def agreed(
+    views: Sequence[View], depths: Sequence[np.ndarray], precisions: Sequence[np.ndarray], tolerance: float
+) -> list[np.ndarray]:
+    """The depth maps (h, w) float32 metres, each moved to the mean of what all views found there.
+
+    `precisions` (h, w) float32 are inverse variances, 0 where nothing is known. Views count whose own depth lies within
+    `tolerance` metres of the point that a view claims; two others must.
+    """
+    depths = [np.ascontiguousarray(depth, np.float32) for depth in depths]
+    result = []
+    for i, view in enumerate(views):
+        moves, weights = np.zeros((2, *view.shape), np.float32)
+        count = np.zeros(view.shape, np.uint8)
+        for j, other in enumerate(views):
+            if j != i:
+                way = neighbour_from_reference(view.camera, other.camera)
+                _lean(depths[i], precisions[i], *way, depths[j], precisions[j], tolerance, moves, weights, count)
+        mean = moves / np.maximum(weights + precisions[i], 1e-6)
+        result.append(np.where(count >= 2, depths[i] + mean, depths[i]))
+    return result
+
+
+@compiled
+def _lean(depth, precision, matrix, vector, other, other_precision, tolerance, moves, weights, count):
+    """Add to `moves` and `weights` (h, w) how far the `other` depth map is from `depth`, along its rays, weighted.
+
+    How fast the depth there grows with the depth here is taken from the cameras alone, as if the surface faced the
+    other one: a view that sees it at a grazing angle is hardly precise.
+    """
+    height, width = depth.shape
+    last_v, last_u = other.shape[0] - 1, other.shape[1] - 1
+    for y in range(height):
+        for x in range(width):
+            if precision[y, x] > 0:
+                column, row, z = x + 0.5, y + 0.5, depth[y, x]
+                pace = matrix[2, 0] * column + matrix[2, 1] * row + matrix[2, 2]
+                w = z * pace + vector[2]
+                u = (z * (matrix[0, 0] * column + matrix[0, 1] * row + matrix[0, 2]) + vector[0]) / w - 0.5
+                v = (z * (matrix[1, 0] * column + matrix[1, 1] * row + matrix[1, 2]) + vector[1]) / w - 0.5
+                if w > 0 and pace > SLOWEST and 0 <= u <= last_u and 0 <= v <= last_v:
+                    weight = other_precision[int(v + 0.5), int(u + 0.5)]
+                    left, top = min(int(u), last_u - 1), min(int(v), last_v - 1)
+                    right, down = u - left, v - top
+                    above = other[top, left] * (1 - right) + other[top, left + 1] * right
+                    below = other[top + 1, left] * (1 - right) + other[top + 1, left + 1] * right
+                    off = above * (1 - down) + below * down - w
+                    if weight > 0 and abs(off) < tolerance:
+                        moves[y, x] += weight * off / pace
+                        weights[y, x] += weight
+                        count[y, x] += 1
 
 
 def splat(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:

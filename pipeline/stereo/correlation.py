@@ -146,61 +146,54 @@ def _correlate(grey, weight, spans, statistics, size, middle, other, matrix, vec
 
 
 @compiled
-def best_neighbours(scores, spans):
-    """Mean (k, h, w) over the half of the neighbours whose best score at any offset is highest, of (n, k, h, w)."""
+def evidence(scores, spans):
+    """What speaks for each offset, (k, h, w) in nats per pixel: the neighbours' sum of -log(1 - r^2) / 2 of scores r,
+    (n, k, h, w), 0 where r is negative and beside the person.
+
+    The logarithm of how much likelier two windows are as pictures of one thing than of two. A neighbour that does not
+    see the place has little to say, wherever it is asked. In place of -log(1 - r^2) stands r^2 / (1 - 0.6 r^2), within
+    a sixth of it up to r = 0.95 and bounded beyond.
+    """
     count, offsets, height, width = scores.shape
-    half = (count + 1) // 2
-    result = np.full((offsets, height, width), np.float32(-1))
-    highest, better = np.empty((count, width), np.float32), np.empty(width, np.float32)
-    none, one, share = np.float32(0), np.float32(1), np.float32(1 / half)
-    for y in range(height):
-        # unsigned columns: no index from the end is looked for, so that the loops are vectorised
-        first, end = np.uint64(spans[y, 0]), np.uint64(spans[y, 1])
-        for n in range(count):
-            for x in range(first, end):
-                highest[n, x] = scores[n, 0, y, x]
-            for k in range(1, offsets):
-                for x in range(first, end):
-                    highest[n, x] = max(highest[n, x], scores[n, k, y, x])
+    result = np.zeros((offsets, height, width), np.float32)
+    none, half, bend, one = np.float32(0), np.float32(0.5), np.float32(0.6), np.float32(1)
+    for n in range(count):
         for k in range(offsets):
-            for x in range(first, end):
-                result[k, y, x] = none
-        for n in range(count):
-            for x in range(first, end):
-                better[x] = none
-            for other in range(n):  # of equal ones the earlier counts as better
-                for x in range(first, end):
-                    better[x] += one if highest[other, x] >= highest[n, x] else none
-            for other in range(n + 1, count):
-                for x in range(first, end):
-                    better[x] += one if highest[other, x] > highest[n, x] else none
-            for k in range(offsets):
-                for x in range(first, end):
-                    result[k, y, x] += share * scores[n, k, y, x] if better[x] < half else none
+            for y in range(height):
+                for x in range(np.uint64(spans[y, 0]), np.uint64(spans[y, 1])):
+                    r = max(scores[n, k, y, x], none)
+                    square = r * r
+                    result[k, y, x] += half * square / (one - bend * square)
     return result
 
 
 @compiled
-def peak(scores, spans):
-    """Place of the maximum along axis 0 of (k, h, w), as an index with a fraction, and its value, (h, w) float32 each.
+def peak(likelihoods, prior, precision, spans, bound):
+    """Place of the maximum along axis 0 of `likelihoods` (k, h, w) in nats, an index with a fraction, and its inverse
+    variance, (h, w) float32 each, 0 beside the person.
 
-    A parabola through the maximum and its two neighbours gives the fraction; there is none at either end. 0 and -1
-    beside the person.
+    The place `prior` (h, w) is preferred, as by a normal distribution of inverse variance `precision` (h, w), but by no
+    more than `bound` nats. A parabola through the maximum and its two neighbours gives fraction and variance; at either
+    end there is no fraction.
     """
-    offsets, height, width = scores.shape
-    places, best = np.zeros((height, width), np.float32), np.full((height, width), np.float32(-1))
-    one = np.float32(1)
+    offsets, height, width = likelihoods.shape
+    places, precisions = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
+    around = np.empty(offsets, np.float32)
+    one, half, limit = np.float32(1), np.float32(0.5), np.float32(bound)
     for y in range(height):
         for x in range(np.uint64(spans[y, 0]), np.uint64(spans[y, 1])):
             at = 0
-            for k in range(1, offsets):
-                if scores[k, y, x] > scores[at, y, x]:
+            for k in range(offsets):
+                off = np.float32(k) - prior[y, x]
+                cost = half * precision[y, x] * off * off
+                around[k] = likelihoods[k, y, x] - cost * limit / (cost + limit)
+                if around[k] > around[at]:
                     at = k
-            place = np.float32(at)
-            if 0 < at < offsets - 1:
-                left, centre, right = scores[at - 1, y, x], scores[at, y, x], scores[at + 1, y, x]
-                curvature = min(left - 2 * centre + right, np.float32(-1e-6))
-                place += min(max((left - right) / (2 * curvature), -one), one)
-            places[y, x] = place
-            best[y, x] = scores[at, y, x]
-    return places, best
+            middle = min(max(at, 1), offsets - 2)
+            left, centre, right = around[middle - 1], around[middle], around[middle + 1]
+            curvature = max(2 * centre - left - right, np.float32(1e-6))
+            places[y, x] = at
+            if at == middle:
+                places[y, x] += min(max((right - left) / (2 * curvature), -one), one)
+            precisions[y, x] = curvature
+    return places, precisions
