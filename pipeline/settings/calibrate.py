@@ -21,7 +21,7 @@ class CalibrateSettings(StageSettings):
     refine: Literal["nothing", "poses", "lenses", "anew", "where_off"] = Field(
         default="nothing",
         description="What of given cameras is made to fit the person's matches: nothing, their poses, poses and focal"
-        " lengths, both found anew and laid on the given ones, or the last only where the given ones do not fit."
+        " lengths, both found anew and laid on the given ones, or the last only where the given ones fit clearly worse."
         " Cameras that nobody gave are always found.",
     )
     one_lens: bool = Field(

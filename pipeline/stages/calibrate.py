@@ -16,11 +16,11 @@ from pipeline.capture.formats.base import Capture
 from pipeline.capture.ingest import Developer
 from pipeline.capture.plausible import check_rig, common_point
 from pipeline.capture.sfm.act import settle
-from pipeline.capture.sfm.find import find, unposed_rig
+from pipeline.capture.sfm.find import find, place, unposed_rig
 from pipeline.capture.sfm.matches import look
 from pipeline.capture.sfm.pictures import MOMENTS, few_moments, shortest, views_of
 from pipeline.capture.sfm.quality import cut_heads
-from pipeline.capture.sfm.refine import changed, fits, refined
+from pipeline.capture.sfm.refine import astray, changed, refined
 from pipeline.detect import models
 from pipeline.detect.late import FEWEST as FEWEST_FRAMES
 from pipeline.detect.late import late_cameras, watch
@@ -53,12 +53,13 @@ def placed(capture: Capture, options: Namespace) -> Rig:
     for line in cut_heads(views, moments):
         cli.log.warning("%s: %s", capture.folder, line)
     seen = [look(view) for view in views]
-    refine = settings.refine
-    if capture.posed and refine == "where_off":
-        refine = "nothing" if fits(rig, seen, where) else "anew"
-    if not capture.posed or refine == "anew":
+    refine = settings.refine if capture.posed else "anew"
+    start = place(rig, seen, known or capture.posed, settings.one_lens) if refine in ("anew", "where_off") else None
+    if start and refine == "where_off":
+        refine = "anew" if astray(rig, seen, start, where) else "nothing"
+    if start and refine == "anew":
         given = rig
-        rig, seen = find(rig, seen, known or capture.posed, settings.one_lens, settings.off_cameras == "drop", where)
+        rig, seen = find(rig, seen, start, settings.one_lens, settings.off_cameras == "drop", where)
         if capture.posed:
             rig = replace(rig, cameras=tuple(changed(given.cameras, rig.cameras, where)))
     elif refine != "nothing":

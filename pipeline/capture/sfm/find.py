@@ -1,7 +1,7 @@
 """Cameras of recordings that come without: placed by what they see of a person, then refined on guided matches."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -42,13 +42,26 @@ def unposed_rig(capture: Capture, sequence: str, scale: float, names: Sequence[s
     return Rig(tuple(cameras)), all(known)
 
 
-def find(rig: Rig, seen: Sequence[Seen], known: bool, shared: bool, drop: bool, where: str) -> tuple[Rig, list[Seen]]:
-    """The rig with poses and focal lengths, in a unit of its own, and what its cameras see.
+@dataclass(frozen=True)
+class Placed:
+    """The `cameras` that matches alone could place, by number, in a unit of their own, and the matches (`pairs`)."""
+
+    pairs: Pairs
+    cameras: dict[int, Camera]
+
+
+def place(rig: Rig, seen: Sequence[Seen], known: bool, shared: bool) -> Placed:
+    """The rig's cameras with poses from matches alone; `known`: their focal lengths are near the truth."""
+    pairs = match_all(seen, promising(seen), lambda done: None)
+    return Placed(pairs, solve(seen, pairs, rig.cameras, known, shared))
+
+
+def find(rig: Rig, seen: Sequence[Seen], start: Placed, shared: bool, drop: bool, where: str) -> tuple[Rig, list[Seen]]:
+    """The rig with poses and focal lengths, in a unit of its own, refined from `start`; and what its cameras see.
 
     Cameras that cannot be placed are left out if `drop`. Otherwise, or if less than three are left, raises DataError.
     """
-    pairs = match_all(seen, promising(seen), lambda done: None)
-    placed = solve(seen, pairs, rig.cameras, known, shared)
+    pairs, placed = start.pairs, start.cameras
     lost = [i for i in range(len(seen)) if i not in placed]
     if lost:
         line = f"{where}: {_unplaced(seen, pairs, lost)}"

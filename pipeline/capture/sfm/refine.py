@@ -10,7 +10,9 @@ from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig
 from pipeline.capture.sfm.act import change
 from pipeline.capture.sfm.adjust import BANDS, adjust
-from pipeline.capture.sfm.matches import PIXELS_HIGH, Seen
+from pipeline.capture.sfm.compare import LONG, off_tracks, tracks_of
+from pipeline.capture.sfm.find import Placed
+from pipeline.capture.sfm.matches import FEWEST, PIXELS_HIGH, Seen
 from pipeline.capture.sfm.verdict import judge
 from pipeline.cli import log
 from pipeline.errors import DataError
@@ -19,19 +21,30 @@ from pipeline.errors import DataError
 ASTRAY = 5.0
 # Of good cameras the median match lies 0.33 pixels off (so high a picture) where the person is: 901, 904, 905.
 FITTING = 0.8
+# Cameras placed anew fit what they were placed by a little better than any others: they replace given ones that are so
+# many times worse on the same tracks, if that share of the cameras could be placed.
+CLEARLY, ENOUGH = 1.5, 0.9
 FAR = 3.0  # times the median distance from which a camera's old place does not count when both rigs are laid together
 
 
-def fits(rig: Rig, seen: Sequence[Seen], where: str) -> bool:
-    """Whether given cameras agree with what they see of the person; what was found is logged."""
+def astray(rig: Rig, seen: Sequence[Seen], anew: Placed, where: str) -> bool:
+    """Whether given cameras are to give way to those placed `anew`; both are held against what they see, and it is
+    logged: matches of neighbours tell of cameras turned each their own way, tracks of an error that grows slowly."""
     verdict, _ = judge(seen, rig.cameras, lambda done: None)
-    off = float(np.median(list(verdict.residual.values()))) if verdict.residual else 0.0
+    near = float(np.median(list(verdict.residual.values()))) if verdict.residual else 0.0
     limit = FITTING * max(max(camera.height for camera in rig.cameras) / PIXELS_HIGH, 1)
+    order = [i for i in sorted(anew.cameras) if i not in verdict.off]  # a bumped camera alone is no reason: it is named
+    tracks = tracks_of(seen, anew.pairs, order)
+    given = off_tracks([rig.cameras[i] for i in order], tracks)
+    new = off_tracks([anew.cameras[i] for i in order], tracks)
+    slow = tracks.count >= FEWEST and len(anew.cameras) >= ENOUGH * len(seen) and given > CLEARLY * new
     log.info(
-        "%s: the person's matches lie %.2f pixels off the given cameras' epipolar lines (median): %s",
-        where, off, "kept" if off < limit else f"expected under {limit:.2g}, so the cameras are placed anew",
+        "%s: the person's matches lie %.2f pixels off the given cameras' epipolar lines (median, expected under %.2g); "
+        "%d points followed over %d pictures or more %.2f off the given cameras, %.2f off %d of %d placed anew: %s",
+        where, near, limit, tracks.count, LONG, given, new, len(anew.cameras), len(seen),
+        "placed anew" if near >= limit or slow else "kept",
     )  # fmt: skip
-    return off < limit
+    return near >= limit or slow
 
 
 def refined(rig: Rig, seen: Sequence[Seen], *, lenses: bool, shared: bool, where: str) -> Rig:
