@@ -59,7 +59,8 @@ def off_tracks(cameras: Sequence[Camera], tracks: Tracks) -> float:
         weighed = rows * weight[:, None, None]
         squares = np.zeros((tracks.count, 3, 4))
         np.add.at(squares, tracks.point, np.einsum("ski,skj->sij", weighed[..., :3], weighed))
-        least = 1e-12 * np.trace(squares[..., :3], axis1=1, axis2=2)[:, None, None]  # rays side by side leave depth open
+        # parallel rays leave depth open
+        least = 1e-12 * np.trace(squares[..., :3], axis1=1, axis2=2)[:, None, None]
         points = np.linalg.solve(squares[..., :3] + least * np.eye(3), -squares[..., 3:])[:, :, 0]
         depth = np.einsum("sj,sj->s", views[:, 2, :3], points[tracks.point]) + views[:, 2, 3]
         weight = 1 / np.maximum(np.abs(depth), 1e-9)
