@@ -89,7 +89,7 @@ def misfits(expected: np.ndarray, found: np.ndarray) -> dict[int, float]:
     for lag in range(-MOST, MOST + 1):
         late = found[max(lag, 0) : len(found) + min(lag, 0)]
         off = late - expected[max(-lag, 0) : len(expected) - max(lag, 0)]
-        known = np.isfinite(off).all(-1)
+        known = np.isfinite(off.sum(-1))
         enough = known.sum(0) >= FEWEST
         if enough.any():
             off = np.where(known[..., None], off, np.nan)[:, enough]

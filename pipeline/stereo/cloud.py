@@ -49,17 +49,17 @@ def point_cloud(rgb: np.ndarray, alpha: np.ndarray, cameras: Sequence[Camera], s
     can be fused.
     """
     cv2.setNumThreads(1)  # steps run in parallel as processes
-    rgb, alpha = ([camera.own(p) for camera, p in zip(cameras, part, strict=True)] for part in (rgb, alpha))
-    for cover, camera in zip(alpha, cameras, strict=True):
+    rgbs, covers = ([camera.own(p) for camera, p in zip(cameras, part, strict=True)] for part in (rgb, alpha))
+    for cover, camera in zip(covers, cameras, strict=True):
         if not (cover > 127).any():
             raise DataError(f"camera {camera.name}: the alpha is empty; expected the person in it")
-    cloud = {"cpu": matched_here, "colmap_cuda": matched_by_colmap}[settings.backend](rgb, alpha, cameras, settings)
-    keep, doubted = inside_silhouettes(cloud.points, alpha, cameras)
+    cloud = {"cpu": matched_here, "colmap_cuda": matched_by_colmap}[settings.backend](rgbs, covers, cameras, settings)
+    keep, doubted = inside_silhouettes(cloud.points, covers, cameras)
     cloud = cloud[keep]
     if len(cloud.points) <= NEIGHBOURS:
         raise DataError(f"only {len(cloud.points)} points could be fused; expected overlapping, sharp pictures")
     cloud = cloud[~stands_alone(cloud.points, settings.outlier_sigma)]
-    return replace(cloud, remarks=(*doubts(doubted), *thinness(cloud, alpha, settings.min_views)))
+    return replace(cloud, remarks=(*doubts(doubted), *thinness(cloud, covers, settings.min_views)))
 
 
 def doubts(doubted: dict[str, float]) -> list[str]:
@@ -158,7 +158,7 @@ def inside_silhouettes(
     doubted = (alone > LONE_DENIALS) & (alone > OUTSTANDING * np.median(alone))
     if 3 * doubted.sum() > len(cameras):
         doubted[:] = False
-    keep = ~denied[~doubted].any(0)
+    keep = denied[~doubted].sum(0) == 0
     return keep, {camera.name: float(alone[row]) for row, camera in enumerate(cameras) if doubted[row]}
 
 

@@ -16,7 +16,7 @@ from pipeline.device import DeviceError
 from pipeline.errors import DataError
 
 HALF_PIXEL = 0.5
-pycolmap.logging.minloglevel = pycolmap.logging.WARNING  # its progress lines would drown the stage's own
+pycolmap.logging.minloglevel = int(pycolmap.logging.WARNING)  # its progress lines would drown the stage's own
 PLY_VERTEX = np.dtype([("point", "<f4", 3), ("normal", "<f4", 3), ("color", "u1", 3)])
 
 
@@ -76,7 +76,7 @@ def write_workspace(
     names = [f"{camera.name}.png" for camera in cameras]
     for picture, name in zip(rgb, names, strict=True):
         encoded = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 0])[1]
-        (folder / "images" / name).write_bytes(encoded)  # unlike cv2.imwrite, raises when the disk is full
+        (folder / "images" / name).write_bytes(encoded.tobytes())  # unlike cv2.imwrite, raises when the disk is full
     (folder / "stereo" / "fusion.cfg").write_text("\n".join(names) + "\n")
 
 

@@ -159,9 +159,9 @@ def _codec(dtype: np.dtype) -> BloscCodec:
 
 def _verify(path: Path, names: set[str]) -> None:
     with ZipStore(path, mode="r") as store:
-        group = zarr.open_group(store, mode="r")
+        arrays = dict(zarr.open_group(store, mode="r").arrays())
         for name in names:
-            stored = group[name]
+            stored = arrays[name]
             if stored.nchunks_initialized != stored.nchunks:
                 raise OSError(
                     f"{path}: {name} was written with {stored.nchunks_initialized} of {stored.nchunks} pieces"
@@ -189,7 +189,7 @@ class StoredArray:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         with _named(self._path):
-            return self._array[index]
+            return np.asarray(self._array[index])
 
 
 class Chunk:
