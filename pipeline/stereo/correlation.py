@@ -43,12 +43,26 @@ class Windows:
         are those of `neighbour_from_reference`. -1 left and right of the person.
         """
         result = np.full((len(others), len(offsets), *self.grey.shape), -1, np.float32)
-        for other, (matrix, vector), scores in zip(others, ways, result, strict=True):
-            _correlate(
-                self.grey, self.weight, self.spans, self.statistics, self.size, self.middle,
-                other, matrix.astype(np.float32), vector.astype(np.float32), depth, offsets.astype(np.float32), scores,
-            )  # fmt: skip
+        for other, way, scores in zip(others, ways, result, strict=True):
+            self._score(other, way, depth, offsets, scores)
         return result
+
+    def nats(
+        self, others: Sequence[np.ndarray], ways: Sequence[Way], depth: np.ndarray, offsets: np.ndarray
+    ) -> np.ndarray:
+        """The `evidence` (k, h, w) float32 of `scores`, with room for one neighbour's scores at a time."""
+        result, scores = np.zeros((2, len(offsets), *self.grey.shape), np.float32)
+        for other, way in zip(others, ways, strict=True):
+            self._score(other, way, depth, offsets, scores)
+            evidence(scores, self.spans, result)
+        return result
+
+    def _score(self, other: np.ndarray, way: Way, depth: np.ndarray, offsets: np.ndarray, scores: np.ndarray) -> None:
+        matrix, vector = (part.astype(np.float32) for part in way)
+        _correlate(
+            self.grey, self.weight, self.spans, self.statistics, self.size, self.middle,
+            other, matrix, vector, depth, offsets.astype(np.float32), scores,
+        )  # fmt: skip
 
 
 def spans(person: np.ndarray) -> np.ndarray:
@@ -146,25 +160,23 @@ def _correlate(grey, weight, spans, statistics, size, middle, other, matrix, vec
 
 
 @compiled
-def evidence(scores, spans):
-    """What speaks for each offset, (k, h, w) in nats per pixel: the neighbours' sum of -log(1 - r^2) / 2 of scores r,
-    (n, k, h, w), 0 where r is negative and beside the person.
+def evidence(scores, spans, result):
+    """Add what a neighbour's scores r (k, h, w) say for each offset, in nats per pixel, to `result` (k, h, w).
+
+    That is -log(1 - r^2) / 2 within the person's spans, nothing where r is negative.
 
     The logarithm of how much likelier two windows are as pictures of one thing than of two. A neighbour that does not
     see the place has little to say, wherever it is asked. In place of -log(1 - r^2) stands r^2 / (1 - 0.6 r^2), within
     a sixth of it up to r = 0.95 and bounded beyond.
     """
-    count, offsets, height, width = scores.shape
-    result = np.zeros((offsets, height, width), np.float32)
+    offsets, height, _ = scores.shape
     none, half, bend, one = np.float32(0), np.float32(0.5), np.float32(0.6), np.float32(1)
-    for n in range(count):
-        for k in range(offsets):
-            for y in range(height):
-                for x in range(np.uint64(spans[y, 0]), np.uint64(spans[y, 1])):
-                    r = max(scores[n, k, y, x], none)
-                    square = r * r
-                    result[k, y, x] += half * square / (one - bend * square)
-    return result
+    for k in range(offsets):
+        for y in range(height):
+            for x in range(np.uint64(spans[y, 0]), np.uint64(spans[y, 1])):
+                r = max(scores[k, y, x], none)
+                square = r * r
+                result[k, y, x] += half * square / (one - bend * square)
 
 
 @compiled

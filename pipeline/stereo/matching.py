@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.stereo.correlation import Windows, evidence, peak
+from pipeline.stereo.correlation import Windows, peak
 from pipeline.stereo.views import View, neighbour_from_reference
 
 SHARED = 0.5  # of the nats count: neighbours share the reference's noise
@@ -69,10 +69,8 @@ def refine(
     """
     view = views[i]
     windows, offsets = Windows(view.grey, view.person, size), np.arange(-reach, reach + 1) * step
-    nats = np.zeros((len(offsets), *view.shape), np.float32)
-    for j in others:  # one at a time: the scores of all are the largest array there is
-        nats += evidence(_scores(windows, views, i, [j], depth, offsets), windows.spans)
-    nats *= view.person
+    ways = [neighbour_from_reference(view.camera, views[j].camera) for j in others]
+    nats = windows.nats([views[j].grey for j in others], ways, depth, offsets) * view.person
     loose = [(edge, off / step) for edge, off in spreads]
     index, precision = settle(nats, windows.spans, size, loose)
     nearest = np.clip(np.round(index), 0, 2 * reach).astype(np.int64)
