@@ -236,7 +236,7 @@ def test_a_highlight_on_skin_changes_nothing(skin):
 def test_better_half_is_the_mean_of_the_highest(count, seed):
     scores = np.random.default_rng(seed).uniform(-1, 1, (count, 3, 4)).astype(np.float32)
     expected = np.sort(scores, axis=0)[count // 2 :].mean(0)
-    np.testing.assert_allclose(matching._better_half(list(scores)), expected, atol=1e-6)
+    np.testing.assert_allclose(matching._better_half(scores), expected, atol=1e-6)
 
 
 @given(st.tuples(*[st.floats(-1, 1)] * 6), st.integers(0, 999))

@@ -110,10 +110,10 @@ def _scores(
     return windows.scores([views[j].grey for j in others], ways, depth, offsets)
 
 
-def _better_half(scores: Sequence[np.ndarray]) -> np.ndarray:
+def _better_half(scores: np.ndarray) -> np.ndarray:
     """Mean of the higher half of scores per pixel, by insertion: np.sort along axis 0 takes four times as long."""
     best = [np.full(scores[0].shape, -1, np.float32) for _ in range(-(-len(scores) // 2))]
     for score in scores:
         for rank, higher in enumerate(best):
             best[rank], score = np.maximum(higher, score), np.minimum(higher, score)
-    return sum(best) / len(best)
+    return sum(best[1:], best[0]) / len(best)
