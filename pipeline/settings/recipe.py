@@ -18,7 +18,7 @@ class LoopSettings(Computing):
         description="first steps, in which the planes alone learn the colours of the head",
     )
     steps: int = Field(
-        default=1600, ge=0, le=10_000_000, description="steps of the whole model after the texture steps"
+        default=1000, ge=0, le=10_000_000, description="steps of the whole model after the texture steps"
     )
     batch: int = Field(default=2, ge=1, le=256, description="pictures per step, of all processes together")
     accumulation: int = Field(
