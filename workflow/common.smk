@@ -55,6 +55,7 @@ HEAD_PRIOR = SETTINGS.head_prior or shipped("pipeline/head/weights/head_prior.sa
 AVATARS = SETTINGS.avatars or PLAN.subjects()
 DRAWN_AVATAR = DISTILLED_AVATAR if SETTINGS.distill.into else TRAINED_AVATAR
 HELD_OUT_CAMERAS = ",".join(PLAN.held_out_cameras)
+os.environ.update(HELD_OUT_CAMERAS=HELD_OUT_CAMERAS)  # what a rule's shell reads there makes no job run again
 HELD_OUT_SEQUENCES = ",".join(PLAN.held_out_sequences)
 
 # Snakemake puts this before every command in place of its own options. Without pipefail a stage that fails, or is

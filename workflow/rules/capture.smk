@@ -26,8 +26,8 @@ rule calibrate:
             without=lambda wildcards: list(PLAN.left_out(wildcards.subject)),
         ),
     shell:
-        # not among the params: another split makes no other cameras, it is only looked at
-        "python -m pipeline.stages.calibrate {params.job} --held-out-cameras {HELD_OUT_CAMERAS:q}"
+        # from the environment, not from the params: another split makes no other cameras, it is only looked at
+        "python -m pipeline.stages.calibrate {params.job} --held-out-cameras \"$HELD_OUT_CAMERAS\""
         " --output {output:q} > {log:q} 2>&1"
 
 
