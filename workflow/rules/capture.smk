@@ -27,7 +27,7 @@ rule calibrate:
         ),
     shell:
         # from the environment, not from the params: another split makes no other cameras, it is only looked at
-        "python -m pipeline.stages.calibrate {params.job} --held-out-cameras \"$HELD_OUT_CAMERAS\""
+        'python -m pipeline.stages.calibrate {params.job} --held-out-cameras "$HELD_OUT_CAMERAS"'
         " --output {output:q} > {log:q} 2>&1"
 
 
