@@ -38,8 +38,9 @@ from pipeline.cameras.rig import Rig, read_rig
 from pipeline.head.fit.adam import adam
 from pipeline.head.fit.alignment import first_head
 from pipeline.head.fit.clouds import Clouds, Frame, by_sequence
-from pipeline.head.fit.fitter import Fitter, Smoothness, fit_identity, fit_sequence, millimetres
+from pipeline.head.fit.fitter import Fitter, fit_identity, millimetres
 from pipeline.head.fit.residuals import Heads, linearise
+from pipeline.head.fit.sequence import Smoothness, fit_sequence
 from pipeline.head.fit.solver import Free, levenberg
 from pipeline.head.model.prior import HeadPrior, load_prior
 from pipeline.mesh.cut import Plane

@@ -166,7 +166,7 @@ def test_every_stage_has_settings_that_say_what_they_mean():
 def test_one_device_for_all_stages_that_know_one_but_for_those_that_say_so():
     chosen = config.load(DEMO | {"device": "cuda", "mesh": {"device": "cpu"}})
     holding = {name for name in config.stage_sections() if getattr(chosen, name).gpus}
-    assert holding == {"train", "distill", "render", "speed"}
+    assert holding == {"fit_identity", "fit_sequence", "train", "distill", "render", "speed"}
     backends = config.load(DEMO | {"rasterize": {"backend": "nvdiffrast"}, "pointcloud": {"backend": "colmap_cuda"}})
     assert {name for name in config.stage_sections() if getattr(backends, name).gpus} == {"rasterize", "pointcloud"}
     with pytest.raises(ConfigError, match="config: device: Input should be 'cpu' or 'cuda'; it is 'gpu'"):

@@ -20,9 +20,10 @@ from pipeline.errors import DataError
 from pipeline.head.fit.adam import adam
 from pipeline.head.fit.alignment import first_head
 from pipeline.head.fit.clouds import Clouds, Frame, by_sequence
-from pipeline.head.fit.fitter import Fitter, face_median_mm, follow, millimetres, spread
+from pipeline.head.fit.fitter import Fitter, face_median_mm, fit_beside, follow, millimetres, spread, together
 from pipeline.head.fit.free_space import believed, distance_outside, free_points
-from pipeline.head.fit.residuals import Heads, Samples, draw, linearise
+from pipeline.head.fit.residuals import Heads, Samples, draw, join, linearise
+from pipeline.head.fit.sequence import energies, equations
 from pipeline.head.fit.solver import Free, Schedule, kernel, kernel_weight, levenberg, smooth_step, solve_step
 from pipeline.head.model import pose
 from pipeline.head.model.identity import read_identity
@@ -320,6 +321,30 @@ def test_a_head_that_is_lost_is_sought_anew(prior):
     error = pose.motion_between(jump, tracked.heads.head_from_world[0])
     assert np.degrees(np.linalg.norm(error[:3])) < 3
     assert tracked.median_mm < 1.5
+
+
+def test_frames_beside_each_other_are_fitted_as_one_by_one(prior):
+    mean = np.zeros(prior.config.identity_modes)
+    rng, rig = np.random.default_rng(2), rig_in_front(np.eye(4))
+    expressions = 0.3 * rng.normal(size=(3, prior.config.expression_modes))
+    poses = [pose.moved(facing_pose(), 0.01 * t * np.ones(6)) for t in range(3)]
+    clouds = [cloud(prior, mean, expressions[t], poses[t], 1000, t, 0.3) for t in range(3)]
+    frames = [Frame("nod", t, *clouds[t], np.full((9, 384, 256), 255, np.uint8)) for t in range(3)]
+    starts = [Heads(mean, np.zeros((1, len(expressions[0]))), facing_pose()[None]) for _ in range(3)]
+    fitter = Fitter(prior, rig, Schedule(8, 2.5, 4, 500), 300, 1, 50, 10, 0)
+    singly = [fit_beside(fitter, mean, [frame], [start])[0] for frame, start in zip(frames, starts, strict=True)]
+    beside = fit_beside(fitter, mean, frames, starts)
+    for one, other in zip(singly, beside, strict=True):
+        assert one.median_mm == pytest.approx(other.median_mm, abs=0.01)
+        placed = [pose.apply(tracked.heads.head_from_world, frames[0].points) for tracked in (one, other)]
+        off = np.linalg.norm(placed[0] - placed[1], axis=-1).max() / pose.scale_of(facing_pose()[None])[0]
+        assert off < 1e-5  # metres
+        np.testing.assert_allclose(one.heads.expression, other.heads.expression, atol=1e-3)
+    assert not np.allclose(beside[0].heads.expression, beside[1].heads.expression, atol=0.1)
+    samples, heads = join([one.samples for one in beside]), together([one.heads for one in beside])
+    for measure in (energies, lambda *asked: equations(*asked)[0], lambda *asked: equations(*asked)[1]):
+        whole, parts = (measure(fitter, size, (heads, samples)) for size in (3, 1))
+        np.testing.assert_allclose(whole, parts, rtol=1e-4, atol=1e-4 * np.abs(parts).max())
 
 
 @pytest.fixture(scope="module")

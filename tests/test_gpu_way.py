@@ -6,6 +6,7 @@ has to become indices; a copy from the CPU that would wait is counted here.
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from avatar_scene import TINY
@@ -17,6 +18,9 @@ from pipeline.avatar.model.schedule import shared_noise
 from pipeline.avatar.processes import Processes
 from pipeline.avatar.train.distillation import Distiller
 from pipeline.avatar.train.loop import Loop, Trainer
+from pipeline.head.fit.lids import posed_landmarks
+from pipeline.head.fit.residuals import Heads, answers, canonical_landmarks, coordinate
+from pipeline.head.model.prior import load_prior
 from pipeline.settings.architecture import Architecture
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.recipe import Recipe
@@ -26,6 +30,7 @@ from tests.latent_model import write_latent_model
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 DEVICE = torch.device("meta")
+PRIOR = Path(__file__).parents[1] / "pipeline/head/weights/head_prior.safetensors"
 NO_NUMBER = (RuntimeError, NotImplementedError)
 SMALL = {"batch": 4, "texture_steps": 1, "steps": 8, "read_ahead": 0, "crop_height": 12, "crop_width": 12} | {
     "fetch_every": 4,
@@ -112,3 +117,18 @@ def test_waiting_and_mixing_are_noticed():
         torch.ones(4).to(DEVICE)
         values.copy_(torch.ones(4))
     assert waits.found == 2
+
+
+def test_a_fit_mixes_no_devices():
+    """Its points and derivatives come back to the CPU as the last thing, which the device refuses."""
+    prior = load_prior(PRIOR)
+    codes = np.zeros((2, prior.config.z_exp), np.float32)
+    places = canonical_landmarks(prior, np.zeros(prior.config.identity_modes))[0]
+    heads = Heads(
+        np.zeros(prior.config.identity_modes), np.zeros((2, prior.config.expression_modes)), np.stack([np.eye(4)] * 2)
+    )
+    prior.to(DEVICE)
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta"):
+        answers(prior, heads, np.zeros((2, 5, 3)), coordinate(0), True)
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta"):
+        posed_landmarks(prior, heads.identity, codes, places)

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from pipeline.settings.base import StageSettings
+from pipeline.settings.base import OnDevice, StageSettings
 
 
-class FitIdentitySettings(StageSettings):
+class FitIdentitySettings(OnDevice, StageSettings):
     """One identity fitted to key frames of the training sequences."""
 
     key_frames: int = Field(default=8, ge=1, le=64, description="time steps of the training sequences that differ most")

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from pipeline.settings.base import StageSettings
+from pipeline.settings.base import OnDevice, StageSettings
 
 
-class FitSequenceSettings(StageSettings):
+class FitSequenceSettings(OnDevice, StageSettings):
     """Expression and pose of every time step under a known identity."""
 
     points: int = Field(default=4000, ge=50, description="cloud points per time step")

@@ -1,5 +1,6 @@
 """fit_identity: one z_id for a subject from key frames of its training sequences."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 
 from pipeline import cli
 from pipeline.cameras.rig import read_rig
+from pipeline.device import claim
 from pipeline.head.fit.clouds import by_sequence, read_landmarks, read_points
 from pipeline.head.fit.fitter import Fitter, fit_identity
 from pipeline.head.fit.landmarks import believed, bias_of, lid_bias_of
@@ -31,12 +33,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="identity.safetensors")
     arguments = parser.parse_args()
     settings = arguments.settings
+    device = claim(settings.device)
     compute_alike()
 
     prior = load_prior(arguments.prior)
     detected = read_points(arguments.points, prior)  # with a bias still unknown: they only say where to begin
     landmarks = detected or read_landmarks(arguments.landmarks, prior)
-    fitter = Fitter.of(prior, read_rig(arguments.cameras), settings, landmarks=not detected)
+    fitter = Fitter.of(deepcopy(prior).to(device), read_rig(arguments.cameras), settings, landmarks=not detected)
     sequences = by_sequence(arguments.clouds, arguments.frames, landmarks)
     for clouds in sequences:
         clouds.require_plausible()
@@ -52,7 +55,7 @@ def main() -> None:
         biases["landmark_bias"] = bias_of(prior, heads, points)
         biases["lid_bias"] = lid_bias_of(prior, heads, np.concatenate(list(seen.values())))
     with torch.no_grad():
-        z_id = fitter.prior.z_id_from(torch.as_tensor(heads.identity, dtype=torch.float32)).numpy()
+        z_id = prior.z_id_from(torch.as_tensor(heads.identity, dtype=torch.float32)).numpy()
     centre, up, front = (np.mean(part, 0) for part in pose.centre_up_front(heads.head_from_world))
     identity = Identity(
         z_id=z_id,

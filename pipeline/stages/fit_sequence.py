@@ -1,5 +1,7 @@
 """fit_sequence: expression code and head pose of every time step of one sequence."""
 
+from contextlib import nullcontext
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +9,14 @@ import torch
 
 from pipeline import cli
 from pipeline.cameras.rig import read_rig
+from pipeline.device import claim
 from pipeline.errors import DataError
 from pipeline.head.fit.clouds import Clouds, read_landmarks, read_points
 from pipeline.head.fit.eyes import eyeballs_of, gaze_of, lids_of, name_unseen
-from pipeline.head.fit.fitter import Fitter, Smoothness, fit_sequence
+from pipeline.head.fit.fitter import Fitter
 from pipeline.head.fit.landmarks import as_seen, believed
 from pipeline.head.fit.residuals import Heads
+from pipeline.head.fit.sequence import BESIDE, Smoothness, fit_sequence
 from pipeline.head.model.identity import file_digest, read_identity
 from pipeline.head.model.prior import HeadPrior, load_prior
 from pipeline.head.track import track_arrays
@@ -57,6 +61,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="tracks/{sequence}.zarr.zip")
     arguments = parser.parse_args()
     settings = arguments.settings
+    device = claim(settings.device)
     compute_alike()
 
     prior, identity = load_prior(arguments.prior), read_identity(arguments.identity)
@@ -74,15 +79,16 @@ def main() -> None:
     clouds = believed(clouds, rig)
     measured = bool(detected) and len(bias) > 0
     fitter = Fitter.of(
-        as_seen(prior, bias) if measured else prior,
+        deepcopy(as_seen(prior, bias) if measured else prior).to(device),
         rig,
         settings,
         landmarks=measured or not detected,
         lid_bias=identity.lid_bias if measured else None,
     )
     smoothness = Smoothness(settings.smooth_expression, settings.smooth_degrees, settings.smooth_mm, settings.sweeps)
-    with workers(arguments.threads, compute_alike) as run:
-        heads, distance_mm = fit_sequence(fitter, identity.w_id.astype(float), clouds, settings.window, smoothness, run)
+    who = identity.w_id.astype(float)
+    with workers(arguments.threads, compute_alike) if device == "cpu" else nullcontext(map) as run:
+        heads, distance_mm = fit_sequence(fitter, who, clouds, settings.window, smoothness, run, BESIDE[device])
     cli.log.info(
         "%s: median distance %.2f mm, worst step %.2f mm", clouds.sequence, np.median(distance_mm), distance_mm.max()
     )
@@ -98,14 +104,13 @@ def main() -> None:
 
     with torch.no_grad():
         z_exp = prior.z_exp_from(torch.as_tensor(heads.expression, dtype=torch.float32)).numpy()
-    who, poses = identity.w_id.astype(float), heads.head_from_world
-    lids, gaze = lids_of(prior, who, z_exp, poses), None
+    lids, gaze = lids_of(prior, who, z_exp, heads.head_from_world), None
     if lids is not None and arguments.points and prior.config.eyes:
         gaze = _gaze(prior, who, heads, lids, arguments.points)
     write_chunk(
         arguments.output,
         {
-            **track_arrays(z_exp, poses, gaze, lids),
+            **track_arrays(z_exp, heads.head_from_world, gaze, lids),
             "residual_mm": Array(
                 distance_mm.astype(np.float32),
                 ("time",),

@@ -71,6 +71,7 @@ rule fit_identity:
     conda:
         environment("fit_identity")
     resources:
+        gpu=gpus("fit_identity"),
         mem_mb=memory("fit_identity"),
         runtime=60,
     params:
@@ -100,6 +101,7 @@ rule fit_sequence:
     conda:
         environment("fit_sequence")
     resources:
+        gpu=gpus("fit_sequence"),
         mem_mb=memory("fit_sequence"),
         runtime=120,
     params:

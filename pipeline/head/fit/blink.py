@@ -13,7 +13,7 @@ import torch
 from pipeline.head.fit.residuals import Heads, Linearised, Samples, code_rows, gap_rows, linearise
 from pipeline.head.fit.solver import Free, Point, Schedule, normal_equations
 from pipeline.head.model import pose
-from pipeline.head.model.prior import HeadPrior, within_reach
+from pipeline.head.model.prior import HeadPrior, numbers, within_reach
 from pipeline.head.model.regions import region
 
 STEPS = 12
@@ -38,7 +38,7 @@ def _within(prior: HeadPrior, expression: np.ndarray) -> np.ndarray:
     """Expressions (F, J) whose codes are no lower than what the prior knows, as near as its directions come."""
     if prior.config.least_code is None:
         return expression
-    mean, basis = (part.double().numpy() for part in (prior.expression.mean, prior.expression.basis))
+    mean, basis = (numbers(part) for part in (prior.expression.mean, prior.expression.basis))
     known = within_reach(prior, mean + expression @ basis.T)
     return np.linalg.lstsq(basis, (known - mean).T, rcond=None)[0].T
 

@@ -9,7 +9,7 @@ from pipeline.cameras.rig import Rig
 from pipeline.errors import DataError
 from pipeline.head.fit.residuals import Heads
 from pipeline.head.model import pose
-from pipeline.head.model.prior import HeadPrior
+from pipeline.head.model.prior import HeadPrior, numbers
 
 MARGIN = 0.002  # metres: a matte's edge is good to about a pixel, 1 mm on the demo's capture
 REACH = 0.03  # metres outside a silhouette: without the term the demo's napes stood out by up to 21 mm
@@ -53,11 +53,10 @@ def believed(rig: Rig, alpha: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def _signed_distance(prior: HeadPrior, heads: Heads, x: np.ndarray) -> np.ndarray:
     """(N,) of points (N, 3) in the one head, head units."""
-    like = prior.identity.mean
     with torch.no_grad():
-        z_id = prior.z_id_from(torch.as_tensor(heads.identity, dtype=like.dtype))
-        z_exp = prior.z_exp_from(torch.as_tensor(heads.expression[0], dtype=like.dtype))
-        return prior.sdf(prior.warp(torch.as_tensor(x, dtype=like.dtype), z_id, z_exp), z_id).numpy()
+        z_id = prior.z_id_from(prior.tensor(heads.identity))
+        z_exp = prior.z_exp_from(prior.tensor(heads.expression[0]))
+        return numbers(prior.sdf(prior.warp(prior.tensor(x), z_id, z_exp), z_id))
 
 
 def check_pictures(rig: Rig, alpha: np.ndarray) -> None:

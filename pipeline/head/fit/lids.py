@@ -7,7 +7,7 @@ import torch
 
 from pipeline.detect.points import LIDS
 from pipeline.head.model import pose
-from pipeline.head.model.prior import HeadPrior
+from pipeline.head.model.prior import HeadPrior, numbers
 
 PAIRS = [
     pair for pairs in LIDS[::-1] for pair in pairs
@@ -60,14 +60,13 @@ def posed_landmarks(
     which contract since it is near the identity, halved wherever they do not come nearer. From `places` plus each of
     `starts` (L, 3), of which the one counts that ends nearest.
     """
-    like = prior.identity.mean
-    goal = torch.as_tensor(places, dtype=like.dtype)
-    z_id = prior.z_id_from(torch.as_tensor(identity, dtype=like.dtype))
-    codes = torch.as_tensor(z_exp, dtype=like.dtype)
-    begin = torch.as_tensor(np.stack(starts or [np.zeros_like(places)]), dtype=like.dtype)
+    goal = prior.tensor(places)
+    z_id = prior.z_id_from(prior.tensor(identity))
+    codes = prior.tensor(z_exp)
+    begin = prior.tensor(np.stack(starts or [np.zeros_like(places)]))
     goal = goal.repeat(len(begin), 1)
     x = (goal + begin.flatten(0, 1)).expand(len(codes), -1, -1).clone()
-    step = torch.ones(x.shape[:-1])
+    step = torch.ones_like(x[..., 0])
     with torch.no_grad():
         off = prior.warp(x, z_id, codes)[..., :3] - goal
         for _ in range(STEPS):
@@ -78,7 +77,7 @@ def posed_landmarks(
             step = torch.where(nearer, (1.5 * step).clamp(max=1), step / 2)
         best = off.norm(dim=-1).unflatten(1, (len(begin), -1)).argmin(1)  # (F, L)
     x = x.unflatten(1, (len(begin), -1))
-    return x.gather(1, best[:, None, :, None].expand(-1, 1, -1, 3))[:, 0].double().numpy()
+    return numbers(x.gather(1, best[:, None, :, None].expand(-1, 1, -1, 3))[:, 0])
 
 
 def apertures(

@@ -10,10 +10,11 @@ from torch import Tensor
 from pipeline.errors import DataError
 from pipeline.head.fit.lids import USED, find_gaps
 from pipeline.head.model import pose
-from pipeline.head.model.prior import HeadPrior
+from pipeline.head.model.prior import HeadPrior, numbers
 from pipeline.head.model.regions import region
 
 CHUNK = 4096  # points differentiated at once: the per-point codes and their gradients stay below 100 MB
+GPU_CHUNK = 4 * CHUNK  # on a GPU: with a free identity at MonoNPHM's widths 2 GB
 CELL = 0.02  # head units (5 mm): points are drawn evenly over cells of this size, however dense the cloud is there
 
 
@@ -135,7 +136,7 @@ def join(samples: list[Samples]) -> Samples:
 def linearise(prior: HeadPrior, heads: Heads, samples: Samples, with_shared: bool) -> Linearised:
     """Residuals, agreement and exact derivatives."""
     x = pose.apply(heads.head_from_world, samples.points)
-    residual, gradient, frame, shared = _rows(prior, heads, x, _signed_distance, with_shared)
+    residual, gradient, frame, shared = answers(prior, heads, x, _signed_distance, with_shared)
     surface, points = samples.normals.shape[1], samples.points.shape[1]
     inside = in_box(prior, x)
     counts = np.ones(residual.shape)
@@ -159,9 +160,8 @@ def linearise(prior: HeadPrior, heads: Heads, samples: Samples, with_shared: boo
 
 def canonical_landmarks(prior: HeadPrior, identity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where the landmarks of identity weights (I,) lie at rest, (L, 3) head units, and the derivatives (L, 3, I)."""
-    like = prior.landmarks.mean
-    places = prior.landmarks_from(torch.as_tensor(identity, dtype=like.dtype)).double().numpy()
-    return places, prior.landmarks.basis.double().numpy().reshape(*places.shape, -1)
+    places = numbers(prior.landmarks_from(prior.tensor(identity)))
+    return places, numbers(prior.landmarks.basis).reshape(*places.shape, -1)
 
 
 def _landmark_rows(
@@ -174,7 +174,7 @@ def _landmark_rows(
     x = np.where(known[..., None], x, 0)
     parts = []
     for axis in range(3):
-        place, _, frame, shared = _rows(prior, heads, x, _coordinate(axis), with_shared)
+        place, _, frame, shared = answers(prior, heads, x, coordinate(axis), with_shared)
         if shared is not None:
             shared -= by_weights[:, axis]
             shared *= known[..., None]
@@ -190,8 +190,8 @@ def code_rows(
     Out there a network may do anything: the shipped prior's lids no longer move, whatever the others say, where brows,
     cheeks and mouth are a tenth below zero, and no derivative leads back.
     """
-    basis = prior.expression.basis.double().numpy()  # (E, J)
-    code = prior.expression.mean.double().numpy() + heads.expression @ basis.T
+    basis = numbers(prior.expression.basis)  # (E, J)
+    code = numbers(prior.expression.mean) + heads.expression @ basis.T
     below = np.minimum(code - prior.config.least_code, 0)
     frame = np.zeros((*below.shape, pose.POSE + basis.shape[1]))
     frame[..., pose.POSE :] = (below < 0)[..., None] * basis
@@ -208,11 +208,9 @@ def gap_rows(
     dx = -(dD/dx)^-1 (dD/dw - dplace/dw), by expression and by identity. A motion of the head changes no gap.
     """
     places, by_weights = canonical_landmarks(prior, heads.identity)
-    like = prior.identity.mean
-    with torch.no_grad():
-        z_exp = prior.z_exp_from(torch.as_tensor(heads.expression, dtype=like.dtype)).numpy()
+    z_exp = numbers(prior.z_exp_from(prior.tensor(heads.expression)))
     found = find_gaps(prior, heads.identity, z_exp, places)
-    by_axis = [_rows(prior, heads, found.x, _coordinate(axis), with_shared)[1:] for axis in range(3)]
+    by_axis = [answers(prior, heads, found.x, coordinate(axis), with_shared)[1:] for axis in range(3)]
     by_x, by_frame = (np.stack([rows[which] for rows in by_axis], 2) for which in (0, 1))  # (F, 8, 3, 3), (F, 8, 3, n)
 
     def of_gaps(by_what: np.ndarray) -> np.ndarray:
@@ -238,11 +236,11 @@ def _signed_distance(prior: HeadPrior, x: Tensor, z_id: Tensor, z_exp: Tensor) -
     return prior.sdf(x_can, z_id)[:, 0] if z_id.ndim > 1 else prior.sdf(x_can[:, 0], z_id)
 
 
-def _coordinate(axis: int) -> Question:
+def coordinate(axis: int) -> Question:
     return lambda prior, x, z_id, z_exp: prior.warp(x, z_id, z_exp)[:, 0, axis]
 
 
-def _rows(
+def answers(
     prior: HeadPrior, heads: Heads, x: np.ndarray, question: Question, with_shared: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """The answers (F, S) at points x (F, S, 3), head units, and their derivatives by x (F, S, 3), by `frame` and
@@ -258,8 +256,9 @@ def _rows(
     gradient = np.empty((len(x), 3))
     by_expression = np.empty((len(x), heads.expression.shape[1]))
     by_identity = np.empty((len(x), len(heads.identity))) if with_shared else None
-    for start in range(0, len(x), CHUNK):
-        part = slice(start, start + CHUNK)
+    chunk = CHUNK if prior.identity.mean.device.type == "cpu" else GPU_CHUNK
+    for start in range(0, len(x), chunk):
+        part = slice(start, start + chunk)
         grads = _gradients(prior, x[part], heads.expression[frame_of[part]], heads.identity, question, with_shared)
         value[part], gradient[part], by_expression[part] = grads[:3]
         if with_shared:
@@ -279,17 +278,16 @@ def _gradients(
     prior: HeadPrior, x: np.ndarray, expression: np.ndarray, identity: np.ndarray, question: Question, with_shared: bool
 ) -> tuple[np.ndarray, ...]:
     """Answers (P,) and their derivatives by x (P, 3), expression (P, J) and, if asked, identity (P, I)."""
-    like = prior.identity.mean
-    leaf = torch.as_tensor(x, dtype=like.dtype)[:, None].requires_grad_()
-    z_exp = prior.z_exp_from(torch.as_tensor(expression, dtype=like.dtype)).requires_grad_()
-    z_id = prior.z_id_from(torch.as_tensor(identity, dtype=like.dtype))
+    leaf = prior.tensor(x)[:, None].requires_grad_()
+    z_exp = prior.z_exp_from(prior.tensor(expression)).requires_grad_()
+    z_id = prior.z_id_from(prior.tensor(identity))
     if with_shared:
         z_id = z_id.expand(len(x), -1).clone().requires_grad_()
     value = question(prior, leaf, z_id, z_exp)
     wanted = [leaf, z_exp, z_id] if with_shared else [leaf, z_exp]
     by_x, by_exp, *by_id = torch.autograd.grad(value.sum(), wanted)
     result = [value.detach(), by_x[:, 0], by_exp @ prior.expression.basis, *(g @ prior.identity.basis for g in by_id)]
-    return tuple(tensor.double().numpy() for tensor in result)
+    return tuple(numbers(tensor) for tensor in result)
 
 
 def _agreement(heads: Heads, samples: Samples, gradient: np.ndarray) -> np.ndarray:

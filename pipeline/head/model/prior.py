@@ -93,6 +93,11 @@ class HeadPrior(nn.Module):
         """
         return self.eyes(w).unflatten(-1, (self.config.eyes, 3))
 
+    def tensor(self, values: np.ndarray | Tensor) -> Tensor:
+        """Numbers in the weights' precision, on their device."""
+        like = self.identity.mean
+        return torch.as_tensor(values, dtype=like.dtype, device=like.device)
+
     def z_id_from(self, w: Tensor) -> Tensor:
         """Identity codes (..., D) of standard normal weights (..., I)."""
         return self.identity(w)
@@ -100,6 +105,11 @@ class HeadPrior(nn.Module):
     def z_exp_from(self, w: Tensor) -> Tensor:
         """Expression codes (..., E) of standard normal weights (..., J)."""
         return self.expression(w)
+
+
+def numbers(tensor: Tensor) -> np.ndarray:
+    """A tensor's numbers in float64, from whatever device."""
+    return tensor.detach().double().cpu().numpy()
 
 
 def within_reach(prior: HeadPrior, z_exp: np.ndarray) -> np.ndarray:
