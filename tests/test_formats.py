@@ -79,6 +79,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             picture = np.full((12, 16, 3), level + frame, np.uint8)
             mask = np.zeros((12, 16), np.uint8)
             mask[2:10, 2:14] = 150 + level + frame
+            mask[2, 2] = 50  # a third value: two alone are 0 and 255
             cv2.imwrite(str(tmp_path / "capture/toy" / camera / f"{frame}.png"), picture)
             cv2.imwrite(str(tmp_path / "capture/toy" / camera / f"mask{frame}.png"), mask)
     yield tmp_path / "capture"
