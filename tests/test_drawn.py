@@ -95,10 +95,11 @@ def test_every_number_is_that_of_the_stored_buffers(scene: dict, window: tuple[s
 def test_a_gpu_draws_the_windows_that_a_cpu_does(scene: dict) -> None:
     """But for a band along silhouettes and edges of triangles, a few levels of the coding elsewhere."""
     cpu, gpu = drawn_reel(scene), DrawnReel(Reel([scene["meshes"]]), scene["loaded"], "nvdiffrast")
-    for window in WINDOWS:
+    for window in WINDOWS[:2]:  # nothing is to be seen in the third
         one, other = (reel.picture("depth", 1, 0, window).astype(int) for reel in (cpu, gpu))
         assert ((one > 0) != (other > 0)).mean() < 0.02
         both = (one > 0) & (other > 0)
+        assert both.mean() > 0.1
         assert np.median(np.abs(one - other)[both]) <= 2
 
 
