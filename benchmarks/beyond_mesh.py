@@ -11,7 +11,6 @@ windows, and below them those of each training; some of them, large.
 
 import argparse
 import json
-from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.short_training import Windows, parser, trained_avatar, views_of
+from benchmarks.short_training import Windows, parser, trained_avatar, windows
 from pipeline.avatar.data.pictures import Target, to_bytes
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.condition import Buffers
@@ -67,13 +66,7 @@ def main() -> None:
     options.add_argument("--kind", choices=KINDS, nargs="+", default=list(KINDS))
     options.add_argument("--picture", type=Path)
     given: argparse.Namespace = options.parse_args()
-    names = sorted(path.name for path in (given.results / "targets").iterdir())
-    training = [name for name in names if name != given.held_out_sequence]
-    with ExitStack() as stack:
-        learnt, held_out = (
-            Windows(views_of(stack, given.results, sequences, given.held_out_camera, camera), HEIGHT, WIDTH, sides_seen)
-            for sequences, camera in ((training, False), ([given.held_out_sequence], True))
-        )
+    learnt, held_out = windows(given, HEIGHT, WIDTH, sides_seen)
     some = np.linspace(0, len(held_out) - 1, min(SHOWN, len(held_out))).round().astype(int)
     rows = [[held_out[index][1].rgb[0].numpy() for index in some]]
     for kind in given.kind:

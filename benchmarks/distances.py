@@ -20,7 +20,7 @@ from pipeline.avatar.model.condition import Buffers
 from pipeline.avatar.model.schedule import shared_noise
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.orbit import Picture, look_at
-from pipeline.raster import buffers
+from pipeline.raster import beyond
 from pipeline.raster.embree import EmbreeRasterizer
 from pipeline.settings.rig import RigSettings
 
@@ -34,7 +34,7 @@ def drawn(scene: Scene, picture: Picture, distance: float, zoom: float) -> tuple
     pose = look_at(eye, scene.frame.centre, scene.frame.up)
     camera = Camera("view", picture.width, picture.height, picture.intrinsics(distance, zoom), pose, np.eye(3))
     seen = {
-        name: torch.from_numpy(part) for name, part in buffers.draw(EmbreeRasterizer(), scene.mesh, [camera]).items()
+        name: torch.from_numpy(part) for name, part in beyond.draw(EmbreeRasterizer(), scene.mesh, [camera]).items()
     }
     codes = torch.from_numpy(scene.code)[None].float(), torch.from_numpy(scene.eyes)[None]
     given = Buffers(seen["depth"], seen["normals"].float(), seen["x_can"], seen["mask"], *codes)

@@ -11,14 +11,13 @@ same as one picture, step beside step.
 
 import argparse
 import json
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.short_training import Windows, parser, trained_avatar, views_of
+from benchmarks.short_training import Windows, parser, trained_avatar, windows
 from pipeline.avatar.data.pictures import Target, to_bytes
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.condition import Buffers
@@ -61,14 +60,7 @@ def main() -> None:
     options.add_argument("--film", type=Path, help=".mp4")
     options.add_argument("--picture", type=Path)
     given: argparse.Namespace = options.parse_args()
-    names = sorted(path.name for path in (given.results / "targets").iterdir())
-    training = [name for name in names if name != given.held_out_sequence]
-    with ExitStack() as stack:
-        sets = ((training, False), ([given.held_out_sequence], True))
-        learnt, held_out = (
-            Windows(views_of(stack, given.results, sequences, given.held_out_camera, camera), HEIGHT, WIDTH, eyes_seen)
-            for sequences, camera in sets
-        )
+    learnt, held_out = windows(given, HEIGHT, WIDTH, eyes_seen)
     shut = np.array([view.eyes[4:].min() < SHUT_MM for view in held_out.views])
     films = {"real": np.stack([held_out[index][1].rgb[0].numpy() for index in range(len(held_out))])}
     for kind in given.kind:

@@ -8,6 +8,7 @@ one line and is skipped. Every part runs in a process of its own with what is le
 
 tests           pytest -m gpu
 raster          a head's buffers from 16 cameras at 512x512: ms by nvdiffrast and by Embree, share of other pixels
+fit             16 time steps of a head, side by side as on a GPU against one by one as on a CPU: seconds, how far apart
 mesh            one head of the official prior's size (benchmarks.headlike), 256^3 voxels in its box: ms
 train_ours      a step of the sizes of Stable Diffusion 2.1 with random weights, batch 8, 512x512: images/s, peak GB
 train_release   the same by the release's recipe: float32, text encoder and autoencoder in every step
@@ -23,7 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ GOALS = {
     "train_ratio": Goal(3),
     "draw_fps_1": Goal(30),
     "mesh_ms": Goal(100, at_least=False),
+    "fit_pose_mm": Goal(0.01, at_least=False),
     "train_ours_gpu_busy": Goal(0.95),
 }
 
@@ -111,6 +113,53 @@ def raster(cpu: bool) -> Figures:
     }
 
 
+def fit(cpu: bool) -> Figures:
+    """Seconds of time steps fitted as one batch, and one by one on a CPU; how far apart the heads are, millimetres."""
+    from copy import deepcopy
+
+    import numpy as np
+
+    from pipeline.head.fit.clouds import Frame
+    from pipeline.head.fit.fitter import Fitter, fit_beside
+    from pipeline.head.fit.residuals import Heads
+    from pipeline.head.fit.solver import Schedule
+    from pipeline.head.model import pose
+    from pipeline.head.model.prior import load_prior
+    from pipeline.workers import compute_alike
+    from tests.fit_data import WEIGHTS, cloud, facing_pose, rig_in_front
+
+    compute_alike()
+    prior, rig, rng = load_prior(WEIGHTS), rig_in_front(np.eye(4)), np.random.default_rng(2)
+    count, points, steps = (2, 200, 2) if cpu else (16, 4000, 7)
+    mean, rest = np.zeros(prior.config.identity_modes), np.zeros((1, prior.config.expression_modes))
+    starts = [Heads(mean, rest, pose.moved(facing_pose(), 0.003 * k * np.ones(6))[None]) for k in range(count)]
+    shown = [0.3 * rng.normal(size=rest.shape[1]) for _ in starts]
+    clouds = [
+        cloud(prior, mean, expression, start.head_from_world[0], 2 * points, k, 0.3)
+        for k, (expression, start) in enumerate(zip(shown, starts, strict=True))
+    ]
+    alpha = np.full(rig.padded_shape, 255, np.uint8)
+    frames = [Frame("nod", k, *one, alpha) for k, one in enumerate(clouds)]
+    alone = Fitter(prior, rig, Schedule(8, 1.5, steps, 2000), points, 4, points // 4, 10, 0)
+    beside = replace(alone, prior=deepcopy(prior).to("cpu" if cpu else "cuda"))
+    fit_beside(beside, mean, frames[:1], starts[:1])  # takes memory, builds kernels
+    beside_s, together = timed(lambda: fit_beside(beside, mean, frames, starts))
+    pairs = list(zip(frames, starts, strict=True))
+    alone_s, singly = timed(lambda: [fit_beside(alone, mean, [frame], [start])[0] for frame, start in pairs])
+    places = clouds[0][0]
+    apart = [
+        pose.apply(np.linalg.inv(one.heads.head_from_world[0]) @ other.heads.head_from_world[0], places) - places
+        for one, other in zip(singly, together, strict=True)
+    ]
+    medians = np.array([[tracked.median_mm for tracked in found] for found in (singly, together)])
+    return {
+        "s": beside_s,
+        "cpu_s": alone_s,
+        "pose_mm": 1e3 * float(np.linalg.norm(apart, axis=-1).max()),
+        "distance_mm": float(np.abs(np.diff(medians, axis=0)).max()),
+    }
+
+
 def mesh(cpu: bool) -> Figures:
     """ms of a mesh of the official prior's size."""
     import numpy as np
@@ -149,6 +198,7 @@ def draw(cpu: bool, compile_mode: str = "none") -> Figures:
 PARTS: dict[str, Callable[[bool], Figures]] = {
     "tests": tests,
     "raster": raster,
+    "fit": fit,
     "mesh": mesh,
     "train_ours": lambda cpu: train(cpu, ours=True),
     "train_release": lambda cpu: train(cpu, ours=False),

@@ -47,23 +47,29 @@ def views_of(stack: ExitStack, results: Path, sequences: list[str], camera: str,
     return views
 
 
-class SmallPictures(Pictures):
-    """Views made smaller, all kept: the middle pixel of every square of `factor` of the buffers, the mean colour."""
+class Kept(Pictures):
+    """Views in the place of whose pictures are others, all `kept` in memory."""
 
-    def __init__(self, views: list[View], factor: int):
+    def __init__(self, views: list[View], kept: list[tuple[Buffers, Target]]):
         super().__init__(views)
-        large = Pictures(views)
         self.fit_in_memory = True
-        for index in range(len(views)):
-            self._cache[index] = tuple(_smaller(part, factor) for part in large[index])
+        self._cache = dict(enumerate(kept))
 
     def sides(self, index: int) -> tuple[int, int]:
         """Height and width in pixels."""
         return self[index][0].mask.shape[1:]
 
 
-class Windows(Pictures):
-    """Windows of one size cut out of views, all kept: round the middles of what `find` says of a view's pixels, some
+class SmallPictures(Kept):
+    """Views made smaller: the middle pixel of every square of `factor` of the buffers, the mean colour."""
+
+    def __init__(self, views: list[View], factor: int):
+        large = Pictures(views)
+        super().__init__(views, [tuple(_smaller(part, factor) for part in large[i]) for i in range(len(views))])
+
+
+class Windows(Kept):
+    """Windows of one size cut out of views: round the middles of what `find` says of a view's pixels, some
     pictures (h, w) bool, each of which gives a window where it has pixels enough."""
 
     def __init__(
@@ -74,7 +80,7 @@ class Windows(Pictures):
         find: Callable[[Buffers, Target], list[torch.Tensor]],
         enough: int = 20,
     ):
-        kept, cut, whole = [], [], Pictures(views)
+        seen, cut, whole = [], [], Pictures(views)
         for index, view in enumerate(views):
             buffers, target = whole[index]
             sides = buffers.mask.shape[1:]
@@ -86,15 +92,9 @@ class Windows(Pictures):
                     min(max(place - size // 2, 0), side - size)
                     for place, size, side in zip(middle, (height, width), sides, strict=True)
                 )
-                kept.append(view)
+                seen.append(view)
                 cut.append(tuple(crop(part, top, left, height, width) for part in (buffers, target)))
-        super().__init__(kept)
-        self.fit_in_memory = True
-        self._cache = dict(enumerate(cut))
-
-    def sides(self, index: int) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self[index][0].mask.shape[1:]
+        super().__init__(seen, cut)
 
 
 def parser(about: str) -> argparse.ArgumentParser:
@@ -108,10 +108,24 @@ def parser(about: str) -> argparse.ArgumentParser:
 
 def small_pictures(given: argparse.Namespace, factor: int, new_sequence: bool, new_camera: bool) -> SmallPictures:
     """Of the held-out sequence or all others, from the held-out camera or all others; `given` by `parser`."""
+    with ExitStack() as stack:
+        return SmallPictures(_views(stack, given, new_sequence, new_camera), factor)
+
+
+def windows(
+    given: argparse.Namespace, height: int, width: int, find: Callable[[Buffers, Target], list[torch.Tensor]]
+) -> tuple[Windows, Windows]:
+    """Those to learn from, of all other sequences and cameras, and those of the held-out sequence and camera; `given`
+    by `parser`."""
+    with ExitStack() as stack:
+        learnt, held_out = (Windows(_views(stack, given, new, new), height, width, find) for new in (False, True))
+    return learnt, held_out
+
+
+def _views(stack: ExitStack, given: argparse.Namespace, new_sequence: bool, new_camera: bool) -> list[View]:
     names = sorted(path.name for path in (given.results / "targets").iterdir())
     sequences = [name for name in names if (name == given.held_out_sequence) == new_sequence]
-    with ExitStack() as stack:
-        return SmallPictures(views_of(stack, given.results, sequences, given.held_out_camera, new_camera), factor)
+    return views_of(stack, given.results, sequences, given.held_out_camera, new_camera)
 
 
 def _smaller(part: Buffers | Target, factor: int) -> Buffers | Target:

@@ -19,9 +19,8 @@ PACKAGE = "pipeline"
 DIGITS = 16
 MESSAGES = ("description", "help")  # keyword arguments that only people read
 Parsed = tuple[str, list[tuple[int, str]]]
-KEPT = (
-    Path(__file__).parent / "__pycache__" / f"normalised.{sys.implementation.cache_tag}.json"
-)  # as one Python says it
+# as one Python says it: others write code anew in another way
+KEPT = Path(__file__).parent / "__pycache__" / f"normalised.{sys.implementation.cache_tag}.json"
 MOST_KEPT = 2000  # texts, of some 300 files
 _new: list[str] = []  # hashes of what is not kept yet
 

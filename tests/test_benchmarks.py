@@ -67,6 +67,9 @@ def test_what_a_gpu_is_tried_with_runs_to_its_last_line_on_a_cpu(bench):
     assert figures["raster_other_mask"] < 0.05
     for name in ("mesh", "train_ours", "train_release", "draw"):
         assert min(numbers(gpu.PARTS[name](cpu=True))) > 0, name
+    fit = gpu.PARTS["fit"](cpu=True)
+    assert min(fit["s"], fit["cpu_s"]) > 0
+    assert max(fit["pose_mm"], fit["distance_mm"]) < 0.01
 
 
 @pytest.mark.parametrize("name", ON_RESULTS)

@@ -37,8 +37,7 @@ def alpha_over_white(picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray,
     rim = ~deep & (distance <= margin + reach)
     near = mixed.copy()
     near[rim] = _opaque(mixed, rim, colours[label], 2 * margin)
-    away = 1 - near  # of the opaque colour from white
-    share = (((1 - mixed) * away).sum(-1) / np.maximum((away**2).sum(-1), 1e-4)).clip(0, 1)
+    share = _share(1 - mixed, 1 - near)
     round_it = cv2.medianBlur(share.astype(np.float32), 3)
     share = np.where(np.abs(share - round_it) > ALONE, round_it, share)  # a single pixel that chose another colour
     needed = 1 - mixed.min(-1)  # the darkest channel can be no darker than 0 before white was mixed in
@@ -51,6 +50,11 @@ def alpha_over_white(picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray,
     faint &= alpha > 0
     colour[faint] = near[faint]
     return np.clip(colour, 0, 1), alpha
+
+
+def _share(off: np.ndarray, away: np.ndarray) -> np.ndarray:
+    """How far (...) colours that are `off` (..., 3) from white are on the way to those that are `away` from it."""
+    return ((off * away).sum(-1) / np.maximum((away**2).sum(-1), 1e-4)).clip(0, 1)
 
 
 def _opaque(mixed: np.ndarray, rim: np.ndarray, nearest: np.ndarray, step: int) -> np.ndarray:
@@ -67,7 +71,7 @@ def _opaque(mixed: np.ndarray, rim: np.ndarray, nearest: np.ndarray, step: int) 
     for down, right in places:
         found = nearest[(rows + step * down).clip(0, height - 1), (columns + step * right).clip(0, width - 1)]
         away = 1 - found
-        share = ((off * away).sum(-1) / np.maximum((away**2).sum(-1), 1e-4)).clip(0, 1)
+        share = _share(off, away)
         missed = np.linalg.norm(off - share[:, None] * away, axis=-1)
         better = missed < least - UNLIKE
         best, least = np.where(better[:, None], found, best), np.where(better, missed, least)

@@ -1,9 +1,15 @@
 """Canonical coordinates beside a mesh: hair, and ears, that reach beyond it have a place on the head too."""
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
+
+from pipeline.cameras.camera import Camera
+from pipeline.mesh.mesh import Mesh
+from pipeline.raster import buffers
+from pipeline.raster.fragments import Rasterizer
 
 # Of the picture's height. Heads of 901 reach 4 % of it beyond their mesh, at the lower corners of the hair.
 BAND = 1 / 20
@@ -12,6 +18,15 @@ BAND = 1 / 20
 def band(height: int) -> int:
     """How many pixels beside the mesh get coordinates, in pictures of this height."""
     return math.ceil(BAND * height)
+
+
+def draw(rasterizer: Rasterizer, mesh: Mesh, cameras: Sequence[Camera]) -> dict[str, np.ndarray]:
+    """`buffers.draw`, with the band beside the mesh in depth and x_can, as a picture of stored buffers is read."""
+    drawn = buffers.draw(rasterizer, mesh, cameras)
+    reach = band(cameras[0].height)
+    pictures = zip(drawn["depth"], drawn["x_can"], drawn["mask"], strict=True)
+    depth, x_can = zip(*(continued(*picture, reach) for picture in pictures), strict=True)
+    return drawn | {"depth": np.stack(depth), "x_can": np.stack(x_can)}
 
 
 def continued(depth: np.ndarray, x_can: np.ndarray, mask: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from pipeline import cli
+from pipeline.avatar.data.pictures import cameras_there
 from pipeline.cameras.rig import read_rig
-from pipeline.errors import DataError
 from pipeline.evaluate.evaluation import Judge, Viewing, measure, table, write_comparison, write_metrics
 from pipeline.evaluate.faces import Embedding, Faces
 from pipeline.evaluate.footage import Footage, read_tracks
@@ -68,11 +68,7 @@ def main() -> None:
         open_reels(given.buffers) as buffers,
     ):
         rig = read_rig(given.rig)
-        # calibrate leaves out cameras that do not fit what they see; training saw to it that one is held out
-        held_out_cameras = tuple(name for name in given.held_out_cameras if name in rig.names)
-        if given.held_out_cameras and not held_out_cameras:
-            lost = ", ".join(given.held_out_cameras)
-            raise DataError(f"{given.rig}: no camera {lost}, which is held out; it has {', '.join(rig.names)}")
+        held_out_cameras = tuple(cameras_there(given.held_out_cameras, rig.names, given.rig))
         footage = Footage(
             rig,
             renders,

@@ -55,7 +55,7 @@ def main() -> None:
         biases["landmark_bias"] = bias_of(prior, heads, points)
         biases["lid_bias"] = lid_bias_of(prior, heads, np.concatenate(list(seen.values())))
     with torch.no_grad():
-        z_id = prior.z_id_from(torch.as_tensor(heads.identity, dtype=torch.float32)).numpy()
+        z_id = prior.z_id_from(prior.tensor(heads.identity)).numpy()
     centre, up, front = (np.mean(part, 0) for part in pose.centre_up_front(heads.head_from_world))
     identity = Identity(
         z_id=z_id,

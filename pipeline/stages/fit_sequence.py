@@ -103,7 +103,7 @@ def main() -> None:
         cli.log.warning("%s: step %d has failed: median distance %.1f mm", clouds.sequence, step, distance_mm[step])
 
     with torch.no_grad():
-        z_exp = prior.z_exp_from(torch.as_tensor(heads.expression, dtype=torch.float32)).numpy()
+        z_exp = prior.z_exp_from(prior.tensor(heads.expression)).numpy()
     lids, gaze = lids_of(prior, who, z_exp, heads.head_from_world), None
     if lids is not None and arguments.points and prior.config.eyes:
         gaze = _gaze(prior, who, heads, lids, arguments.points)

@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.stereo.compiled import compiled
 
 NOISE_VARIANCE = (2 / 255) ** 2  # of the pictures' grey values: windows without texture score near 0
+BEND = 0.6  # of the curve that stands for a logarithm, see `evidence`
 
 Way = tuple[np.ndarray, np.ndarray]
 
@@ -170,7 +171,7 @@ def evidence(scores, spans, result):
     a sixth of it up to r = 0.95 and bounded beyond.
     """
     offsets, height, _ = scores.shape
-    none, half, bend, one = np.float32(0), np.float32(0.5), np.float32(0.6), np.float32(1)
+    none, half, bend, one = np.float32(0), np.float32(0.5), np.float32(BEND), np.float32(1)
     for k in range(offsets):
         for y in range(height):
             for x in range(np.uint64(spans[y, 0]), np.uint64(spans[y, 1])):

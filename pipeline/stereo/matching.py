@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.stereo.correlation import Windows, peak
+from pipeline.stereo.correlation import BEND, Windows, peak
 from pipeline.stereo.views import View, neighbour_from_reference
 
 SHARED = 0.5  # of the nats count: neighbours share the reference's noise
@@ -99,7 +99,7 @@ def settle(nats: np.ndarray, spans: np.ndarray, size: int, spreads: Spreads) -> 
 
 def mean_correlation(nats: np.ndarray) -> np.ndarray:
     """The correlation in [0, 1] that is worth so many nats per pixel, as `evidence` counts them for one neighbour."""
-    return np.sqrt(2 * nats / (1 + 1.2 * nats))
+    return np.sqrt(2 * nats / (1 + 2 * BEND * nats))
 
 
 def _scores(

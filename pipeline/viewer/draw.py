@@ -20,14 +20,12 @@ from pipeline.head.model.prior import HeadPrior
 from pipeline.mesh.cut import Plane
 from pipeline.mesh.head import mesh_head
 from pipeline.mesh.mesh import Mesh
-from pipeline.raster import buffers
-from pipeline.raster.beyond import band, continued
+from pipeline.raster import beyond
 from pipeline.raster.fragments import Rasterizer
 from pipeline.settings.mesh import MeshSettings
 
 SEED = 0
 DRAFT_PIXELS = 144 * 192  # of the largest picture that is drawn while the view moves, the demo's: larger ones wait
-HAIR = 0.05  # of the picture's height: how far from the mesh the avatar still draws something
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def head_window(camera: Camera, vertices: np.ndarray, unit: int, fold: int) -> W
     made of.
     """
     pixels, depth = camera.project(vertices)
-    whole, margin = np.array([camera.width, camera.height]), HAIR * camera.height
+    whole, margin = np.array([camera.width, camera.height]), beyond.band(camera.height)
     low, high = np.zeros(2), whole
     if (depth > 0).all():
         low, high = (pixels.min(0) - margin).clip(0, whole), (pixels.max(0) + margin).clip(0, whole)
@@ -119,9 +117,7 @@ def refined(
         left, top, width, height = head_window(camera, mesh.vertices, _unit(avatar), fold)
         camera = camera.crop(left, top, 1, width, height)
         noise = noise[..., top // fold : (top + height) // fold, left // fold : (left + width) // fold]
-    drawn = buffers.draw(rasterizer, mesh, [camera])
-    beyond = continued(drawn["depth"][0], drawn["x_can"][0], drawn["mask"][0], band(camera.height))
-    drawn["depth"], drawn["x_can"] = (part[None] for part in beyond)
+    drawn = beyond.draw(rasterizer, mesh, [camera])
     device = avatar.text.device
     names = ("depth", "normals", "x_can", "mask")
     depth, normals, x_can, mask = (torch.from_numpy(drawn[name]).to(device) for name in names)

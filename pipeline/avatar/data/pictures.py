@@ -3,7 +3,7 @@
 import copy
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,18 +63,25 @@ def camera_places(reel: Reel, array: str = "depth") -> dict[str, int]:
 
 
 def chosen_cameras(buffers: Reel, names: str) -> dict[str, int]:
-    """Places of the named cameras on the camera axis, in the order of the names.
+    """Places of the named cameras that `cameras_there` finds on the camera axis, in the order of the names; without a
+    name all."""
+    places = camera_places(buffers)
+    chosen = [name for name in names.split(",") if name]
+    return {name: places[name] for name in cameras_there(chosen, places, buffers.paths[0])} if chosen else places
+
+
+def cameras_there(names: Sequence[str], known: Collection[str], where: Path) -> list[str]:
+    """Those of the named cameras that are `known` in a file.
 
     Those that calibrate has left out are passed over, with a warning. Raises DataError where it left out all of them.
     """
-    places = camera_places(buffers)
-    chosen = [name for name in names.split(",") if name] or list(places)
-    unknown = [name for name in chosen if name not in places]
-    if len(unknown) == len(chosen):
-        raise DataError(f"{buffers.paths[0]}: no camera {', '.join(unknown)}; it has {', '.join(places)}")
-    if unknown:
-        log.warning("%s: no camera %s, which calibrate left out", buffers.paths[0], ", ".join(unknown))
-    return {name: places[name] for name in chosen if name in places}
+    there = [name for name in names if name in known]
+    lost = ", ".join(name for name in names if name not in known)
+    if names and not there:
+        raise DataError(f"{where}: no camera {lost}; it has {', '.join(known)}")
+    if lost:
+        log.warning("%s: no camera %s, which calibrate left out", where, lost)
+    return there
 
 
 def single(reels: dict[str, Reel]) -> Reel:

@@ -106,7 +106,7 @@ class Avatar(nn.Module):
 
     def texture_picture(self, buffers: Buffers) -> torch.Tensor:
         """What the planes alone say: colours (B, h, w, 3) in [-1, 1] of all pixels, those of the mask with meaning."""
-        points = looked_up(buffers, self.units, self.eyes)
+        points = looked_up(buffers.x_can, buffers.eyes, self.units, self.eyes)
         return self.planes.colours(self.planes.everywhere(points, buffers.mask))
 
     def expression(self, z_exp: torch.Tensor, eyes: torch.Tensor) -> torch.Tensor | None:

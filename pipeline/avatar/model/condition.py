@@ -81,10 +81,11 @@ def condition_channels(planes: FeaturePlanes, mask_channel: bool = False) -> int
     return GEOMETRY_CHANNELS + planes.channels + mask_channel
 
 
-def looked_up(buffers: Buffers, units: Units, eyes: EyePose | None) -> torch.Tensor:
-    """Where the planes are read: canonical points (B, h, w, 5) in units, with `eyes` (B, h, w, 8) on eyeballs too."""
-    points = units.points(buffers.x_can)
-    return points if eyes is None else torch.cat([points, eyes.coordinates(buffers.x_can, buffers.eyes)], -1)
+def looked_up(x_can: torch.Tensor, poses: torch.Tensor, units: Units, eyes: EyePose | None) -> torch.Tensor:
+    """Where the planes are read of x_can (B, ..., 5) under poses of the eyes (B, 6): canonical points (B, ..., 5) in
+    units, with `eyes` (B, ..., 8) on eyeballs too."""
+    points = units.points(x_can)
+    return points if eyes is None else torch.cat([points, eyes.coordinates(x_can, poses)], -1)
 
 
 def condition(
@@ -111,13 +112,10 @@ def condition(
     def rows(values: torch.Tensor) -> torch.Tensor:
         return values[inside] if spares else values.flatten(0, 2)
 
-    x_can = rows(buffers.x_can)
-    points = places = units.points(x_can)
-    if eyes is not None:
-        poses = rows(buffers.eyes[:, None, None].expand(*inside.shape, -1))
-        places = torch.cat([points, eyes.coordinates(x_can, poses)], -1)
+    poses = rows(buffers.eyes[:, None, None].expand(*inside.shape, -1))
+    places = looked_up(rows(buffers.x_can), poses, units, eyes)
     mask = rows(buffers.mask)[:, None].to(depth.dtype)[:, : int(mask_channel)]
-    parts = [rows(depth)[:, None], points[:, :3], rows(buffers.normals), points[:, 3:], planes(places), mask]
+    parts = [rows(depth)[:, None], places[:, :3], rows(buffers.normals), places[:, 3:5], planes(places), mask]
     values = torch.cat(parts, dim=-1)
     if spares:
         filled = values.new_zeros(*inside.shape, values.shape[-1])

@@ -7,7 +7,7 @@ from pipeline.cli import log
 from pipeline.head.fit.lids import apertures
 from pipeline.head.fit.residuals import canonical_landmarks
 from pipeline.head.model import pose
-from pipeline.head.model.prior import HeadPrior
+from pipeline.head.model.prior import HeadPrior, numbers
 
 OPEN_MM = 4.0  # between the lids: less shows too little of an iris
 # Irises half way between the network's and the darkest disc turn sideways as the eye does, up and down a little less:
@@ -45,7 +45,7 @@ def eyeballs_of(prior: HeadPrior, w_id: np.ndarray) -> np.ndarray:
     mean of that, 14.7 mm, takes shut lids for eyeballs.
     """
     with torch.no_grad():
-        w = torch.as_tensor(w_id, dtype=prior.identity.mean.dtype)
+        w = prior.tensor(w_id)
         z_id, centres = prior.z_id_from(w), prior.eyes_from(w)  # (D,), (2, 3)
         angles = torch.cartesian_prod(torch.linspace(-ASIDE, ASIDE, 5), torch.linspace(-ASIDE, ASIDE, 5) / 2)
         ahead = torch.from_numpy(gaze_directions(angles.numpy())).to(w.dtype)  # (R, 3)
@@ -86,8 +86,7 @@ def gaze_of(
     where the other one does, else where it looked in the nearest step in which it was seen; straight ahead where it
     never was.
     """
-    like = prior.identity.mean
-    centres = prior.eyes_from(torch.as_tensor(identity, dtype=like.dtype)).double().numpy()
+    centres = numbers(prior.eyes_from(prior.tensor(identity)))
     still = pose.apply(head_from_world, landmarks[:, list(STILL)])
     moved = still - np.nanmedian(still, axis=0)
     sight = pose.apply(head_from_world, irises) - centres - np.nanmedian(moved, axis=1)[:, None]

@@ -13,7 +13,7 @@ from pipeline.head.fit.clouds import Clouds, Frame
 from pipeline.head.fit.lids import USED, seen_gaps
 from pipeline.head.fit.residuals import Heads, canonical_landmarks, in_box
 from pipeline.head.model import pose
-from pipeline.head.model.prior import HeadPrior
+from pipeline.head.model.prior import HeadPrior, numbers
 
 LOOKED_AT = 5  # time steps that are compared, spread over the sequence
 # Medians of captures 901, 904 and 905 are 2 to 4 mm, points of half-size, normalised or swapped pictures 70 mm and more
@@ -64,14 +64,11 @@ def bias_of(prior: HeadPrior, heads: Heads, landmarks: np.ndarray) -> np.ndarray
     `heads` of F frames, fitted without landmarks; `landmarks` (F, L, 3), world metres, NaN where unknown. The median
     over the frames; zero for a landmark that is never known, and for lids, which count by their gaps.
     """
-    like = prior.identity.mean
     x = pose.apply(heads.head_from_world, landmarks)
     known = in_box(prior, x)
     with torch.no_grad():
-        z_id = prior.z_id_from(torch.as_tensor(heads.identity, dtype=like.dtype))
-        z_exp = prior.z_exp_from(torch.as_tensor(heads.expression, dtype=like.dtype))
-        inside = torch.as_tensor(np.where(known[..., None], x, 0), dtype=like.dtype)
-        rest = prior.warp(inside, z_id, z_exp)[..., :3].double().numpy()
+        z_id, z_exp = prior.z_id_from(prior.tensor(heads.identity)), prior.z_exp_from(prior.tensor(heads.expression))
+        rest = numbers(prior.warp(prior.tensor(np.where(known[..., None], x, 0)), z_id, z_exp)[..., :3])
     off = np.where(known[..., None], rest - canonical_landmarks(prior, heads.identity)[0], np.nan)
     seen = known.any(0)
     result = np.zeros(off.shape[1:])

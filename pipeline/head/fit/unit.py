@@ -8,7 +8,7 @@ from pipeline.cameras.rig import Rig
 from pipeline.cameras.triangulation import triangulate
 from pipeline.detect.look import Seen, Watcher
 from pipeline.errors import DataError
-from pipeline.head.model.prior import HeadPrior
+from pipeline.head.model.prior import HeadPrior, numbers
 
 # Points that no expression moves far, of MediaPipe's 468 and of iBUG's 17 to 67: brows' ends, bridge and tip of the
 # nose, nostrils and below, corners of the eyes, corners of the mouth
@@ -48,7 +48,7 @@ def metres_per_unit(
     weight = np.repeat([[one.score for one in step] for step in seen], len(FACE), -1).reshape(*points.shape[:-1], 1)
     found, _ = triangulate(rig, np.concatenate([np.nan_to_num(points), weight], -1), AGREE * distance)
     mean = prior.landmarks_from(prior.identity.mean.new_zeros(prior.config.identity_modes))
-    rest = mean.detach().double().numpy()[IBUG] / prior.config.units_per_metre + BESIDE / 1e3
+    rest = numbers(mean)[IBUG] / prior.config.units_per_metre + BESIDE / 1e3
     scales = [_ratio(rest[known], step[known]) for step in found if (known := np.isfinite(step[:, 0])).sum() >= ENOUGH]
     if not scales:
         raise DataError("no time step has a face that enough cameras see; expected one, or calibrate.metres_per_unit")
