@@ -53,15 +53,15 @@ class Films(Naming):
     cameras: list[str] = Field(
         default=[], description="training cameras that the held-out sequences are rendered from too"
     )
-    orbits: list[str] = Field(default=[], description="sequences that also drive the head on a path round it")
+    orbits: list[str] = Field(default=[], description="sequences that are also rendered from the orbit")
     drivers: list[str] = Field(
         default=[], description="sequences of other people that drive the head, as subject~sequence"
     )
     motions: dict[str, str] = Field(
         default={},
-        description="names of motions of one's own and their files: keyframes (.json) or curves of a face (.csv)",
+        description="motions of your own, a file for each name: keyframes (.json) or curves of a face (.csv)",
     )
-    paths: dict[str, str] = Field(default={}, description="names of camera paths of one's own and their files (.json)")
+    paths: dict[str, str] = Field(default={}, description="camera paths of your own, a file (.json) for each name")
 
 
 class Root(Naming):
@@ -69,30 +69,28 @@ class Root(Naming):
 
     preset: Literal["demo", "paper"] = Field(
         default="demo",
-        description="values that the sections below start from; what stands in a section itself wins",
+        description="values that the sections below start from; what a section sets itself wins",
     )
     device: Device = Field(
-        default="cpu", description="where the networks of all stages run, but for those that say so themselves"
+        default="cpu", description="where the networks of all stages run; a stage's own `device` wins"
     )
     captures: str = Field(description="table of the recordings: subject, sequence, folder, frames")
     results: str = Field(default="results", min_length=1, description="folder that everything is written under")
-    head_prior: str | None = Field(
-        default=None, description="weights of a head prior; none means the one that is shipped"
-    )
+    head_prior: str | None = Field(default=None, description="weights of a head prior; null: the one that ships")
     ict_facekit: str | None = Field(default=None, description="ict_facekit.npz, only needed to train a head prior anew")
     span: int | None = Field(
         default=None,
         ge=1,
         le=100_000,
-        description="time steps per chunk; none means 8, doubled until a sequence has at most 32 chunks; no result "
+        description="time steps per chunk; null: 8, doubled until a sequence has at most 32 chunks; no result "
         "depends on it",
     )
     variants: dict[str, dict[str, Any]] = Field(
         default={},
-        description="other settings of train, render and evaluate by a name of one's own, laid over those of this "
-        "file: made and measured beside them on request, docs/stages/ablations.md",
+        description="other settings of train, render and evaluate, under names of your own; each is made and "
+        "measured on request, see docs/stages/ablations.md",
     )
-    avatars: list[str] = Field(default=[], description="subjects that get an avatar; none named means all")
+    avatars: list[str] = Field(default=[], description="subjects that get an avatar; empty: all")
     split: Split
     films: Films = Films()
 

@@ -8,25 +8,26 @@ from pipeline.settings.base import StageSettings
 
 
 class CalibrateSettings(StageSettings):
-    """What calibrate reads from config.yaml."""
+    """The working size, and what happens to cameras that are missing or do not fit their pictures."""
 
     scale: float = Field(
         default=1.0, gt=0, le=1, description="Working size of the pictures as a share of the recorded size."
     )
     off_cameras: Literal["stop", "drop", "repose", "keep"] = Field(
         default="stop",
-        description="What is done about cameras whose pictures do not fit their poses: stop and name them, drop them,"
-        " pose them anew by what they see, or keep them with a warning.",
+        description="What happens to cameras whose pictures do not fit their poses: stop names them and stops, drop "
+        "leaves them out, repose finds their poses anew, keep warns.",
     )
     refine: Literal["nothing", "poses", "lenses", "anew", "where_off"] = Field(
         default="nothing",
-        description="What of given cameras is made to fit the person's matches: nothing, their poses, poses and focal"
-        " lengths, both found anew and laid on the given ones, or the last only where the given ones fit clearly worse."
-        " Cameras that nobody gave are always found.",
+        description="What is refined of the given cameras by matches on the person: nothing; poses; lenses: poses "
+        "and focal lengths; anew: both are found anew and aligned to the given ones; where_off: as anew, "
+        "only where the given ones fit clearly worse. Cameras that are not given are always found.",
     )
     one_lens: bool = Field(
         default=True,
-        description="Whether cameras with pictures alike in size and focal length have one lens, where it is found.",
+        description="Whether cameras whose pictures have the same size and focal length share one lens, where lenses "
+        "are found.",
     )
     moments: int = Field(
         default=8, ge=1, le=100, description="Time steps of a sequence that cameras are found from or refined on."
@@ -34,15 +35,17 @@ class CalibrateSettings(StageSettings):
     metres_per_unit: float | None = Field(
         default=None,
         gt=0,
-        description="Length of the capture's unit; none: metres, or what is found where it is not metric.",
+        description="Length of the capture's unit in metres; null: 1 where the format is metric, otherwise estimated.",
     )
     known_cameras: list[str] = Field(default=[], max_length=2, description="Two cameras whose distance is known.")
-    known_metres: float | None = Field(default=None, gt=0, description="Distance between the two known cameras.")
+    known_metres: float | None = Field(
+        default=None, gt=0, description="Distance between the two known cameras, metres."
+    )
     iris_mm: float | None = Field(
         default=None,
         gt=0,
-        description="Width of an iris, 11.7 for people: then the irises tell the unit of a capture that is not metric; "
-        "none: the size of the head does.",
+        description="Width of an iris in millimetres, 11.7 for people: the unit of a capture that is not metric is "
+        "found from the irises; null: from the size of the head.",
     )
 
     @model_validator(mode="after")

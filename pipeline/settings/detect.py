@@ -8,7 +8,9 @@ from pipeline.settings.base import StageSettings
 class DetectSettings(StageSettings):
     """Small networks that find the face, its points, lids and irises in every picture."""
 
-    on: bool = Field(default=True, description="look for faces; off, heads are sought by where the cameras stand")
+    on: bool = Field(
+        default=True, description="look for faces; false: the first pose of a head comes from where the cameras stand"
+    )
     models: str | None = Field(
-        default=None, description="folder of the four networks; none means the environment's (envs/detectors.sh)"
+        default=None, description="folder of the four networks; null: the environment's (envs/detectors.sh)"
     )

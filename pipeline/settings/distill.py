@@ -13,7 +13,7 @@ class DistillSettings(LoopSettings, StageSettings):
 
     into: Literal[1, 2, 4] | None = Field(
         default=None,
-        description="steps that the distilled avatar draws all films in; none: the trained avatar draws them",
+        description="steps of diffusion of the distilled avatar, which then renders all films; null: no distillation",
     )
     texture_steps: int = Field(
         default=0, ge=0, le=1_000_000, description="first steps, in which the planes alone learn"
@@ -23,8 +23,8 @@ class DistillSettings(LoopSettings, StageSettings):
         default=0.0,
         ge=0,
         le=1,
-        description="weight of a critic of small patches, trained beside the avatar, that is to take what it draws for "
-        "real; 0: none",
+        description="weight of a critic of small patches, trained beside the avatar, that judges whether latents are "
+        "real; 0: no critic",
     )
     learning_rate: float = Field(default=5e-4, gt=0, le=1, description="highest learning rate of the networks")
     plane_learning_rate: float = Field(

@@ -9,26 +9,42 @@ class FitSequenceSettings(OnDevice, StageSettings):
     """Expression and pose of every time step under a known identity."""
 
     points: int = Field(default=4000, ge=50, description="cloud points per time step")
-    eye_density: float = Field(default=4, ge=1, description="how many times as densely they are drawn round the eyes")
+    eye_density: float = Field(default=4, ge=1, description="how many times as densely points are drawn round the eyes")
     free: int = Field(default=1000, ge=0, description="points outside the silhouettes per time step")
     window: int = Field(default=32, ge=1, description="time steps tracked one after another; windows run in parallel")
     steps: int = Field(default=7, ge=1, description="Levenberg-Marquardt steps per time step")
-    widest_mm: float = Field(default=8, gt=0, description="width of the robust kernel at the start of a time step")
-    narrowest_mm: float = Field(default=1.5, gt=0, description="width of the robust kernel at the end")
+    widest_mm: float = Field(
+        default=8, gt=0, description="width of the robust kernel at the start of a time step, millimetres"
+    )
+    narrowest_mm: float = Field(default=1.5, gt=0, description="width of the robust kernel at the end, millimetres")
     worth: float = Field(
-        default=2000, gt=0, description="independent measurements a frame's points amount to, against the code priors"
+        default=2000,
+        gt=0,
+        description="effective number of independent points per frame, against the priors of the codes",
     )
     smooth_expression: float = Field(
         default=3.0, gt=0, description="standard deviation of the second differences of expression weights in time"
     )
-    smooth_degrees: float = Field(default=0.7, gt=0, description="the same of rotations, degrees")
-    smooth_mm: float = Field(default=1.5, gt=0, description="the same of translations, millimetres")
-    sweeps: int = Field(default=2, ge=1, description="joint steps over the whole sequence")
+    smooth_degrees: float = Field(
+        default=0.7, gt=0, description="standard deviation of the second differences of rotations, degrees"
+    )
+    smooth_mm: float = Field(
+        default=1.5, gt=0, description="standard deviation of the second differences of translations, millimetres"
+    )
+    sweeps: int = Field(default=2, ge=1, description="joint steps over the whole sequence, which smooth it")
     bad_mm: float = Field(
-        default=2.5, gt=0, description="a time step whose median distance on the face is above has failed, and is named"
+        default=2.5,
+        gt=0,
+        description="a time step with a larger median distance on the face has failed and is named, millimetres",
     )
     landmark_mm: float = Field(
-        default=3.0, gt=0, description="standard deviation of each coordinate of a landmark, where the capture has some"
+        default=3.0,
+        gt=0,
+        description="standard deviation of each coordinate of a landmark, where the capture has some, millimetres",
     )
-    lid_mm: float = Field(default=0.7, gt=0, description="the same of the lids, where a detector's bias was measured")
-    seed: int = Field(default=0, ge=0, description="seed of the draw of points")
+    lid_mm: float = Field(
+        default=0.7,
+        gt=0,
+        description="standard deviation of the gap between lids, where faces were detected, millimetres",
+    )
+    seed: int = Field(default=0, ge=0, description="seed of the random points")

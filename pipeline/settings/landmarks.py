@@ -10,5 +10,7 @@ class LandmarksSettings(StageSettings):
 
     confidence: float = Field(default=0.2, ge=0, description="detections of less confidence do not count")
     agree_mm: float = Field(
-        default=8.0, gt=0, description="a camera agrees with a point that it sees no farther off, millimetres"
+        default=8.0,
+        gt=0,
+        description="a camera agrees with a point if it sees it no farther off than this, millimetres",
     )

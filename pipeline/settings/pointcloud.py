@@ -16,7 +16,7 @@ class PointcloudSettings(StageSettings):
         "match on an NVIDIA GPU (a pycolmap that is built with CUDA)",
     )
     given: bool = Field(
-        default=True, description="take the clouds that a capture brings along, where it has one of every step"
+        default=True, description="use the clouds that a capture holds, where it has one for every step"
     )
     neighbours: int = Field(default=6, ge=2, le=12, description="other cameras that each camera is matched with")
     window: int = Field(default=5, ge=3, le=31, description="edge of the matched windows, pixels")
@@ -24,17 +24,18 @@ class PointcloudSettings(StageSettings):
         default=0.0,
         ge=0,
         le=1,
-        description="matches below this normalised cross-correlation are not trusted, however many views agree",
+        description="matches with a lower normalised cross-correlation are dropped, however many views agree",
     )
     min_views: int = Field(default=3, ge=2, le=32, description="cameras that must agree on a point")
     depth_error: float = Field(
-        default=0.004, gt=0, le=0.1, description="largest difference of fused depths, share of the depth"
+        default=0.004, gt=0, le=0.1, description="largest relative difference of depths that are fused"
     )
     outlier_sigma: float = Field(
         default=3.0,
         gt=0,
         le=20,
-        description="points whose neighbours are farther than the mean by this many standard deviations are dropped",
+        description="points whose neighbours are farther than the mean by more than so many standard deviations are "
+        "dropped",
     )
 
     @property

@@ -15,12 +15,12 @@ class Computing(OnDevice):
 
     precision: Precision = Field(
         default="float32",
-        description="of networks and autoencoder at work: float32; tf32, matrix products and convolutions in TF32 on a "
-        "GPU that has it; bfloat16, these in bfloat16. Weights that are trained, losses and latents stay float32",
+        description="of networks and autoencoder: float32; tf32: matrix products and convolutions in TF32, on a GPU "
+        "that has it; bfloat16: these in bfloat16. Trained weights, losses and latents stay float32",
     )
     compile: Compile = Field(
         default="none",
-        description="torch.compile's mode for the networks, which takes minutes at the start and a C++ compiler; "
+        description="torch.compile's mode for the networks; compiling takes minutes and needs a C++ compiler; "
         "reduce-overhead uses CUDA graphs on a GPU",
     )
 

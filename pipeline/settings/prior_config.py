@@ -41,7 +41,7 @@ class PriorConfig(Section):
     landmarks: int = Field(default=0, ge=0, description="facial landmarks whose places it knows; 0: it knows of none")
     eyes: int = Field(default=0, ge=0, le=2, description="eyeballs whose places it knows, the left one first")
     least_code: float | None = Field(
-        default=None, description="least value of every number of z_exp that training showed; none: it has no bound"
+        default=None, description="least value that training showed of any number of z_exp; null: no bound"
     )
 
     @model_validator(mode="after")

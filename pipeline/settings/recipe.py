@@ -22,10 +22,14 @@ class LoopSettings(Computing):
     )
     batch: int = Field(default=2, ge=1, le=256, description="pictures per step, of all processes together")
     accumulation: int = Field(
-        default=1, ge=1, le=256, description="parts that each process works through its pictures in"
+        default=1,
+        ge=1,
+        le=256,
+        description="gradient accumulation: parts into which each process divides its pictures of a step",
     )
     checkpointing: Annotated[bool, AffectsNoResult()] = Field(
-        default=False, description="compute activations twice rather than keep them: less memory"
+        default=False,
+        description="gradient checkpointing: compute activations twice instead of keeping them, for less memory",
     )
     crop_height: int = Field(default=160, ge=8, le=1024, description="height of the random crops in pixels")
     crop_width: int = Field(default=112, ge=8, le=1024, description="width of the random crops in pixels")
@@ -33,11 +37,11 @@ class LoopSettings(Computing):
         default=1.0,
         gt=0,
         le=1,
-        description="least share of a crop's sides that is cut out, at random, and enlarged to the crop",
+        description="a random share of the crop's sides, at least this one, is cut out and enlarged to the crop",
     )
     keep_latents: bool = Field(
         default=False,
-        description="encode every picture whole, once, and cut the crops out of its latents (backbone pretrained, "
+        description="encode every whole picture once and cut the crops out of its latents (backbone pretrained, "
         "crop_share 1)",
     )
     learning_rate: float = Field(default=2e-3, gt=0, le=1, description="highest learning rate of the networks")
@@ -48,38 +52,46 @@ class LoopSettings(Computing):
         default=50, ge=0, le=100_000, description="steps over which the networks' rate rises from 0"
     )
     rate_decay: Literal["cosine", "none"] = Field(
-        default="cosine", description="how the learning rates fall to the end"
+        default="cosine", description="how the learning rates fall towards the end"
     )
     beta2: float = Field(default=0.99, ge=0, lt=1, description="AdamW's memory of squared gradients")
     weight_decay: float = Field(default=1e-2, ge=0, le=1, description="AdamW's weight decay")
-    gradient_limit: float = Field(default=1.0, gt=0, le=1e3, description="largest norm of the gradient")
+    gradient_limit: float = Field(
+        default=1.0, gt=0, le=1e3, description="gradient clipping: largest norm of the gradient"
+    )
     limited: Literal["all", "controlnet"] = Field(
         default="all",
-        description="the weights whose gradient is limited; controlnet means the U-Net where that reads the condition "
+        description="weights whose gradient is clipped; controlnet means the U-Net where that reads the condition "
         "itself (backbone plain)",
     )
     error: Literal["squared", "absolute"] = Field(
         default="squared",
-        description="what the training objective makes of the difference between predicted and true latents",
+        description="the training objective: squared or absolute difference of predicted and true latents",
     )
     snr_limit: float = Field(
-        default=1.0, ge=1, le=1e6, description="min-SNR weighting: 1 weighs errors of the picture alike, 1e6 those of v"
+        default=1.0,
+        ge=1,
+        le=1e6,
+        description="min-SNR weighting: with 1, errors of x0 count alike at all noise levels, with 1e6 those of v",
     )
-    texture_weight: float = Field(default=16.0, ge=0, le=100, description="weight of the planes' own colour loss")
+    texture_weight: float = Field(
+        default=16.0, ge=0, le=100, description="weight of the loss of the planes' own colours (the texture)"
+    )
     plane_smoothness: float = Field(
         default=1.0,
         ge=0,
         le=1e5,
-        description="weight of the mean squared difference of neighbouring texels of the planes; little is enough for "
-        "texels that training seldom sees to follow their neighbours",
+        description="weight of the mean squared difference of neighbouring texels of the planes, by which texels "
+        "that training seldom sees follow their neighbours",
     )
-    eye_weight: float = Field(default=1.0, ge=1, le=100, description="how many times pixels round the eyes count")
-    mouth_weight: float = Field(default=1.0, ge=1, le=100, description="how many times pixels round the mouth count")
+    eye_weight: float = Field(default=1.0, ge=1, le=100, description="weight of pixels round the eyes")
+    mouth_weight: float = Field(default=1.0, ge=1, le=100, description="weight of pixels round the mouth")
     rare_share: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="share of the pictures that are drawn by how rare their expressions are; the others come in epochs",
+        description="share of the pictures that are drawn with a weight that grows with the rarity of their "
+        "expression; the others come in epochs",
     )
     average_decay: float = Field(default=0.99, ge=0, lt=1, description="decay of the running average of the weights")
     save_every: Annotated[int, AffectsNoResult()] = Field(
@@ -92,20 +104,21 @@ class LoopSettings(Computing):
         default=None,
         ge=1,
         le=10_000,
-        description="steps between looks at the losses, for which a GPU has to be waited for; one that is not finite "
-        "stops the training there; none: 1 on a CPU, 50 on a GPU",
+        description="steps between fetches of the losses, for which the host waits for the GPU; a loss that is not "
+        "finite stops the training there; null: 1 on a CPU, 50 on a GPU",
     )
     read_ahead: Annotated[int | None, AffectsNoResult()] = Field(
         default=None,
         ge=0,
         le=64,
-        description="steps whose pictures are read before they are needed; none: 0 on a CPU, 4 on a GPU",
+        description="steps whose pictures are read before they are needed; null: 0 on a CPU, 4 on a GPU",
     )
     readers: Annotated[int, AffectsNoResult()] = Field(default=2, ge=1, le=64, description="threads that read ahead")
     draw: Literal["stored", "embree", "nvdiffrast"] = Field(
         default="stored",
-        description="where the buffers of a crop come from: the files of the stage rasterize, or drawn from the meshes "
-        "for each step, on the CPU or on a GPU; with train.draw so the files are deleted once all else has used them",
+        description="where the buffers of a crop come from: stored: the files of the stage rasterize; embree, "
+        "nvdiffrast: rasterised from the meshes in each step, on the CPU or a GPU. Unless train.draw is "
+        "stored, the files are deleted when no other stage needs them any more",
     )
 
     @model_validator(mode="after")
@@ -128,5 +141,5 @@ class Recipe(LoopSettings):
         default=0.85,
         ge=0,
         le=1,
-        description="share of training pictures seen at the last timestep, which is pure noise",
+        description="share of the training pictures that get the last timestep, which is pure noise",
     )

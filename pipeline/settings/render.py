@@ -12,13 +12,13 @@ class RenderSettings(Computing, StageSettings):
     """How pictures are drawn from an avatar."""
 
     steps: Literal[1, 2, 4, 5, 8, 10, 20, 25, 40, 50] | None = Field(
-        default=None, description="steps of diffusion; none: as many as the avatar is made for, which its file says"
+        default=None, description="steps of diffusion; null: as many as the avatar's file records"
     )
     eta: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        description="share of fresh noise per step, 0 is DDIM, 1 is DDPM; none: as its file says",
+        description="share of fresh noise per step, 0 is DDIM, 1 is DDPM; null: as the avatar's file records",
     )
     decoder: str | None = Field(
         default=None,
@@ -30,8 +30,8 @@ class RenderSettings(Computing, StageSettings):
         default=1,
         ge=1,
         le=64,
-        description="pictures drawn at once; the last batch is filled up, so that all are of one size and no picture "
-        "depends on its neighbours",
+        description="pictures rendered at once; the last batch is filled up, so that all have one size and no "
+        "picture depends on its neighbours",
     )
     seed: int = Field(default=0, ge=0, lt=2**31, description="seed of the noise that all pictures share")
     frames_per_second: int = Field(default=24, ge=1, le=240, description="of the film")

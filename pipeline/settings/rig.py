@@ -14,8 +14,8 @@ class RigSettings(StageSettings):
         default=0.36, gt=0.1, le=2, description="metres over the picture's height at the head's centre"
     )
     shift_up: float = Field(
-        default=0.028, ge=-0.3, le=0.3, description="middle of the picture above the head's origin, metres"
+        default=0.028, ge=-0.3, le=0.3, description="height of the picture's middle above the head's origin, metres"
     )
-    shift_front: float = Field(default=-0.03, ge=-0.3, le=0.3, description="and in front of it, metres")
+    shift_front: float = Field(default=-0.03, ge=-0.3, le=0.3, description="the same to the front, metres")
     sway_degrees: float = Field(default=35, ge=0, le=90, description="swing of the orbit to each side")
     nod_degrees: float = Field(default=6, ge=0, le=45, description="swing of the orbit up and down")

@@ -10,9 +10,11 @@ from pipeline.settings.base import OnDevice, StageSettings
 class SpeedSettings(OnDevice, StageSettings):
     """The film that shows few steps of diffusion beside many."""
 
-    steps: Literal[10, 20, 40, 50] | None = Field(default=20, description="the many steps; none: no such film")
+    steps: Literal[10, 20, 40, 50] | None = Field(
+        default=20, description="steps of the slow film; null leaves the stage out"
+    )
     frames: int = Field(
-        default=12, ge=2, le=1000, description="first time steps of the held-out sequence that are drawn"
+        default=12, ge=2, le=1000, description="time steps of the held-out sequence that are rendered, from the first"
     )
     seed: int = Field(default=0, ge=0, lt=2**31, description="seed of the noise that all pictures share")
     frames_per_second: int = Field(default=24, ge=1, le=240, description="of the film")

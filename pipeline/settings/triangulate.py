@@ -9,5 +9,7 @@ class TriangulateSettings(StageSettings):
     """When cameras agree on a point of the face."""
 
     agree_mm: float = Field(
-        default=8.0, gt=0, description="a camera agrees with a point that it sees no farther off, millimetres"
+        default=8.0,
+        gt=0,
+        description="a camera agrees with a point if it sees it no farther off than this, millimetres",
     )

@@ -22,7 +22,7 @@ def main() -> None:
     """Read, train on, publish."""
     given = arguments()
     if given.settings.into is None:
-        raise DataError("distill.into is none; expected how many steps the avatar is to draw in")
+        raise DataError("distill.into is null; expected 1, 2 or 4: the steps that the avatar renders in")
 
     def distiller(pictures: Pictures) -> Distiller:
         avatar = load_avatar(given.avatar)

@@ -56,7 +56,7 @@ def main() -> None:
     given = arguments()
     settings = given.settings
     if settings.steps is None:
-        raise DataError("speed.steps is none; expected how many steps are many")
+        raise DataError("speed.steps is null; expected the number of steps of the slow film")
     torch.set_flush_denormal(True)
     device = claim(settings.device)
     computing = Computing(device=device, precision=given.precision, compile=given.compile)
