@@ -251,7 +251,7 @@ def test_another_avatar_has_another_state(tmp_path, scene, teacher, distilled, m
 
 def test_what_the_stage_refuses(tmp_path, teacher, monkeypatch):
     other = write_scene(tmp_path / "other")
-    with pytest.raises(DataError, match="into is none; expected how many steps"):
+    with pytest.raises(DataError, match="into is null; expected 1, 2 or 4"):
         call(monkeypatch, distill, distill_arguments(tmp_path, other, teacher, into=None))
     track = {"subject": "tiny", "sequence": "SPIN", "start": 0, "stop": 3}
     write_chunk(other["tracks"][0], {"z_exp": Array(np.zeros((3, 7), np.float32), ("time", "code"), "", "")}, track)

@@ -17,11 +17,11 @@ class Schedule:
     """How the robust width shrinks: from `widest` to `narrowest` (mm) by `shrink` a step; `steps` in all. (To narrow it
     faster where most residuals are small loses a wide open mouth: the rest of the face fits long before the lips do.)
 
-    `worth` is the effective number of independent points per frame, against the standard normal prior of the codes; each
-    has a standard deviation of width / WIDTH_IN_DEVIATIONS. Each coordinate of a landmark is one measurement more, with
-    that standard deviation or `landmark_mm`, whichever is larger; so is each gap between lids, with `lid_mm` and a kernel
-    that is always LID_WIDTH wide, because in a blink lids move as far as they can. Codes beyond what the prior knows are
-    penalised with the standard deviation CODE, without a kernel.
+    `worth` is the effective number of independent points per frame, against the standard normal prior of the codes;
+    each has a standard deviation of width / WIDTH_IN_DEVIATIONS. Each coordinate of a landmark is one measurement more,
+    with that standard deviation or `landmark_mm`, whichever is larger; so is each gap between lids, with `lid_mm` and a
+    kernel that is always LID_WIDTH wide, because in a blink lids move as far as they can. Codes beyond what the prior
+    knows are penalised with the standard deviation CODE, without a kernel.
     """
 
     WIDTH_IN_DEVIATIONS: ClassVar[float] = 2.5
