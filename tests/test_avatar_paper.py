@@ -281,7 +281,7 @@ def test_a_small_decoder_draws_in_the_autoencoders_place(model, pictures, tmp_pa
 def test_a_small_decoder_that_is_missing_or_not_wanted_is_one_line(tmp_path):
     with pytest.raises(DataError, match=r"nowhere: no small decoder to load .*madebyollin/taesd.*render\.decoder"):
         load_tiny_decoder(str(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match=r"folds its pictures.*expected render\.decoder none"):
+    with pytest.raises(DataError, match=r"folds its pictures.*expected render\.decoder null"):
         Avatar(Architecture(), code_size=4).autoencoder.decode_with(AutoencoderTiny(**TINY_DECODER), "small")
 
 

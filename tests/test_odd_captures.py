@@ -188,7 +188,7 @@ def test_transforms_come_before_the_model_that_they_were_made_of(own: Callable[[
     shutil.copytree(made / "colmap/sparse", folder / "colmap/sparse")
     found = look(folder, "me")
     assert found.capture.kind == "transforms"
-    assert any("colmap: not read; transforms.json tells" in line for line in lines(found))
+    assert any("colmap: not read; cameras and masks come from" in line for line in lines(found))
 
 
 def disc(value: int, kind: type = np.uint8) -> np.ndarray:

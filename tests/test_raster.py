@@ -291,4 +291,4 @@ def test_a_missing_backend_is_named_and_never_replaced(files, tmp_path):
     done = run_rasterize(files, "all.zarr.zip", "still.json", 0, 3, tmp_path / "out.zarr.zip", *more)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert "rasterize.backend is nvdiffrast, which is not installed; expected envs/nvdiffrast.sh to run" in line
+    assert "rasterize.backend is nvdiffrast, which is not installed; envs/nvdiffrast.sh builds it" in line

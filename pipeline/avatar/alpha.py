@@ -1,4 +1,4 @@
-"""The alpha of pictures that an avatar drew over white, and the same head over any colour."""
+"""The alpha of pictures that an avatar rendered over white, and the same head over any colour."""
 
 import cv2
 import numpy as np

@@ -47,7 +47,7 @@ def draw(
     Every picture starts from the same noise and gets the same noise in every step, so flicker has no source there.
     All batches are of one size, the last filled up with its last picture: convolutions round differently for other
     sizes (1e-6 of the range at 144x192 on two cores), and a picture must not depend on its neighbours. For a GPU
-    the next pictures are read while these are drawn, and these come to the host while the next ones are drawn.
+    the next pictures are read while these are rendered, and these reach the host while the next are rendered.
     """
     device = avatar.text.device
     noise = shared_noise(avatar.latent_shape(*pictures.sides(0)), steps, seed).to(device)
@@ -96,7 +96,7 @@ def _arrived(number: int, pictures: Download, count: int, batch: int) -> torch.T
 def draw_timed(
     avatar: Avatar, pictures: Pictures, steps: int, eta: float, seed: int, most: int | None = None, batch: int = 1
 ) -> tuple[np.ndarray, float]:
-    """The first `most` pictures, all when None, (T, h, w, 3) uint8, and how many are drawn per second.
+    """The first `most` pictures, all when None, (T, h, w, 3) uint8, and how many are rendered per second.
 
     The first batch, in which kernels are chosen and memory is taken, is left out of the time when it is not alone.
     """

@@ -2,8 +2,8 @@
 
     python -m pipeline.capture.new FOLDER [--subject NAME]
 
-writes NAME.tsv and NAME.yaml here and prints what to run. It opens the calibration and one picture of each camera; what
-the folder is, and what will be held out, is said.
+writes NAME.tsv and NAME.yaml into the present folder and prints what was found, what will be held out and what to run.
+It opens the calibration and one picture of each camera.
 """
 
 import argparse
@@ -49,12 +49,14 @@ def frame_counts(capture: Capture) -> dict[str, int]:
         if len(set(found.values())) != 1:
             listed = ", ".join(f"{name}: {count}" for name, count in found.items())
             raise DataError(
-                f"{capture.folder}: {sequence}: frames of each camera: {listed or 'none'}; expected as many"
+                f"{capture.folder}: {sequence}: frames of each camera: {listed or 'none'}; expected equal numbers"
             )
         check_rates(f"{capture.folder}: {sequence}", infos)
         counts[sequence] = next(iter(found.values()))
     if not counts:
-        raise DataError(f"{capture.folder}: no recordings in a folder of kind {capture.kind}; expected some")
+        raise DataError(
+            f"{capture.folder}: no recordings in a capture of kind {capture.kind}; expected at least one sequence"
+        )
     return counts
 
 
@@ -219,7 +221,7 @@ def settings(found: Found) -> dict[str, Any]:
 
 
 def lines(found: Found) -> list[str]:
-    """What is said: what was found, what will be held out, what to run."""
+    """What is printed: what was found, what will be held out, what to run."""
     capture, names = found.capture, found.names
     masks = capture.masks(next(iter(found.counts)))
     beside = "masks" if masks else "plates" if capture.plates() else "no masks, no plates"
@@ -235,23 +237,25 @@ def lines(found: Found) -> list[str]:
     said.append(held_out_line(found.apart, found.held_out))
     if len(names) < FOR_THREE_VIEWS:
         said.append(
-            f"{len(names)} cameras: a point counts where two agree (pointcloud.min_views: 2), so errors pass too"
+            f"{len(names)} cameras: a point counts where two agree (pointcloud.min_views: 2), so more are wrong"
         )
     if (longest := max(map(max, found.sizes))) > LONGEST:
-        said.append(f"pictures are worked on at {LONGEST / longest:.3g} of their size (calibrate.scale)")
+        said.append(f"working size of the pictures: {LONGEST / longest:.3g} of the recorded size (calibrate.scale)")
     if found.carried and capture.posed:
-        said.append("one camera walked round: if the person moved, it is placed anew (calibrate.refine: where_off)")
+        said.append(
+            "photographs of one lens: where the person moved, cameras are placed anew (calibrate.refine: where_off)"
+        )
     if found.carried:
         said.append("pictures that cannot be placed are left out and named (calibrate.off_cameras: drop)")
     if not capture.posed:
         said.append("nothing says where the cameras stand: calibrate finds them from what they see")
     if not capture.metric:
-        said.append("not said to be in metres: the size of the head tells, unless calibrate.metres_per_unit is set")
+        said.append("unit not stated: estimated from the size of the head, unless calibrate.metres_per_unit is set")
     run = f"snakemake --cores all --configfile {shlex.quote(str(found.file('.yaml')))}"
     said += [f"wrote {found.file('.tsv')} and {found.file('.yaml')}", f"run: {run}"]
     if found.one_moment:
         film = shlex.quote(f"results/{found.subject}/renders/{STILL}/orbit.mp4")
-        said.append(f"one moment makes an avatar of one expression; from all round: {run} -- {film}")
+        said.append(f"one moment makes an avatar of one expression; to see it from a moving camera: {run} -- {film}")
     return said
 
 

@@ -31,7 +31,7 @@ READINGS = {
 def check_rig(cameras: Sequence[Camera], metric: bool, where: str) -> None:
     """Raise DataError, beginning with `where`, unless the cameras (full size) can be a rig round one person.
 
-    `metric`: poses are said to be in metres.
+    `metric`: the format states poses in metres.
     """
     for camera in cameras:
         check_intrinsics(camera, f"{where}: camera {camera.name}")

@@ -69,7 +69,9 @@ def film_figures(
     for step in range(footage.targets[sequence].steps):
         head = footage.head(sequence, step, camera)
         if not head.any():
-            raise DataError(f"sequence {sequence}, step {step}, camera {camera}: the target's head mask is empty")
+            raise DataError(
+                f"sequence {sequence}, step {step}, camera {camera}: the target's head mask is empty; expected a head"
+            )
         now = method(sequence, step, camera), footage.target(sequence, step, camera), head
         regions = {name: footage.region(sequence, step, camera, name) & head for name in REGIONS}
         result.append(figures(*now, viewing.pixels_per_degree, regions))

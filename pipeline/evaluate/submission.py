@@ -2,7 +2,7 @@
 
     python -m pipeline.evaluate.submission results --track mono_flame_avatar --output submission.zip
 
-Every {person}/{sequence}/cam_{serial}.mp4 that the track asks for is made of what the render stage drew of that person,
+Every {person}/{sequence}/cam_{serial}.mp4 that the track asks for is made of the renders of that person,
 put into the camera's whole picture over white. A film that is missing is an error, but for --partial, which is for
 trying.
 """

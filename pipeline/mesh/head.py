@@ -34,7 +34,7 @@ def mesh_head(
     x_can = prior.warp(torch.from_numpy(vertices).to(z_id.device), z_id, z_exp).cpu().numpy()
     height = neck.height(x_can)
     if not (height > 0).any():
-        raise DataError("the fitted codes have no surface above the neck cut")
+        raise DataError("the fitted codes have no surface above the neck cut; expected a head")
     attributes, faces = clip(np.concatenate([vertices, x_can], -1), faces, height)
     attributes, faces = compact(attributes, largest_piece(faces, len(attributes)))
     world_from_head = np.linalg.inv(head_from_world)

@@ -12,8 +12,8 @@ MB = 1e-6
 
 @dataclass(frozen=True)
 class Scene:
-    """Cameras of a subject, pixels of its largest recorded picture, and of the picture that the avatar is drawn in;
-    whether a pretrained diffusion model draws it; the edge of a mesh's cells, the time steps of the longest film that
+    """Cameras of a subject, pixels of its largest recorded picture, and of the picture that the avatar renders;
+    whether a pretrained diffusion model renders it; the edge of a mesh's cells, the time steps of the longest film that
     is judged as a whole, and how many pixels of a film each pixel becomes."""
 
     cameras: int
@@ -26,7 +26,7 @@ class Scene:
 
     @property
     def networks(self) -> float:
-        """Megabytes that drawing or training one picture takes: of Stable Diffusion 2.1 at 512x512 they were 13,200
+        """Megabytes that rendering or training one picture takes: of Stable Diffusion 2.1 at 512x512 they were 13,200
         and 14,300 (docs/figures/pictures.md), of the demo's own networks 600."""
         return 13_000 + 8000 * self.drawn * MB if self.pretrained else 1000 + 2000 * self.drawn * MB
 

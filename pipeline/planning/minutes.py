@@ -7,8 +7,8 @@ from pipeline.planning.memory import MB, Scene
 START = 30  # minutes: a busy node, a slow disk, the first import
 SLOWER = 4  # times that a node may be slower than the machine that was measured
 
-# CPU seconds of a time step. Measured on a 2-core AMD EPYC with 13 cameras of 256x384 and drawn pictures of 144x192;
-# what draws with a network is as slow as the network, so it has no place here.
+# CPU seconds of a time step. Measured on a 2-core AMD EPYC with 13 cameras of 256x384 and rendered pictures of 144x192;
+# what renders with a network is as slow as the network, so it has no place here.
 STEP: dict[str, Callable[[Scene], float]] = {
     "ingest": lambda scene: 1 * scene.cameras * scene.recorded * MB,
     "detect": lambda scene: 0.05 * scene.cameras,

@@ -101,7 +101,7 @@ def recorded_frames(folder: Path, sequence: str) -> int:
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name}: {count}" for name, count in counts.items())
         raise ConfigError(
-            f"{folder}: {sequence}: cameras have different frame counts ({listed}); expected as many each"
+            f"{folder}: {sequence}: cameras have different frame counts ({listed}); expected equal numbers"
         )
     return next(iter(counts.values()))
 

@@ -13,7 +13,7 @@ def make_rasterizer(backend: str) -> Rasterizer:
 
         return EmbreeRasterizer()
     if find_spec("nvdiffrast") is None:
-        raise DeviceError("rasterize.backend is nvdiffrast, which is not installed; expected envs/nvdiffrast.sh to run")
+        raise DeviceError("rasterize.backend is nvdiffrast, which is not installed; envs/nvdiffrast.sh builds it")
     claim("cuda")
     from pipeline.raster.cuda import CudaRasterizer
 

@@ -1,4 +1,4 @@
-"""Buffers drawn when they are asked for, from meshes and a rig: as a reel of stored ones, without the disk."""
+"""Buffers rasterised when they are asked for, from meshes and a rig: read like stored ones, without the disk."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from pipeline.store.reel import WHOLE, Reel, Window
 class DrawnReel(Reel):
     """Stands for the reel of the buffers that the stage rasterize makes of `meshes`: the same numbers, coded alike.
 
-    Only the window that is wanted is drawn. The last mesh and the last picture are kept: a picture's arrays are asked
+    Only the requested window is rasterised. The last mesh and the last picture are kept: a picture's arrays are asked
     for one after another. A copy, for another thread or process, makes its own rasteriser.
     """
 
@@ -32,7 +32,7 @@ class DrawnReel(Reel):
         self._coded: tuple[tuple[int, ...], dict[str, np.ndarray]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Another thread or process opens its own files and draws by itself."""
+        """Another thread or process opens its own files and rasterises by itself."""
         return super().__getstate__() | {"_rasterizer": None, "_mesh": None, "_coded": None}
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -41,7 +41,7 @@ class DrawnReel(Reel):
         return (len(self.rig.cameras), *CODED[name][0], first.height, first.width)
 
     def picture(self, name: str, step: int, camera: int, window: Window = WHOLE) -> np.ndarray:
-        """One picture of array `name`, or the rows and columns of it that are wanted."""
+        """One picture of array `name`, or the requested rows and columns of it."""
         seen = self.rig.cameras[camera]
         top, bottom, _ = window[0].indices(seen.height)
         left, right, _ = window[1].indices(seen.width)

@@ -8,7 +8,7 @@ from pipeline.settings.base import StageSettings
 
 
 class RasterizeSettings(StageSettings):
-    """What draws the buffers; the rig says how large the pictures are."""
+    """What rasterises the buffers; the rig sets the size of the pictures."""
 
     backend: Literal["embree", "nvdiffrast"] = Field(
         default="embree",

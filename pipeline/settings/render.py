@@ -9,7 +9,7 @@ from pipeline.settings.precision import Computing
 
 
 class RenderSettings(Computing, StageSettings):
-    """How pictures are drawn from an avatar."""
+    """How an avatar renders pictures."""
 
     steps: Literal[1, 2, 4, 5, 8, 10, 20, 25, 40, 50] | None = Field(
         default=None, description="steps of diffusion; null: as many as the avatar's file records"

@@ -1,4 +1,4 @@
-"""Make an avatar that draws in few steps of diffusion out of a trained one; resumable as training is."""
+"""Make an avatar that renders in few steps of diffusion out of a trained one; resumable as training is."""
 
 import argparse
 

@@ -101,7 +101,10 @@ class Wrapped:
         """The template (V, 3), head units, under a code (E,)."""
         places, astray = wrap(self.prior, self.template, self.z_id, self.rest, z_exp)
         if astray.mean() > 0.05:
-            cli.log.warning("%.1f %% of the template went astray and follow their neighbours", 100 * astray.mean())
+            cli.log.warning(
+                "%.1f %% of the template's vertices did not converge and move with their neighbours",
+                100 * astray.mean(),
+            )
         return places
 
     def world(self, step: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""film: one film of all spans that render drew: over a colour or with alpha, beside the driver's real video."""
+"""film: one film of all spans that render made: over a colour or with alpha, beside the driver's real video."""
 
 import argparse
 from collections.abc import Iterator

@@ -16,7 +16,7 @@ from pipeline.store.chunk import read_attributes
 
 
 def main() -> None:
-    """Read meshes and rig, draw every time step, publish one chunk."""
+    """Read meshes and rig, rasterise every time step, publish one chunk."""
     parser = cli.parser(__doc__, RasterizeSettings)
     cli.add_span(parser)
     parser.add_argument("--meshes", type=cli.existing_file, required=True, help="meshes/{sequence}/{span}.zarr.zip")
@@ -31,7 +31,7 @@ def main() -> None:
     if rig.moving and len(rig.cameras) < arguments.stop:
         raise DataError(f"{arguments.rig}: {len(rig.cameras)} cameras; the span goes to step {arguments.stop}")
     rasterizer = make_rasterizer(arguments.settings.backend)
-    cli.log.info("%s draws %d pictures per step", type(rasterizer).__name__, 1 if rig.moving else len(rig.cameras))
+    cli.log.info("%s rasterises %d pictures per step", type(rasterizer).__name__, 1 if rig.moving else len(rig.cameras))
     progress = cli.Progress(len(steps), "steps")
 
     def drawn() -> Iterator[dict[str, np.ndarray]]:

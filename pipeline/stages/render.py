@@ -39,12 +39,12 @@ def real_pictures(targets: Reel, camera: str, like: np.ndarray) -> np.ndarray:
     place = camera_places(targets, "rgb").get(camera, 0)
     found = (targets.steps, *targets.shape("rgb")[1:])
     if found != like.shape:
-        raise DataError(f"{targets.paths[0]}: pictures of shape {found}; expected {like.shape} as drawn")
+        raise DataError(f"{targets.paths[0]}: pictures of shape {found}; expected {like.shape} as rendered")
     return np.stack([targets.picture("rgb", step, place) for step in range(targets.steps)])
 
 
 def main() -> None:
-    """Read, draw every view, publish pictures and film."""
+    """Read, render every view, publish pictures and film."""
     given = arguments()
     settings = given.settings
     torch.set_flush_denormal(True)

@@ -1,4 +1,4 @@
-"""rig: the cameras to draw the head from: the capture's cropped round it, one of them, or a path before it."""
+"""rig: the cameras to render the head from: the capture's cropped round it, one of them, or a path before it."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Draw one held-out film in few steps of diffusion and in many: how fast, how good, and both side by side."""
+"""Render one held-out film in few steps of diffusion and in many: how fast, how good, and both side by side."""
 
 import argparse
 from pathlib import Path
@@ -28,7 +28,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     result = cli.parser(__doc__, SpeedSettings)
     result.add_argument("--trained", type=cli.existing_file, required=True, help="avatar.safetensors, for many steps")
-    result.add_argument("--drawn", type=cli.existing_file, required=True, help="the avatar that draws in few")
+    result.add_argument("--drawn", type=cli.existing_file, required=True, help="the avatar of the films, for few steps")
     for kind in ("buffers", "targets"):
         result.add_argument(f"--{kind}", type=cli.existing_file, nargs="+", required=True, help="of one sequence")
     result.add_argument("--track", type=cli.existing_file, required=True, help="the sequence's track")

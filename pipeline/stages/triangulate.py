@@ -58,7 +58,7 @@ def main() -> None:
     heights, places = _seen(rig, frames, found)
     found = with_pupils(with_heights(found, heights), places)
     cli.log.info(
-        "%s: %.0f %% of the landmarks, %.0f %% of the irises and %.0f %% of how high eyes stand open are known",
+        "%s: %.0f %% of the landmarks, %.0f %% of the irises and %.0f %% of the eyes' openings are known",
         arguments.sequence, 100 * (found.views > 0).mean(), 100 * (found.iris_views > 0).mean(),
         100 * np.isfinite(heights).mean(),
     )  # fmt: skip

@@ -54,7 +54,7 @@ class Reel:
     def picture(self, name: str, step: int, camera: int, window: Window = WHOLE) -> np.ndarray:
         """One picture of array `name` with axes (time, camera, ...), rows and columns among the others.
 
-        `window`: the rows and columns that are wanted; only the tiles that they touch are decoded.
+        `window`: the requested rows and columns; only the tiles that they touch are decoded.
         """
         span, local = self._locate(step)
         array, cut = self._array(span, name), dict(zip(("row", "column"), window, strict=True))

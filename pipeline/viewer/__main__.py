@@ -2,8 +2,8 @@
 
     python -m pipeline.viewer results/901 [--port 8080] [--training runs/901]
 
-Cameras with their pictures, clouds, meshes, the face by sliders, and the avatar drawn for the view on the screen. It is
-served to this machine alone unless --host says otherwise.
+Cameras with their pictures, clouds, meshes, the face by sliders, and the avatar rendered for the view on the screen.
+Served to this machine alone unless --host is given.
 """
 
 import argparse

@@ -25,7 +25,7 @@ from pipeline.raster.fragments import Rasterizer
 from pipeline.settings.mesh import MeshSettings
 
 SEED = 0
-DRAFT_PIXELS = 144 * 192  # of the largest picture that is drawn while the view moves, the demo's: larger ones wait
+DRAFT_PIXELS = 144 * 192  # of the largest picture that is rendered while the view moves, the demo's: larger ones wait
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def _unit(avatar: Avatar) -> int:
 
 
 def draft(avatar: Avatar, picture: Picture) -> Picture:
-    """The picture that is drawn while a view moves: of the same metres, of DRAFT_PIXELS at most."""
+    """The picture that is rendered while a view moves: of the same metres, of DRAFT_PIXELS at most."""
     share = min(1.0, (DRAFT_PIXELS / (picture.width * picture.height)) ** 0.5)
     unit = _unit(avatar)
     width, height = (max(unit, round(share * side / unit) * unit) for side in (picture.width, picture.height))
@@ -105,8 +105,8 @@ def refined(
 ) -> Iterator[np.ndarray | None]:
     """Yield None after every step of diffusion but the last, then the view's whole picture (H, W, 3) uint8.
 
-    The avatar draws what a camera sees that is cropped out of the view round `centre` (3,), as large as training showed
-    it, or only the part of it in which the head is, unless `whole`; this is put into the view over white. Raises
+    The avatar renders what a camera sees that is cropped out of the view round `centre` (3,), as large as training
+    showed it; unless `whole`, only the part in which the head is. This is put into the view over white. Raises
     DataError where the view does not look at the head.
     """
     (camera,) = crop_round([view], centre, picture).cameras

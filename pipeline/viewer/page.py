@@ -51,8 +51,8 @@ class Page:
         self.controls, self.avatars, self.rasterizer = controls, avatars, rasterizer
         self.picture = Picture(rig.width, rig.height, rig.metres)
         self.turns = Turns()
-        self.shown: tuple[Mesh, np.ndarray, np.ndarray] | None = None  # what the avatar draws: mesh, code, eyes
-        self._drawn: Avatar | None = None  # the avatar that was drawn last
+        self.shown: tuple[Mesh, np.ndarray, np.ndarray] | None = None  # what the avatar renders: mesh, code, eyes
+        self._drawn: Avatar | None = None  # the avatar that was shown last
         self.frames = 0  # pictures of the avatar sent to any browser
         self._clients: dict[int, Client] = {}
         self._stopped = threading.Event()
@@ -233,7 +233,7 @@ class Client:
         self.look()
 
     def look(self) -> None:
-        """Have the view drawn: at once, and finely when nothing has moved for a while."""
+        """Have the view rendered: at once, and finely when nothing has moved for a while."""
         self._page.turns.ask(self._key, lambda: self._begin(fine=False))
         self.stop_timer()
         self._timer = threading.Timer(REST, lambda: self._page.turns.ask(self._key, lambda: self._begin(fine=True)))

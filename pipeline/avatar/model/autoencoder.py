@@ -27,7 +27,7 @@ class SpaceToDepth(nn.Module):
     def decode_with(self, tiny: AutoencoderTiny, source: str) -> None:
         """Raise DataError: unfolding is no network that a smaller one could stand in for."""
         raise DataError(
-            f"{source}: the avatar folds its pictures, which needs no decoder; expected render.decoder none"
+            f"{source}: the avatar folds its pictures, which needs no decoder; expected render.decoder null"
         )
 
 

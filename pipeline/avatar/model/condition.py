@@ -66,7 +66,7 @@ class Units(nn.Module):
     def depth(self, depth: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Depths (B, h, w) in units, with a meaning where the mask (B, h, w) is true.
 
-        A head nearer or farther than training ever saw one is moved to where it did: beyond, the networks draw a grid
+        A head nearer or farther than training ever saw one is moved to where it did: beyond, the networks render a grid
         (neighbouring pixels differ by 2.4 levels at 0.6 m and by 10 at 2 m, trained at 1 m; by 0.4 once it is moved).
         """
         units = (depth - self.depth_middle) / self.depth_scale

@@ -12,7 +12,7 @@ Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # noisy latents 
 
 
 class Sampling(NamedTuple):
-    """How pictures are drawn: steps of diffusion, and the share `eta` of fresh noise per step (0 DDIM, 1 DDPM)."""
+    """How pictures are sampled: steps of diffusion, and the share `eta` of fresh noise per step (0 DDIM, 1 DDPM)."""
 
     steps: int
     eta: float
@@ -82,14 +82,14 @@ def shared_noise(shape: tuple[int, int, int], count: int, seed: int) -> torch.Te
 
 @cache
 def _trailing_scheduler(steps: int) -> DDIMScheduler:
-    """For drawing in so many steps; made once, since that takes longer than a step of it."""
+    """For sampling in so many steps; made once, since that takes longer than a step of it."""
     scheduler = make_scheduler()
     scheduler.set_timesteps(steps)
     return scheduler
 
 
 def trailing(steps: int) -> torch.Tensor:
-    """Timesteps (steps,) int64 that drawing in so many steps visits, from pure noise on."""
+    """Timesteps (steps,) int64 that sampling in so many steps visits, from pure noise on."""
     return _trailing_scheduler(steps).timesteps
 
 

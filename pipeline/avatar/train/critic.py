@@ -1,4 +1,4 @@
-"""A critic of small patches of latents: adversarial training of an avatar that draws in few steps."""
+"""A critic of small patches of latents: adversarial training of an avatar that renders in few steps."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ WIDTHS = (32, 64)
 
 
 class Critic(nn.Module):
-    """Says of every patch how real it looks: above 1 for real latents, below -1 for drawn ones when it is sure.
+    """Scores how real every patch looks: above 1 for real latents, below -1 for rendered ones when it is sure.
 
     A hinge loss on latents, as in adversarial diffusion distillation in latent space (Sauer et al. 2024, LADD), by a
     small network of its own in place of a pretrained one's features: it is to judge the detail of one subject, not
@@ -30,8 +30,8 @@ class Critic(nn.Module):
             )
 
     def loss(self, real: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-        """Scalar loss of real and drawn latents, both (B, C, h, w), means over patches: that of the critic, which moves
-        nothing but the critic, and that of what was drawn, which moves nothing but what drew it."""
+        """Scalar loss of real and rendered latents, both (B, C, h, w), means over patches: that of the critic, whose
+        gradient moves only the critic, and that of the renders, whose gradient moves only what rendered them."""
         own = F.relu(1 - self.layers(real)).mean() + F.relu(1 + self.layers(drawn.detach())).mean()
         held = {name: parameter.detach() for name, parameter in self.layers.named_parameters()}
         return own - functional_call(self.layers, held, (drawn,)).mean()

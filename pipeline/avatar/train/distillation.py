@@ -1,4 +1,4 @@
-"""Distillation: a trained avatar learns to draw in few steps of diffusion what it drew in many."""
+"""Distillation: a trained avatar learns to render in few steps of diffusion what it rendered in many."""
 
 import torch
 
@@ -13,11 +13,11 @@ from pipeline.settings.distill import DistillSettings
 
 
 class Distiller(Loop):
-    """Goes on training an avatar at the few timesteps that drawing visits, on what drawing itself brings there.
+    """Goes on training an avatar at the few timesteps that sampling visits, on what sampling itself brings there.
 
-    The latents at such a timestep are what the avatar as it is now makes of pure noise up to there, not a real picture
-    with noise on it, so that every step learns to mend what the ones before it left (as DMD2 simulates drawing while
-    it trains, Yin et al. 2024); the target is the real picture, and a critic is to take what is predicted for one.
+    The latents at such a timestep are what the present avatar makes of pure noise up to there, not a real picture with
+    noise on it, so that every step learns to correct the errors of those before it (DMD2, Yin et al. 2024, simulates
+    sampling in training likewise). The target is the real picture; a critic judges whether predictions look real.
     """
 
     recipe: DistillSettings
@@ -31,7 +31,7 @@ class Distiller(Loop):
         super().__init__(avatar, pictures, settings, critic, processes)
 
     def sample_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Timesteps (count,) int64, each of those that drawing visits equally often."""
+        """Timesteps (count,) int64, each of those that sampling visits equally often."""
         return self.timesteps[torch.randint(len(self.timesteps), (count,), generator=generator)]
 
     def noisy_and_target(

@@ -33,7 +33,9 @@ def parser(about: str, settings: type[BaseModel]) -> argparse.ArgumentParser:
         result.add_argument(f"--{kind}", type=cli.existing_file, nargs="+", required=True, help="training sequences")
     given = result.add_mutually_exclusive_group(required=True)
     given.add_argument("--buffers", type=cli.existing_file, nargs="+", default=[], help="training sequences, stored")
-    given.add_argument("--meshes", type=cli.existing_file, nargs="+", default=[], help="the same, to be drawn here")
+    given.add_argument(
+        "--meshes", type=cli.existing_file, nargs="+", default=[], help="instead of --buffers: rasterised here"
+    )
     result.add_argument("--rig", type=cli.existing_file, help="rigs/capture.json, with --meshes")
     result.add_argument("--held-out-cameras", default="", help="names, separated by commas, that training never sees")
     result.add_argument("--state", type=Path, required=True, help="folder of training states and sample pictures")
@@ -49,7 +51,7 @@ def state_of(given: argparse.Namespace, stage: str, *more: Path) -> TrainingStat
 
 
 def drawable(given: argparse.Namespace, stack: ExitStack) -> dict[str, Reel]:
-    """Buffers by sequence, stored or drawn as the settings say. Raises DataError where the files do not fit that."""
+    """Buffers by sequence, stored or rasterised here. Raises DataError where the files do not fit the settings."""
     draw = given.settings.draw
     if (draw == "stored") != bool(given.buffers) or bool(given.meshes) != bool(given.rig):
         raise DataError(f"draw is {draw}; expected {'--buffers' if draw == 'stored' else '--meshes and --rig'}")

@@ -71,7 +71,7 @@ def mask_sources(folder: Path, sequence: str, pictures: dict[str, Source]) -> di
 
 
 def unread_folders(folder: Path, read: Collection[str] = ()) -> list[str]:
-    """A line on each folder or file beside the pictures that looks as if it said more of them, but is not `read`."""
+    """A line on each folder or file beside the pictures that looks as if it described them, but is not `read`."""
     names = sorted(path.name for path in visible(folder) if MEANT.search(path.name) and path.name not in {MASKS, *read})
     return [f"{folder / name}: not read; see docs/captures for what is" for name in names]
 

@@ -121,7 +121,7 @@ class TransformsCapture(Capture):
         bare = not any(self.masks(sequence) for sequence in self.sequences())
         found = [name for name in ("masks", "fg_masks") if bare and (self.folder / name).is_dir()]
         found += [name for name in ("sparse", "colmap") if (self.folder / name).is_dir()]
-        return [f"{self.folder / name}: not read; transforms.json tells of cameras and masks" for name in found]
+        return [f"{self.folder / name}: not read; cameras and masks come from transforms.json" for name in found]
 
     def _by_camera(self, sequence: str) -> dict[str, list[dict[str, Any]]]:
         """Frames of each camera in time, of the time steps that all of them have."""

@@ -1,4 +1,4 @@
-"""The lens that a frame of transforms.json tells of, as one of COLMAP's models."""
+"""The lens of a frame of transforms.json, as one of COLMAP's models."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is done about cameras that do not fit what they see: said, left out or posed anew, as the settings ask."""
+"""Cameras that do not fit what they see: an error, a warning, left out or posed anew, as the settings ask."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

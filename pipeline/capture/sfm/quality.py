@@ -1,4 +1,4 @@
-"""What a picture itself tells of its worth: sharpness, exposure, and a head that the picture's edge cuts."""
+"""How good a picture is, by itself: sharpness, exposure, and a head that the picture's edge cuts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

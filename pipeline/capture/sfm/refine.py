@@ -29,7 +29,7 @@ FAR = 3.0  # times the median distance from which a camera's old place does not 
 
 def astray(rig: Rig, seen: Sequence[Seen], anew: Placed, where: str) -> bool:
     """Whether given cameras are to give way to those placed `anew`; both are held against what they see, and it is
-    logged: matches of neighbours tell of cameras turned each their own way, tracks of an error that grows slowly."""
+    logged: matches of neighbours show cameras that are off each by itself, tracks an error that grows slowly."""
     verdict, _ = judge(seen, rig.cameras, lambda done: None)
     near = float(np.median(list(verdict.residual.values()))) if verdict.residual else 0.0
     limit = FITTING * max(max(camera.height for camera in rig.cameras) / PIXELS_HIGH, 1)
@@ -40,7 +40,7 @@ def astray(rig: Rig, seen: Sequence[Seen], anew: Placed, where: str) -> bool:
     slow = tracks.count >= FEWEST and len(anew.cameras) >= ENOUGH * len(seen) and given > CLEARLY * new
     log.info(
         "%s: the person's matches lie %.2f pixels off the given cameras' epipolar lines (median, expected under %.2g); "
-        "%d points followed over %d pictures or more %.2f off the given cameras, %.2f off %d of %d placed anew: %s",
+        "%d points tracked over %d pictures or more %.2f off the given cameras, %.2f off %d of %d placed anew: %s",
         where, near, limit, tracks.count, LONG, given, new, len(anew.cameras), len(seen),
         "placed anew" if near >= limit or slow else "kept",
     )  # fmt: skip
