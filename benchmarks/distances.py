@@ -1,4 +1,4 @@
-"""What an avatar draws of a head that is nearer, farther or larger than training saw it: how strong its grid is.
+"""What an avatar renders of a head that is nearer, farther or larger than training saw it: how strong its grid is.
 
     python -m benchmarks.distances --results results/901
 

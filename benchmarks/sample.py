@@ -1,4 +1,4 @@
-"""Time drawing pictures in many and in few steps of diffusion; one JSON line last.
+"""Time rendering pictures in many and in few steps of diffusion; one JSON line last.
 
     python -m benchmarks.sample --device cpu|cuda --size tiny|sd21 [--steps 20] [--few 1 2 4] [--frames 4]
     python -m benchmarks.sample --avatar avatar.safetensors --results results/901 [--distilled distilled.safetensors]

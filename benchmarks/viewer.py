@@ -1,4 +1,4 @@
-"""How fast the viewer draws the avatar for a view that moves, on one core or more.
+"""How fast the viewer renders the avatar for a view that moves, on one core or more.
 
     python -m benchmarks.viewer [--results results/901] [--frames N] [--height H] [--threads 2]
 

@@ -1,4 +1,4 @@
-"""Focal lengths that photographs know of themselves: EXIF, in pixels of the picture as it is shown."""
+"""Focal lengths of photographs by their EXIF, in pixels of the picture as it is shown."""
 
 from pathlib import Path
 

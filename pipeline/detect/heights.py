@@ -1,4 +1,4 @@
-"""How high eyes stand open and where pupils are, in one frontal view of an eye made of all cameras' pictures."""
+"""How far eyes are open and where pupils are, in one frontal view of an eye made of all cameras' pictures."""
 
 import cv2
 import numpy as np

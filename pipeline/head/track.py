@@ -1,4 +1,4 @@
-"""The arrays of a track (docs/formats.md): what a fit, a motion and retargeting say of a head in every time step."""
+"""The arrays of a track (docs/formats.md): expression, pose, gaze and lids of a head in every time step."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""One worker that serves many askers in turn, each with nothing but its newest wish."""
+"""One worker that serves many askers in turn, each with only its newest request."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Eyes of an avatar: how they look and stand open as numbers, and coordinates that turn with the eyeballs."""
+"""Eyes of an avatar: gaze and lids as numbers, and coordinates that turn with the eyeballs."""
 
 import torch
 from torch import nn

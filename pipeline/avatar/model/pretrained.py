@@ -1,4 +1,4 @@
-"""A pretrained latent diffusion model: its U-Net, its autoencoder and what its text encoder says to an empty prompt."""
+"""A pretrained latent diffusion model: its U-Net, its autoencoder and its embedding of the empty prompt."""
 
 from dataclasses import dataclass
 

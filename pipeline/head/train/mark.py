@@ -1,4 +1,4 @@
-"""Tells a head prior that was trained on ICT-FaceKit where landmarks and eyeballs lie, and how far its codes reach.
+"""Adds to a head prior trained on ICT-FaceKit where landmarks and eyeballs lie, and how far its codes reach.
 
     python -m pipeline.head.train.mark IN.safetensors OUT.safetensors --ict ict_facekit.npz
 
