@@ -122,7 +122,7 @@ def sequence_views(buffers: Reel, targets: Reel | None, track: Path, cameras: li
 class Target:
     """Real pictures of B views: `rgb` (B, h, w, 3) uint8 sRGB, `head` and `trusted` (B, h, w) bool.
 
-    Where the mesh has an inside but the picture has nothing at all, the camera's picture ends: not to be trusted.
+    Pixels well inside the mesh whose target is empty lie outside the source picture: not trusted, out of the loss.
     """
 
     rgb: torch.Tensor
