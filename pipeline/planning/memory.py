@@ -32,7 +32,7 @@ class Scene:
 
 
 # Megabytes by stage. At the demo's size (13 cameras), ingest took 340 MB and pointcloud 540 MB with one thread.
-# benchmarks/full_size.py measures all of them at full size, see docs/full-size.md.
+# benchmarks/full_size.py measures all of them at full size, see docs/figures/full-size.md.
 STEP: dict[str, Callable[[Scene, int], float]] = {
     "calibrate": lambda scene, _: 1000 + (12 * scene.cameras + 250) * scene.recorded * MB,
     "ingest": lambda scene, _: 600 + (8 * scene.cameras + 400) * scene.recorded * MB,

@@ -1,7 +1,7 @@
 """How buffers are stored: fixed point and octahedral normals, and the one function that turns them back.
 
-Measured by benchmarks/buffers.py (docs/full-size.md). Prediction from neighbours would save another third, at several
-times the CPU time of reading.
+Measured by benchmarks/buffers.py (docs/figures/full-size.md). Prediction from neighbours would save another third, at
+several times the CPU time of reading.
 """
 
 from collections.abc import Callable
