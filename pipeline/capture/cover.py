@@ -11,8 +11,8 @@ WHOLE_BORDER = 0.5  # of a border's pixels: a person may touch any border, but n
 
 
 def check_alpha(alpha: np.ndarray, given: bool) -> None:
-    """Raise DataError when nobody is in an alpha (H, W) uint8, or the person is all round the picture, or rather round
-    its middle than in it. `given`: it is a mask that somebody made."""
+    """Raise DataError when an alpha (H, W) uint8 is empty, covers most of every border, or covers the borders more than
+    the middle, as a mask of the background does. `given`: it is a mask that somebody made."""
     person = alpha > 127
     if not person.any():
         found = f"the mask's values end at {alpha.max()}" if given else "the alpha is empty"
