@@ -28,7 +28,7 @@ def colmap_camera(lens: Lens) -> pycolmap.Camera:
 def pinhole_intrinsics(lens: Lens) -> np.ndarray:
     """Intrinsics (3, 3) of a pinhole camera of the recorded size that sees only what the lens recorded.
 
-    Those of the lens's middle, zoomed in as far as it takes to leave no blank corner: a blank would be taken for
+    Those of the middle of the lens, zoomed in until no corner is blank: a blank corner would be taken for
     background. Raises DataError where that is no picture any more.
     """
     intrinsics = np.array(colmap_camera(lens).calibration_matrix())

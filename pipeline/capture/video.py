@@ -137,7 +137,7 @@ Clock = EvenClock | ListedClock
 
 
 def _is_even(stream: av.VideoStream) -> bool:
-    """Whether the header tells all: it counts frames, hides none, and they lie evenly in time."""
+    """Whether the header is enough: it counts the frames, hides none, and they are evenly spaced in time."""
     entries = stream.index_entries
     if not stream.frames or len(entries) != stream.frames or any(entry.is_discard for entry in entries):
         return False

@@ -170,7 +170,7 @@ class Plan:
     def largest_picture(self, subject: str) -> int:
         """Pixels of the largest picture that a subject's cameras record, before any scaling.
 
-        LARGEST where a film alone tells, or a calibration at fault, which `calibrate` will say more about.
+        LARGEST where only a film has the size, or where the calibration is faulty, which `calibrate` reports.
         """
         capture = self.capture(subject)
         if not capture.posed:

@@ -32,7 +32,7 @@ WITHOUT_RESULT = (
 
 
 class TrainingState:
-    """A folder of its own for everything that a training's result depends on, and the file in it to go on from."""
+    """A folder keyed by everything that a training's result depends on, and the file in it to resume from."""
 
     def __init__(self, folder: Path, stage: str, settings: BaseModel, files: Iterable[Path], *more: str):
         """`stage` is the module whose code counts, with all that it imports; `files` are the data, `more` what else."""

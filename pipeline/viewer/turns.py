@@ -1,4 +1,4 @@
-"""One worker that serves many askers in turn, each with only its newest request."""
+"""One worker that serves many clients in turn, each with only its newest request."""
 
 import logging
 import threading

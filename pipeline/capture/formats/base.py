@@ -52,7 +52,7 @@ class RecordedCamera:
     """A camera as the capture knows it, for its full pictures.
 
     `intrinsics` (3, 3) pixels, the centre of the top left one is (0.5, 0.5); `camera_from_world` (4, 4) OpenCV axes,
-    in the capture's unit; `size` (width, height), None where only the picture `sized_by` tells; `lens` where straight
+    in the capture's unit; `size` (width, height), None where only the picture `sized_by` has it; `lens` where straight
     lines are bent; `color` (3, n) linear-light correction, None: none is known.
     """
 

@@ -157,7 +157,7 @@ def _models(folder: Path) -> list[Path]:
 
 
 def _size(model: Path) -> int:
-    """Images of a model; 0 where it cannot be read, which whoever takes it says."""
+    """Number of images of a model; 0 where it cannot be read, for which the model's own reader raises the error."""
     try:
         return len(image_names(model))
     except DataError:

@@ -39,7 +39,7 @@ def sequences(folder: Path) -> list[str]:
 
 
 def picture_sources(folder: Path, sequence: str) -> dict[str, Source]:
-    """What each camera recorded of a sequence. Raises ConfigError where that cannot be told for sure."""
+    """What each camera recorded of a sequence. Raises ConfigError where names are ambiguous."""
     found = next((_layout(root)[sequence] for root in _roots(folder) if sequence in _layout(root)), {})
     for parent in sorted({path.parent for source in found.values() for path in source.files()}):
         check_folder(parent, VIDEOS, PICTURES, UNREAD)
@@ -123,12 +123,12 @@ def _layout(root: Path) -> dict[str, dict[str, Source]]:
 
 
 def _films(folder: Path) -> dict[str, Source]:
-    """Videos of a folder, each of a camera of its own."""
+    """Videos of a folder by the name of their camera: one video for each."""
     return {path.stem: Film(path) for path in sorted(visible(folder)) if path.suffix.lower() in VIDEOS}
 
 
 def _pictures(folder: Path) -> dict[str, Source]:
-    """Pictures of a folder, each of a camera of its own."""
+    """Pictures of a folder by the name of their camera: one picture for each."""
     return {path.stem: Stills((path,)) for path in _picture_files(folder)}
 
 

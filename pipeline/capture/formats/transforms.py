@@ -53,7 +53,7 @@ class TransformsCapture(Capture):
         return sorted(_files(self.folder))
 
     def cameras(self) -> list[str]:
-        """Ids of the cameras, or one per picture where nothing tells cameras apart."""
+        """Ids of the cameras, or one per picture where the file has no camera ids."""
         return sorted({frame["camera"] for frames in self._sequences.values() for frame in frames})
 
     def calibration_files(self) -> list[Path]:
@@ -184,7 +184,7 @@ def _frames(paths: list[Path]) -> list[dict[str, Any]]:
 
 
 def _steps(frames: list[dict[str, Any]]) -> bool:
-    """Give each frame its `step`, 0 where nothing tells; whether something did. Raises ConfigError."""
+    """Give each frame its `step`, 0 without a time index; returns whether there is one. Raises ConfigError."""
     key = next((key for key in TIMES if all(key in frame for frame in frames)), None)
     for frame in frames:
         try:

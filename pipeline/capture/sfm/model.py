@@ -15,7 +15,7 @@ pycolmap.logging.minloglevel = pycolmap.logging.WARNING  # its progress lines wo
 
 
 def lenses(cameras: Sequence[Camera], shared: bool) -> tuple[list[pycolmap.Camera], list[int]]:
-    """COLMAP's cameras and which of them each camera has (number from 1); `shared`: alike ones are one."""
+    """COLMAP's cameras and which of them each camera has (number from 1); `shared`: equal sizes and lenses are one."""
     found: dict[tuple, int] = {}
     made, index = [], []
     for number, camera in enumerate(cameras):
