@@ -20,7 +20,7 @@ from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo import cloud as clouds
 from pipeline.stereo import colmap, consistency, correlation, fusion, hull, matching
 from pipeline.stereo.depth import DepthMaps, depth_maps
-from pipeline.stereo.views import GREY, make_views, matte, neighbour_from_reference, neighbours
+from pipeline.stereo.views import GREY, demanded, make_views, matte, neighbour_from_reference, neighbours
 from pipeline.store.chunk import Array, read_arrays, write_chunk
 
 CENTRE, RADIUS = np.array([0.3, -0.2, 0.5]), 0.09
@@ -457,6 +457,32 @@ def test_neighbours_are_the_nearest_in_angle():
     found = neighbours(ring(), 4, widest=50)
     assert set(found[3]) == {1, 2, 4, 5}
     assert found[0] == [1, 2, 3]  # the next one stands 60 degrees away
+
+
+def test_neighbours_stand_apart_where_pictures_were_taken_every_few_degrees():
+    """The nearest of a camera carried round see the same and tell nothing of a depth."""
+    around = np.radians(np.arange(0, 93, 3))
+    cameras = [look_at(CENTRE + np.array([np.sin(a), 0, np.cos(a)]), CENTRE, f"{a}") for a in around]
+    found = neighbours(cameras, 6)
+    for i, row in enumerate(found):
+        assert len(row) == 6
+        assert all(abs(j - i) <= 16 for j in row)
+    assert set(found[15]) == {0, 5, 10, 20, 25, 30}  # 15 degrees from each other
+    assert set(found[0]) == {2, 5, 7, 10, 12, 15}  # none on the other side: between those, no nearer than a third
+
+
+def test_more_cameras_must_agree_where_more_look():
+    assert set(demanded(ring(), 3)) == {3}
+    assert set(demanded([*ring()] * 10, 3)) == {7, 9, 11, 13}
+
+
+def test_points_that_too_few_of_their_cameras_confirm_are_not_fused(scene):
+    rgb, _, cameras = scene
+    exact = np.nan_to_num(np.stack([ball_depth(camera) for camera in cameras])).astype(np.float32)
+    normals = [clouds.camera_normals(camera, np.where(d > 0, d, 1)) for camera, d in zip(cameras, exact, strict=True)]
+    some = fusion.fuse(exact, normals, rgb, cameras, np.array([3, 3, 3, 9, 9, 9, 9]), 0.004)[0]
+    few, most = (fusion.fuse(exact, normals, rgb, cameras, count, 0.004)[0] for count in (9, 3))
+    assert len(few) < len(some) < len(most)
 
 
 def test_normals_of_exact_depth_point_outward():

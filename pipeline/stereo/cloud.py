@@ -17,7 +17,7 @@ from pipeline.stereo import colmap
 from pipeline.stereo.depth import HULL_VOXEL, Pictures, depth_maps, largest, shrinks
 from pipeline.stereo.fusion import fuse
 from pipeline.stereo.hull import carve, depth_bounds, footprint
-from pipeline.stereo.views import View, make_views, neighbours
+from pipeline.stereo.views import View, demanded, make_views, neighbours
 
 TIE_POINTS = 2000  # sparse points in COLMAP's model, enough for it to see which images overlap
 LONE_DENIALS = 0.03  # share of the points that one silhouette may deny against all others, ...
@@ -85,10 +85,11 @@ def thinness(cloud: Cloud, alpha: Pictures, min_views: int) -> list[str]:
 def matched_here(rgb: Pictures, alpha: Pictures, cameras: Sequence[Camera], settings: PointcloudSettings) -> Cloud:
     """The cloud of depth maps that are found on the CPU."""
     maps = depth_maps(rgb, alpha, cameras, settings.neighbours, settings.window, settings.min_score)
-    depths, confirmed = maps.depths, np.where(maps.confirmed(settings.min_views), maps.depths, 0)
+    needed = demanded(cameras, settings.min_views)
+    depths, confirmed = maps.depths, np.where(maps.confirmed(needed), maps.depths, 0)
     del maps  # who sees what is the largest array of all
     normals = (camera_normals(camera, camera.own(depth)) for camera, depth in zip(cameras, depths, strict=True))
-    return Cloud(*fuse(confirmed, normals, rgb, cameras, settings.min_views, settings.depth_error))
+    return Cloud(*fuse(confirmed, normals, rgb, cameras, needed, settings.depth_error))
 
 
 def matched_by_colmap(rgb: Pictures, alpha: Pictures, cameras: Sequence[Camera], settings: PointcloudSettings) -> Cloud:

@@ -41,9 +41,11 @@ class DepthMaps:
     depths: np.ndarray
     seen_by: np.ndarray
 
-    def confirmed(self, count: int) -> np.ndarray:
-        """Pixels (C, H, W) bool whose depth at least `count` views agree on, the view itself included."""
-        return np.einsum("iihw->ihw", self.seen_by) & (self.seen_by.sum(1, dtype=np.uint8) >= count)
+    def confirmed(self, counts: int | np.ndarray) -> np.ndarray:
+        """Pixels (C, H, W) bool whose depth at least `counts` views, one number or (C,), agree on, the view itself
+        included."""
+        needed = np.broadcast_to(counts, len(self.depths))[:, None, None]
+        return np.einsum("iihw->ihw", self.seen_by) & (self.seen_by.sum(1, dtype=np.uint8) >= needed)
 
 
 def depth_maps(

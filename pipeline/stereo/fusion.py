@@ -18,13 +18,14 @@ MOST = 5  # pixel centres of a view within REACH of any place
 
 def fuse(
     depths: np.ndarray, normals: Iterable[np.ndarray], rgb: Sequence[np.ndarray], cameras: Sequence[Camera],
-    views: int, depth_error: float,
+    views: int | np.ndarray, depth_error: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Points (n, 3) float32 world metres, normals (n, 3) float32 world and colours (n, 3) uint8 sRGB.
 
     `depths` (C, H, W) float32 metres along z, 0 where unknown, padded; `normals` (h, w, 3) of each camera in its own
-    frame; `rgb` (h, w, 3) uint8. A point needs `views` pixels; `depth_error` is the largest relative difference in
-    depth. Points are medians of their pixels', normals and colours are means.
+    frame; `rgb` (h, w, 3) uint8. A point needs `views` pixels, one number or (C,) by its first pixel's camera;
+    `depth_error` is the largest relative difference in depth. Points are medians of their pixels', normals and colours
+    are means.
     """
     pixels_from_world = np.stack([camera.intrinsics @ camera.camera_from_world[:3] for camera in cameras])
     world_from_pixels = np.stack(
@@ -37,7 +38,7 @@ def fuse(
         camera.own(colors[i])[:] = picture
     points, sums, means = _fuse(
         depths, depths <= 0, turned, colors, pixels_from_world, world_from_pixels, centres,
-        views, depth_error, REACH**2, LIKE,
+        np.ascontiguousarray(np.broadcast_to(views, len(depths))), depth_error, REACH**2, LIKE,
     )  # fmt: skip
     length = np.linalg.norm(sums, axis=1, keepdims=True)
     return points, (sums / np.maximum(length, 1e-20)).astype(np.float32), means
@@ -50,7 +51,7 @@ def _fuse(depths, used, normals, rgb, pixels_from_world, world_from_pixels, cent
     `used` (C, H, W) bool, pixels that are not to be asked (any more), is set.
     """
     count, height, width = depths.shape
-    limit = depths.size // views + 1
+    limit = depths.size // views.min() + 1
     points, sums = np.empty((limit, 3), np.float32), np.empty((limit, 3), np.float32)
     colours = np.empty((limit, 3), np.uint8)
     waiting = np.empty((MOST * count * count + 1, 3), np.int32)
@@ -106,7 +107,7 @@ def _fuse(depths, used, normals, rgb, pixels_from_world, world_from_pixels, cent
                         if 0 <= u < width and 0 <= v < height and not used[j, int(v), int(u)]:
                             waiting[queued, 0], waiting[queued, 1], waiting[queued, 2] = j, int(v), int(u)
                             queued += 1
-                if size >= views:
+                if size >= views[start]:
                     for k in range(3):
                         points[total, k] = (members[k, (size - 1) // 2] + members[k, size // 2]) / 2
                         sums[total, k] = normal[k]
