@@ -35,4 +35,9 @@ class FitIdentitySettings(OnDevice, StageSettings):
         gt=0,
         description="standard deviation of each coordinate of a landmark, where the capture has some, millimetres",
     )
+    lid_mm: float = Field(
+        default=0.7,
+        gt=0,
+        description="standard deviation of the gap between lids, where a detector saw it, millimetres",
+    )
     seed: int = Field(default=0, ge=0, description="seed of the random points")

@@ -7,16 +7,41 @@ import numpy as np
 import torch
 
 from pipeline import cli
-from pipeline.cameras.rig import read_rig
+from pipeline.cameras.rig import Rig, read_rig
 from pipeline.device import claim
+from pipeline.head.fit.beside import usual_bias
 from pipeline.head.fit.clouds import by_sequence, read_landmarks, read_points
 from pipeline.head.fit.fitter import Fitter, fit_identity
-from pipeline.head.fit.landmarks import believed, bias_of, lid_bias_of
+from pipeline.head.fit.landmarks import (
+    LID_OWN_MM,
+    OWN_MM,
+    TOGETHER,
+    as_seen,
+    believed,
+    bias_of,
+    each_of,
+    lid_bias_of,
+)
+from pipeline.head.fit.lids import PAIRS
 from pipeline.head.model import pose
 from pipeline.head.model.identity import Identity, file_digest, write_identity
-from pipeline.head.model.prior import load_prior
+from pipeline.head.model.prior import HeadPrior, load_prior
 from pipeline.settings.fit_identity import FitIdentitySettings
 from pipeline.workers import compute_alike
+
+
+def _fitter(prior: HeadPrior, rig: Rig, settings: FitIdentitySettings, detected: bool, steps: int) -> Fitter:
+    """The fitter. It knows a detector's usual bias, and that all key frames share the subject's own, as do landmarks
+    beside each other and all lids."""
+    if not detected:
+        return Fitter.of(deepcopy(prior).to(settings.device), rig, settings)
+    frames = min(settings.key_frames, steps)
+    believed_mm = {
+        "landmark_mm": each_of(frames * TOGETHER, OWN_MM, settings.landmark_mm),
+        "lid_mm": each_of(frames * len(PAIRS), LID_OWN_MM, settings.lid_mm),
+    }
+    seen_by = deepcopy(as_seen(prior, usual_bias(prior))).to(settings.device)
+    return Fitter.of(seen_by, rig, settings.model_copy(update=believed_mm), lid_bias=np.zeros(len(PAIRS)))
 
 
 def main() -> None:
@@ -33,17 +58,18 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="identity.safetensors")
     arguments = parser.parse_args()
     settings = arguments.settings
-    device = claim(settings.device)
+    claim(settings.device)
     compute_alike()
 
     prior = load_prior(arguments.prior)
-    detected = read_points(arguments.points, prior)  # with a bias still unknown: they only say where to begin
+    detected = read_points(arguments.points, prior)
     landmarks = detected or read_landmarks(arguments.landmarks, prior)
-    fitter = Fitter.of(deepcopy(prior).to(device), read_rig(arguments.cameras), settings, landmarks=not detected)
     sequences = by_sequence(arguments.clouds, arguments.frames, landmarks)
     for clouds in sequences:
         clouds.require_plausible()
-    sequences = [believed(clouds, fitter.rig) for clouds in sequences]
+    rig = read_rig(arguments.cameras)
+    sequences = [believed(clouds, rig) for clouds in sequences]
+    fitter = _fitter(prior, rig, settings, bool(detected), sum(map(len, sequences)))
     heads, medians, names = fit_identity(fitter, sequences, settings.key_frames)
     for name, median in zip(names, medians, strict=True):
         cli.log.info("%s: median distance on the face %.2f mm", name, median)
@@ -52,7 +78,7 @@ def main() -> None:
     points = np.stack([seen[name][int(step)] for name, step in (key.rsplit(":", 1) for key in names)])
     biases = {}
     if detected:
-        biases["landmark_bias"] = bias_of(prior, heads, points)
+        biases["landmark_bias"] = bias_of(prior, heads, points, settings.landmark_mm)
         biases["lid_bias"] = lid_bias_of(prior, heads, np.concatenate(list(seen.values())))
     with torch.no_grad():
         z_id = prior.z_id_from(prior.tensor(heads.identity)).numpy()

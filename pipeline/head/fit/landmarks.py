@@ -9,6 +9,7 @@ from scipy.spatial import KDTree
 from pipeline.cameras.rig import Rig
 from pipeline.cli import log
 from pipeline.evenly import evenly
+from pipeline.head.fit.beside import usual_bias
 from pipeline.head.fit.clouds import Clouds, Frame
 from pipeline.head.fit.lids import USED, seen_gaps
 from pipeline.head.fit.residuals import Heads, canonical_landmarks, in_box
@@ -20,6 +21,9 @@ LOOKED_AT = 5  # time steps that are compared, spread over the sequence
 NEAR_CLOUD = 0.02  # metres
 INSIDE = 0.75  # least share of views of landmarks that lie within the silhouettes
 OPEN = 0.005  # metres between the lids of an eye that counts as open
+# Standard deviations between subjects, of each coordinate of a landmark's bias and of the lids'; and from step to step
+OWN_MM, LID_OWN_MM, LID_STEP_MM = 1.5, 1.0, 1.5
+TOGETHER = 5  # landmarks, those of a brow or a lip, whose biases differ alike
 
 
 def believed(clouds: Clouds, rig: Rig) -> Clouds:
@@ -58,11 +62,13 @@ def _inside(rig: Rig, frame: Frame) -> float:
     return float(np.mean(shares))
 
 
-def bias_of(prior: HeadPrior, heads: Heads, landmarks: np.ndarray) -> np.ndarray:
+def bias_of(prior: HeadPrior, heads: Heads, landmarks: np.ndarray, frame_mm: float) -> np.ndarray:
     """How far (L, 3), head units at rest, a detector sees each landmark off the prior's place, constantly.
 
-    `heads` of F frames, fitted without landmarks; `landmarks` (F, L, 3), world metres, NaN where unknown. The median
-    over the frames; zero for a landmark that is never known, and for lids, which count by their gaps.
+    `heads` of F frames; `landmarks` (F, L, 3), world metres, NaN where unknown, each off by `frame_mm` from frame to
+    frame. The usual bias where nothing is known; the median over the frames takes its place as these become more: one
+    frame tells hardly what is a bias from what is an expression that the fit missed. Zero for lids, which count by
+    their gaps.
     """
     x = pose.apply(heads.head_from_world, landmarks)
     known = in_box(prior, x)
@@ -70,10 +76,12 @@ def bias_of(prior: HeadPrior, heads: Heads, landmarks: np.ndarray) -> np.ndarray
         z_id, z_exp = prior.z_id_from(prior.tensor(heads.identity)), prior.z_exp_from(prior.tensor(heads.expression))
         rest = numbers(prior.warp(prior.tensor(np.where(known[..., None], x, 0)), z_id, z_exp)[..., :3])
     off = np.where(known[..., None], rest - canonical_landmarks(prior, heads.identity)[0], np.nan)
-    seen = known.any(0)
-    result = np.zeros(off.shape[1:])
-    result[seen] = np.nanmedian(off[:, seen], axis=0)
-    result[USED] = 0
+    usual, frames = usual_bias(prior), known.sum(0)
+    seen = frames > 0
+    seen[USED] = False
+    result = usual.copy()
+    trust = believe(frames[seen], OWN_MM, frame_mm)[:, None]
+    result[seen] += trust * (np.nanmedian(off[:, seen], axis=0) - usual[seen])
     return result
 
 
@@ -82,17 +90,31 @@ def lid_bias_of(prior: HeadPrior, heads: Heads, landmarks: np.ndarray) -> np.nda
 
     `landmarks` (T, L, 3) of all steps there are, NaN where unknown. The median over those in which the eye is open:
     most of the time eyes stand open as they do at rest. What clouds say of each step is no better: on capture 901 heads
-    fitted without it have eyes 1 to 1.5 mm too narrow, at rest they are within 0.1 mm. Zero where no eye is open.
+    fitted without it have eyes 1 to 1.5 mm too narrow, at rest they are within 0.1 mm. Nothing where no eye is open,
+    little where few are: then eyes may well be narrower than at rest.
     """
     places = canonical_landmarks(prior, heads.identity)[0]
     upper, lower = (places[USED[side::2]] for side in (0, 1))
     rest = np.linalg.norm(upper - lower, axis=-1) / pose.scale_of(heads.head_from_world)[0]
     gaps = seen_gaps(landmarks)
     off = np.where(gaps > OPEN, gaps - rest, np.nan)
-    seen = np.isfinite(off).any(0)
+    steps = np.isfinite(off).sum(0)
+    seen = steps > 0
     result = np.zeros(off.shape[1])
-    result[seen] = np.nanmedian(off[:, seen], axis=0)
+    result[seen] = believe(steps[seen], LID_OWN_MM, LID_STEP_MM) * np.nanmedian(off[:, seen], axis=0)
     return result
+
+
+def believe(count: np.ndarray, own: float, each: float) -> np.ndarray:
+    """How much to believe, 0 to 1, a mean of `count` (...,) measurements, each with the standard deviation `each`, of
+    something that itself differs by `own` between subjects."""
+    return count * own**2 / (count * own**2 + each**2)
+
+
+def each_of(count: int, own: float, each: float) -> float:
+    """The standard deviation to give each of `count` measurements that differ by `each` and share a bias `own`, so that
+    their mean has its variance, own^2 + each^2 / count."""
+    return float(np.sqrt(count * own**2 + each**2))
 
 
 def as_seen(prior: HeadPrior, bias: np.ndarray) -> HeadPrior:

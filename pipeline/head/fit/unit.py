@@ -8,24 +8,13 @@ from pipeline.cameras.rig import Rig
 from pipeline.cameras.triangulation import triangulate
 from pipeline.detect.look import Seen, Watcher
 from pipeline.errors import DataError
+from pipeline.head.fit.beside import BESIDE
 from pipeline.head.model.prior import HeadPrior, numbers
 
 # Points that no expression moves far, of MediaPipe's 468 and of iBUG's 17 to 67: brows' ends, bridge and tip of the
 # nose, nostrils and below, corners of the eyes, corners of the mouth
 FACE = (70, 107, 336, 300, 168, 4, 98, 2, 327, 33, 133, 362, 263, 61, 291)
 IBUG = np.array([17, 21, 22, 26, 27, 30, 31, 33, 35, 36, 39, 42, 45, 48, 54]) - 17
-# How far the network's points lie from the prior's landmarks of the same name, mm in head axes: they mean other places
-# (inner ends of brows 4 mm farther out, wings of the nose 4 mm wider), alike to 1 mm on the four rendered heads, of
-# which this is the mean, made symmetric. Without it every unit of nine sequences came out 1 to 6 % too small; with the
-# mean of the other three heads' they lie between 2.3 % too small and 3.0 % too large.
-BESIDE = np.array(
-    [
-        *((-2.1, 0.7, -2.5), (-3.7, 3.0, -0.4), (3.7, 3.0, -0.4), (2.1, 0.7, -2.5)),  # brows' ends
-        *((0.0, 4.0, -1.0), (0.0, 1.7, 3.6), (-4.3, 2.5, 2.4), (0.0, 2.3, 4.1), (4.3, 2.5, 2.4)),  # nose
-        *((-2.8, 1.3, -0.8), (0.7, 1.8, 2.8), (-0.7, 1.8, 2.8), (2.8, 1.3, -0.8)),  # corners of the eyes
-        *((-0.4, 0.2, -0.3), (0.4, 0.2, -0.3)),  # corners of the mouth
-    ]
-)
 AGREE = 0.008  # cameras agree on a point that lies no farther from their rays than this share of their distance
 ENOUGH = 8  # points; fewer make no head
 
@@ -48,7 +37,9 @@ def metres_per_unit(
     weight = np.repeat([[one.score for one in step] for step in seen], len(FACE), -1).reshape(*points.shape[:-1], 1)
     found, _ = triangulate(rig, np.concatenate([np.nan_to_num(points), weight], -1), AGREE * distance)
     mean = prior.landmarks_from(prior.identity.mean.new_zeros(prior.config.identity_modes))
-    rest = numbers(mean)[IBUG] / prior.config.units_per_metre + BESIDE / 1e3
+    # without BESIDE every unit of nine sequences came out 1 to 6 % too small; with the mean of the other three heads'
+    # they lay between 2.3 % too small and 3.0 % too large
+    rest = numbers(mean)[IBUG] / prior.config.units_per_metre + BESIDE[IBUG] / 1e3
     scales = [_ratio(rest[known], step[known]) for step in found if (known := np.isfinite(step[:, 0])).sum() >= ENOUGH]
     if not scales:
         raise DataError("no time step has a face that enough cameras see; expected one, or calibrate.metres_per_unit")
