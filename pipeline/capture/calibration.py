@@ -34,16 +34,16 @@ def read_rig_of(capture: Capture, scale: float, names: Sequence[str] | None = No
             "%s: %d cameras are calibrated for other sizes than their pictures have, as %s for %dx%d of %dx%d: scaled",
             capture.folder, len(other), own.name, *(of.size or ()), own.width, own.height,
         )  # fmt: skip
-    check_rig(cameras, capture.metric, str(next(iter(capture.calibration_files()), capture.folder)))
+    check_rig(cameras, bool(capture.metric), str(next(iter(capture.calibration_files()), capture.folder)))
     return Rig(tuple(scaled(camera, scale) for camera in cameras))
 
 
 def _pinhole(recorded: RecordedCamera) -> Camera:
     """A camera at the recorded size, straightened."""
     shown = probe_source(recorded.sized_by) if recorded.sized_by else None
-    if recorded.size is None and shown is None:
+    size = recorded.size or (shown and (shown.width, shown.height))
+    if size is None:
         raise DataError(f"camera {recorded.name}: its picture size is not known; expected it in the calibration")
-    size = recorded.size or (shown.width, shown.height)
     lens = recorded.lens and replace(recorded.lens, width=size[0], height=size[1])
     color = np.eye(3) if recorded.color is None else recorded.color
     camera = Camera(recorded.name, *size, recorded.intrinsics, recorded.camera_from_world, color, lens)

@@ -82,7 +82,7 @@ def check_asked(capture: Capture, sequence: str, frames: Sequence[int], scale: f
 
 def camera_rows(rig: Rig, views: Sequence[View], seen: Sequence[Seen], verdict: Verdict, pairs: Pairs) -> list[dict]:
     """What the page says of each camera."""
-    found = [quality(view.pictures[0], view.masks[0]) for view in views]
+    found = [quality(*view.first) for view in views]
     usual = float(np.median([of.sharpness for of in found]))
     rows = []
     for i, (camera, view, of) in enumerate(zip(rig.cameras, views, found, strict=True)):
@@ -118,7 +118,7 @@ def confirmed(seen: Sequence[Seen], rig: Rig, pairs: Pairs, number: int) -> floa
 
 def thumbnail(view: View) -> str:
     """The first picture as a data URI, what is not the person darkened."""
-    picture, mask = view.pictures[0], view.masks[0]
+    picture, mask = view.first
     if mask is not None:
         picture = np.where(mask[..., None] > 127, picture, picture // 3)
     scale = THUMB / picture.shape[0]

@@ -20,7 +20,7 @@ def focal_pixels(path: Path) -> float | None:
     if equivalent > 0:
         return equivalent / DIAGONAL_35 * (width**2 + height**2) ** 0.5
     focal, resolution = (float(tags.get(tag) or 0) for tag in (Base.FocalLength, Base.FocalPlaneXResolution))
-    unit = MILLIMETRES.get(tags.get(Base.FocalPlaneResolutionUnit))
+    unit = MILLIMETRES.get(tags.get(Base.FocalPlaneResolutionUnit, 0))
     # The resolution is that of the picture as it was taken: a resized one keeps the tags of its original.
     taken = tags.get(Base.ExifImageWidth)
     if focal > 0 and resolution > 0 and unit and taken in (width, height):

@@ -185,6 +185,7 @@ def trimap(distance: np.ndarray, background: float, person: float) -> np.ndarray
     core = _without_holes(_large_parts(distance > person))
     count, labels = cv2.connectedComponents((core | (distance > background)).astype(np.uint8), connectivity=4)
     attached = np.zeros(count, bool)
+    labels = labels.astype(np.int32, copy=False)
     attached[labels[core]] = True
     reach = _without_holes(attached[labels])
     disc = _disc(_pixels(BAND, distance))
@@ -222,7 +223,7 @@ def _large_parts(mask: np.ndarray) -> np.ndarray:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     large = stats[:, cv2.CC_STAT_AREA] >= SMALL_PART * mask.size
     large[0] = False
-    return large[labels]
+    return large[labels.astype(np.int32, copy=False)]
 
 
 def _without_holes(mask: np.ndarray) -> np.ndarray:

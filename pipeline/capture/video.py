@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
 
 from pipeline.errors import DataError
 
@@ -146,12 +147,12 @@ def _is_even(stream: av.VideoStream) -> bool:
     return not steps or max(steps) - min(steps) <= 1
 
 
-def _clock(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> Clock:
+def _clock(path: Path, container: InputContainer, stream: av.VideoStream) -> Clock:
     """What numbers a video's frames."""
     return EvenClock(stream) if _is_even(stream) else ListedClock(_times(path, container, stream))
 
 
-def _times(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> list[int]:
+def _times(path: Path, container: InputContainer, stream: av.VideoStream) -> list[int]:
     """Times, sorted, of all frames that are shown; the file is read, not decoded."""
     try:
         shown = [p.pts for p in container.demux(stream) if p.size and p.pts is not None and not p.is_discard]
@@ -163,7 +164,7 @@ def _times(path: Path, container: av.container.InputContainer, stream: av.VideoS
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+def _open(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected the video of this camera")
     try:
@@ -180,9 +181,7 @@ def _open(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStr
         raise DataError(f"{path}: truncated or not a video ({error.strerror}); expected a whole mp4") from error
 
 
-def _decode(
-    path: Path, container: av.container.InputContainer, stream: av.VideoStream, clock: Clock, first: int
-) -> Iterator:
+def _decode(path: Path, container: InputContainer, stream: av.VideoStream, clock: Clock, first: int) -> Iterator:
     """Numbered frames from `first` on, in the order they are shown."""
     stream.codec_context.thread_count = 1  # One job has one core; spans run side by side.
     stream.codec_context.options = {"err_detect": "explode"}
@@ -190,11 +189,12 @@ def _decode(
     number, key_time = first, None
     try:
         for packet in container.demux(stream):
-            key_time = packet.pts if key_time is None else key_time
-            if packet.pts is not None and packet.pts < key_time:
-                continue  # Shown before the key frame that decoding starts at, it may need frames before that.
+            if packet.pts is not None:
+                key_time = packet.pts if key_time is None else key_time
+                if packet.pts < key_time:
+                    continue  # Shown before the key frame that decoding starts at, it may need frames before that.
             for frame in packet.decode():
-                shown = clock.number(frame.pts)
+                shown = None if frame.pts is None else clock.number(frame.pts)
                 if shown is None:
                     continue
                 number = shown

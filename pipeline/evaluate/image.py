@@ -34,7 +34,7 @@ def ssim_map(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     Wang et al. 2004: Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03, sRGB in [0, 1].
     """
-    _, similarity = structural_similarity(
+    similarity = structural_similarity(
         prediction / 255.0,
         truth / 255.0,
         channel_axis=-1,
@@ -43,7 +43,7 @@ def ssim_map(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
         sigma=SIGMA,
         use_sample_covariance=False,
         full=True,
-    )
+    )[1]
     return similarity.mean(-1)
 
 

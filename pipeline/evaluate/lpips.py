@@ -74,7 +74,8 @@ class Lpips(nn.Module):
             return {}
         a, b = (torch.from_numpy(picture)[None].permute(0, 3, 1, 2) / 127.5 - 1 for picture in (prediction, truth))
         maps = self.maps(a, b)
-        whole = sum(F.interpolate(one, head.shape, mode="bilinear", align_corners=False) for one in maps)
+        each = [F.interpolate(one, head.shape, mode="bilinear", align_corners=False) for one in maps]
+        whole = torch.stack(each).sum(0)
         return {
             "lpips": float(sum(one.mean() for one in maps)),
             "lpips_head": float(whole[0, 0][torch.from_numpy(head)].mean()),

@@ -67,9 +67,9 @@ def read_pictures(path: Path) -> list[Picture]:
     """Read what `write_pictures` wrote. Raises DataError naming the file when it is no such table."""
     return [
         Picture(
-            *(row[key] for key in PLACE[:-1]),
-            int(row[PLACE[-1]]),
-            {name: float(text) for name, text in row.items() if name not in PLACE and text},
+            **{key: row[key] for key in PLACE[:-1]},
+            step=int(row[PLACE[-1]]),
+            figures={name: float(text) for name, text in row.items() if name not in PLACE and text},
         )
         for row in read_rows(path, PLACE)
     ]

@@ -38,6 +38,7 @@ def continued(depth: np.ndarray, x_can: np.ndarray, mask: np.ndarray, reach: int
         return depth, x_can
     away = (~mask).astype(np.uint8)
     distance, label = cv2.distanceTransformWithLabels(away, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    label = label.astype(np.int32, copy=False)
     place = np.zeros(label.max() + 1, int)
     place[label[mask]] = np.flatnonzero(mask)
     beside = ~mask & (distance <= reach)

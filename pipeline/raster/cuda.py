@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-import nvdiffrast.torch as dr
+import nvdiffrast.torch as dr  # pyright: ignore[reportMissingImports]  # built on the GPU machine alone
 import torch
 
 from pipeline.cameras.camera import Camera

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import trimesh
 from scipy.spatial.transform import Rotation
+from trimesh.exchange.obj import export_obj
 
 from pipeline import cli
 from pipeline.avatar.data.pictures import single
@@ -118,7 +119,7 @@ def meshes(given: argparse.Namespace) -> Iterator[tuple[str, bytes]]:
     progress = cli.Progress(len(head.codes), "steps")
     for step in range(len(head.codes)):
         mesh = trimesh.Trimesh(head.world(step), head.template.faces, process=False)
-        yield f"{step:05d}.obj", trimesh.exchange.obj.export_obj(mesh, digits=6).encode()
+        yield f"{step:05d}.obj", export_obj(mesh, digits=6).encode()
         progress.update(step + 1)
 
 

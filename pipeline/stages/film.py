@@ -38,7 +38,8 @@ def arguments() -> argparse.Namespace:
 def frames(pictures: Reel, buffers: Reel, targets: Reel | None, given: argparse.Namespace) -> Iterator[np.ndarray]:
     """The film's pictures (h, w, 3 or 4) uint8, one after another."""
     code = given.settings.background.removeprefix("#")
-    colour = tuple(bytes.fromhex(code))
+    red, green, blue = bytes.fromhex(code)
+    colour = red, green, blue
     place = camera_places(targets, "rgb").get(given.camera, 0) if targets else 0
     for step in range(pictures.steps):
         picture, mask = pictures.picture("rgb", step, 0), read_buffers(buffers, step, 0, ("mask",))["mask"]

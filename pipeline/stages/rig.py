@@ -44,11 +44,11 @@ def main() -> None:
             raise DataError(f"{option} {'is needed for' if needed else 'does not go with'} --rig {arguments.rig}")
 
     identity = read_identity(arguments.identity)
-    poses = read_arrays(arguments.track, "head_from_world")[0] if arguments.track else None
+    poses = read_arrays(arguments.track, "head_from_world")[0] if arguments.track else np.zeros((0, 4, 4))
     write_rig(arguments.output, make(arguments, identity, poses))
 
 
-def make(arguments: argparse.Namespace, identity: Identity, poses: np.ndarray | None) -> Rig:
+def make(arguments: argparse.Namespace, identity: Identity, poses: np.ndarray) -> Rig:
     """The rig that the command line asks for; `poses` (T, 4, 4) are the motion's, for all but the capture's rig."""
     settings: RigSettings = arguments.settings
     cameras = read_rig(arguments.cameras)

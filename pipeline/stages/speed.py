@@ -59,7 +59,7 @@ def main() -> None:
         raise DataError("speed.steps is null; expected the number of steps of the slow film")
     torch.set_flush_denormal(True)
     device = claim(settings.device)
-    computing = Computing(device=device, precision=given.precision, compile=given.compile)
+    computing = Computing(device=settings.device, precision=given.precision, compile=given.compile)
     files = {given.drawn, given.trained}
     avatars = {path: read_to_draw(path, given.decoder, computing, device) for path in files}
     drawn, trained = avatars[given.drawn], avatars[given.trained]
@@ -71,7 +71,8 @@ def main() -> None:
         places = list(chosen_cameras(buffers, given.camera).values())[:1]
         pictures = Pictures(sequence_views(buffers, single(target_reels), given.track, places))
         films, rows = [], []
-        shown = [pictures[index][1] for index in range(min(len(pictures), settings.frames))]
+        first = (pictures[index][1] for index in range(min(len(pictures), settings.frames)))
+        shown = [target for target in first if target is not None]
         for path, avatar, (steps, eta) in ways:
             require_codes(path, avatar, given.track, len(pictures.views[0].z_exp))
             film, per_second = draw_timed(avatar, pictures, steps, eta, settings.seed, len(shown))

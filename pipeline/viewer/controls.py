@@ -49,8 +49,9 @@ class Basis:
 
 def limited(value: object, low: float, high: float) -> float:
     """A number that came from a browser, within its bounds; what is no number is the lower bound."""
-    good = isinstance(value, int | float) and np.isfinite(value)
-    return float(min(max(value, low), high)) if good else low
+    if not isinstance(value, int | float) or not np.isfinite(value):
+        return low
+    return float(min(max(value, low), high))
 
 
 class Controls:

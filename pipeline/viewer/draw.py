@@ -50,7 +50,7 @@ class Head:
 
 def _unit(avatar: Avatar) -> int:
     """Sides of pictures whose latents every level of the networks can halve are multiples of so many pixels."""
-    return avatar.autoencoder.factor * 2 ** (len(avatar.unet.config.block_out_channels) - 1)
+    return avatar.autoencoder.factor * 2 ** (len(avatar.unet.config["block_out_channels"]) - 1)
 
 
 def draft(avatar: Avatar, picture: Picture) -> Picture:

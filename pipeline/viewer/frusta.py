@@ -2,6 +2,7 @@
 
 import numpy as np
 import viser
+import viser.transforms
 
 from pipeline.cameras.rig import Rig
 

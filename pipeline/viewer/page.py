@@ -172,10 +172,10 @@ class Page:
 
     def _draw_mesh(self, sequence: str, step: int) -> None:
         mesh, code, fitted = self._mesh(sequence, step)
-        drawn = mesh is not None and code is not None
-        self.shown = (mesh, code, self._eyes(sequence, step, code)) if drawn else None
-        hidden = mesh is None or not self.controls.mesh.value or self._draws_avatar()
-        if hidden:
+        self.shown = None
+        if mesh is not None and code is not None:
+            self.shown = mesh, code, self._eyes(sequence, step, code)
+        if mesh is None or not self.controls.mesh.value or self._draws_avatar():
             self.server.scene.add_frame("/mesh", show_axes=False)
             return
         way = self.controls.colour.value if fitted or self.controls.colour.value in ("canonical", "normals") else ""
@@ -187,7 +187,7 @@ class Page:
         track, added = self.results.track(sequence), self.controls.added()
         code = track["z_exp"][step] if track else (self.head.prior.neutral.numpy() if self.head else None)
         fitted = self.results.mesh(sequence, step) if added is None else None
-        if fitted is not None or self.head is None:
+        if fitted is not None or self.head is None or code is None:
             return fitted, code, True
         pose = track["head_from_world"][step] if track else home(self.head.identity)
         code = code if added is None else within_reach(self.head.prior, code + added)
@@ -210,10 +210,11 @@ class Page:
 
     def start_view(self, view: viser.CameraHandle, fine: bool) -> Iterator[np.ndarray | None] | None:
         """The avatar in one view, step by step as `refined` yields it; None while it is not to be shown."""
-        if not self._draws_avatar() or self.shown is None:
+        avatar = self.avatars.newest() if self.controls.avatar.value else None
+        if avatar is None or self.shown is None:
             return None
         mesh, code, eyes = self.shown
-        avatar = self._drawn = self.avatars.newest()
+        self._drawn = avatar
         height = max(64, min(VIEW_HEIGHT, view.image_height))
         width = int(max(64, min(4 * height, height * view.aspect)))
         camera = from_view(view.wxyz, view.position, view.fov, width, height)

@@ -119,7 +119,10 @@ class Results:
     def cloud(self, sequence: str, step: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Points (N, 3) world metres and colours (N, 3) uint8 of a time step."""
         reel = self.reel("clouds", sequence)
-        return None if reel is None else reel.rows(step, "offsets", "points", "colors")
+        if reel is None:
+            return None
+        points, colours = reel.rows(step, "offsets", "points", "colors")
+        return points, colours
 
     def pictures(self, sequence: str, step: int) -> np.ndarray | None:
         """What all cameras saw, (C, h, w, 3) uint8 sRGB."""

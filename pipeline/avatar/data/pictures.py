@@ -200,7 +200,8 @@ class Pictures:
 
     def sides(self, index: int) -> tuple[int, int]:
         """Height and width of a view in pixels."""
-        return self.views[index].buffers.shape("depth")[1:]
+        _, height, width = self.views[index].buffers.shape("depth")
+        return height, width
 
     @cached_property
     def fit_in_memory(self) -> bool:
@@ -223,7 +224,7 @@ class Pictures:
         """The reel itself where these pictures were opened, in another thread one of the same files."""
         if threading.get_ident() == self._owner:
             return reel
-        copies: dict[int, Reel] = self._reels.__dict__
+        copies: dict[int, Reel] = vars(self._reels).setdefault("copies", {})
         if id(reel) not in copies:
             copies[id(reel)] = copy.copy(reel)
             self._opened.append(copies[id(reel)])

@@ -26,7 +26,7 @@ from pipeline.store.state import TrainingState
 KINDS = ("targets", "tracks")
 
 
-def parser(about: str, settings: type[BaseModel]) -> argparse.ArgumentParser:
+def parser(about: str | None, settings: type[BaseModel]) -> argparse.ArgumentParser:
     """A stage's parser with the arguments that name the training data and where the results go."""
     result = cli.parser(about, settings)
     for kind in KINDS:
@@ -58,7 +58,7 @@ def drawable(given: argparse.Namespace, stack: ExitStack) -> dict[str, Reel]:
     if draw == "stored":
         return stack.enter_context(open_reels(given.buffers))
     rig, meshes = read_rig(given.rig), stack.enter_context(open_reels(given.meshes))
-    drawn = {sequence: DrawnReel(reel, rig, draw) for sequence, reel in meshes.items()}
+    drawn: dict[str, Reel] = {sequence: DrawnReel(reel, rig, draw) for sequence, reel in meshes.items()}
     for reel in drawn.values():
         stack.callback(reel.close)
     return drawn

@@ -186,9 +186,13 @@ def _frames(paths: list[Path]) -> list[dict[str, Any]]:
 def _steps(frames: list[dict[str, Any]]) -> bool:
     """Give each frame its `step`, 0 without a time index; returns whether there is one. Raises ConfigError."""
     key = next((key for key in TIMES if all(key in frame for frame in frames)), None)
+    if key is None:
+        for frame in frames:
+            frame["step"] = 0
+        return False
     for frame in frames:
         try:
-            frame["step"] = float(frame[key]) if key else 0
+            frame["step"] = float(frame[key])
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"{frame['file']}: {frame['path'].name}: {key} {frame[key]!r}; expected a number"
@@ -200,7 +204,7 @@ def _steps(frames: list[dict[str, Any]]) -> bool:
         return len(places) > 1  # a still moment may have a time
     for frame in frames:
         frame["step"] = int(frame["step"])
-    return key is not None
+    return True
 
 
 def _once(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -245,7 +249,7 @@ def _camera(frame: dict[str, Any], where: str) -> RecordedCamera:
     world_from_camera = numbers.pose(frame["transform_matrix"], f"{where}: transform_matrix")
     try:
         size = (int(frame["w"]), int(frame["h"])) if "w" in frame and "h" in frame else None
-        shown = size if size or {"fl_x", "cx"} <= frame.keys() else _size_of(frame["path"])
+        shown = (0, 0) if {"fl_x", "cx"} <= frame.keys() else size or _size_of(frame["path"])
         focal = _focal(frame, shown)
         middle = (float(frame["cx"]), float(frame["cy"])) if "cx" in frame else (shown[0] / 2, shown[1] / 2)
         bends = {key: float(frame.get(key) or 0) for key in BENDS}
@@ -273,9 +277,8 @@ def _size_of(path: Path) -> tuple[int, int]:
         raise DataError(f"{path}: not a readable picture ({error}); expected one that tells its size") from error
 
 
-def _focal(frame: dict[str, Any], size: tuple[int, int] | None) -> tuple[float, float]:
+def _focal(frame: dict[str, Any], size: tuple[int, int]) -> tuple[float, float]:
     if "fl_x" in frame:
         return float(frame["fl_x"]), float(frame.get("fl_y", frame["fl_x"]))
-    width = size[0] if size else 0
-    focal = 0.5 * width / np.tan(0.5 * float(frame["camera_angle_x"]))
+    focal = 0.5 * size[0] / np.tan(0.5 * float(frame["camera_angle_x"]))
     return focal, focal

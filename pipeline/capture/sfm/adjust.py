@@ -79,7 +79,7 @@ def adjust(
 def quietly(run: Callable[..., Any], *arguments: Any) -> Any:
     """The result of a call to COLMAP, which warns of every picture that it looks for in vain to colour its points."""
     before = pycolmap.logging.minloglevel
-    pycolmap.logging.minloglevel = pycolmap.logging.ERROR
+    pycolmap.logging.minloglevel = pycolmap.logging.ERROR  # pyright: ignore[reportAttributeAccessIssue]  # its stubs say read-only
     try:
         return run(*arguments)
     finally:
@@ -126,6 +126,7 @@ def errors(found: pycolmap.Reconstruction, count: int) -> np.ndarray:
     for point in found.points3D.values():
         for element in point.track.elements:
             image = found.image(element.image_id)
-            off = image.project_point(point.xyz) - image.point2D(element.point2D_idx).xy
-            residuals[element.image_id - 1].append(float(np.linalg.norm(off)))
+            shown = image.project_point(point.xyz)
+            off = np.inf if shown is None else np.linalg.norm(shown - image.point2D(element.point2D_idx).xy)
+            residuals[element.image_id - 1].append(float(off))
     return np.array([np.median(of[1:] or of) for of in residuals])

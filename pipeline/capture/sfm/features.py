@@ -42,7 +42,7 @@ def extract(picture: np.ndarray, mask: np.ndarray | None) -> Features:
     scale = min(PERSON_PIXELS / (rows[-1] + 1 - rows[0]), LARGEST)
     size = (round(grey.shape[1] * scale), round(grey.shape[0] * scale))
     scaled = cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
-    sift = cv2.SIFT_create(MOST, contrastThreshold=CONTRAST, enable_precise_upscale=True)
+    sift = cv2.SIFT.create(MOST, contrastThreshold=CONTRAST, enable_precise_upscale=True)
     inside = cv2.resize(person.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     keypoints, descriptors = sift.detectAndCompute(scaled, inside)
     if not keypoints:

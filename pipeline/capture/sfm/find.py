@@ -94,10 +94,10 @@ def promising(seen: Sequence[Seen]) -> list[tuple[int, int]]:
     if len(seen) <= PARTNERS:
         return every
     first = [next((f for f in view.features if f is not None), None) for view in seen]
-    few = [f.clearest(CLEAREST) if isinstance(f, Features) else None for f in first]
+    few = {i: f.clearest(CLEAREST) for i, f in enumerate(first) if isinstance(f, Features)}
     likeness = np.zeros((len(seen), len(seen)))
     for a, b in every:
-        if few[a] is not None and few[b] is not None:
+        if a in few and b in few:
             likeness[a, b] = likeness[b, a] = len(match_features(few[a], few[b]))
     partners = np.argsort(-likeness, axis=1, kind="stable")[:, :PARTNERS]
     return sorted({(min(a, int(b)), max(a, int(b))) for a in range(len(seen)) for b in partners[a] if b != a})

@@ -33,8 +33,15 @@ class View:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
-        height, width = next(picture for picture in self.pictures if picture is not None).shape[:2]
+        height, width = self.first[0].shape[:2]
         return width, height
+
+    @property
+    def first(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """The first picture that there is, and its mask."""
+        return next(
+            (picture, mask) for picture, mask in zip(self.pictures, self.masks, strict=True) if picture is not None
+        )
 
     @property
     def tolerance(self) -> float:

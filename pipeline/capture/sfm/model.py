@@ -11,7 +11,8 @@ from pipeline.cameras.camera import Camera
 from pipeline.capture.sfm.matches import Pairs, Seen
 
 SEED = 1
-pycolmap.logging.minloglevel = pycolmap.logging.WARNING  # its progress lines would drown the stage's own
+# Its progress lines would drown the stage's own
+pycolmap.logging.minloglevel = pycolmap.logging.WARNING  # pyright: ignore[reportAttributeAccessIssue]  # its stubs say read-only
 
 
 def lenses(cameras: Sequence[Camera], shared: bool) -> tuple[list[pycolmap.Camera], list[int]]:
@@ -81,6 +82,6 @@ def placed(result: pycolmap.Reconstruction, cameras: Sequence[Camera]) -> dict[i
     for number in sorted(result.reg_image_ids()):
         image = result.image(number)
         pose = np.vstack([image.cam_from_world().matrix(), [0, 0, 0, 1]])
-        matrix = image.camera.calibration_matrix()
+        matrix = result.camera(image.camera_id).calibration_matrix()
         found[number - 1] = replace(cameras[number - 1], intrinsics=matrix, camera_from_world=pose)
     return found

@@ -97,12 +97,8 @@ class LocalEnsemble(nn.Module):
         kind = self.types[member]
         order = kind.to(torch.int16).argsort()
         counts = kind.bincount(minlength=self.config.types).tolist()
-        rows, bias = rows[order].split(counts), folded[bias_row[order]].split(counts)
-        out = [
-            self._finish(torch.addmm(b, r, self._spatial(t).T), t)
-            for t, (r, b) in enumerate(zip(rows, bias, strict=True))
-            if len(r)
-        ]
+        of_type = zip(rows[order].split(counts), folded[bias_row[order]].split(counts), strict=True)
+        out = [self._finish(torch.addmm(b, r, self._spatial(t).T), t) for t, (r, b) in enumerate(of_type) if len(r)]
         inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
         return torch.cat(out)[inverse, 0]
 

@@ -34,6 +34,9 @@ class CodeStatistics(nn.Module):
 class HeadPrior(nn.Module):
     """Signed distance field of heads in MonoNPHM's form. Lengths are head units (0.25 m)."""
 
+    neutral: Tensor
+    eye_radius: Tensor
+
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
         self.config = config
