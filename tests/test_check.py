@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.capture.check import thumbnail
+from pipeline.capture.sfm.matches import View
 from tests import in_process
 from tests.conftest import DEMO
 
@@ -58,3 +60,11 @@ def test_a_turned_camera_is_on_the_page_and_in_the_exit_status(tmp_path: Path) -
     assert done.returncode == 1, done.stderr
     assert line in done.stderr
     assert line in (tmp_path / "check.html").read_text()
+
+
+def test_a_camera_without_a_first_picture_shows_its_next() -> None:
+    second, mask = np.full((40, 30, 3), 200, np.uint8), np.full((40, 30), 255, np.uint8)
+    late = View("late", (None, second), (None, mask))
+    assert late.first[0] is second
+    assert late.first[1] is mask
+    assert thumbnail(late) == thumbnail(View("whole", (second,), (mask,)))

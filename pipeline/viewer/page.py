@@ -172,9 +172,8 @@ class Page:
 
     def _draw_mesh(self, sequence: str, step: int) -> None:
         mesh, code, fitted = self._mesh(sequence, step)
-        self.shown = None
-        if mesh is not None and code is not None:
-            self.shown = mesh, code, self._eyes(sequence, step, code)
+        shown = None if mesh is None or code is None else (mesh, code, self._eyes(sequence, step, code))
+        self.shown = shown  # in one go: other threads look
         if mesh is None or not self.controls.mesh.value or self._draws_avatar():
             self.server.scene.add_frame("/mesh", show_axes=False)
             return
