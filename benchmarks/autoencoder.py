@@ -1,22 +1,28 @@
 """What the autoencoder loses in bfloat16: PSNR of its pictures and latents to those in float32. Last line: JSON.
 
-    python -m benchmarks.autoencoder [--model FOLDER] [--capture data/demo/901] [--side 128] [--device cpu|cuda]
+    python -m benchmarks.autoencoder [--model FOLDER] [--capture data/demo/901] [--side 128] [--pictures 1]
+                                    [--device cpu|cuda] [--rounded]
 
 FOLDER is a latent diffusion model as the setting train.architecture.pretrained takes it; without one the weights are
 random, of Stable Diffusion 2.1's sizes: that says how far the rounding is passed on, not what trained weights make of
 it. Pictures are the first frame of every camera, cut to a square round their middle. psnr_pictures compares both
-decoders on the float32 encoder's latents, psnr_whole the whole way through both, psnr_latents the encoders.
+decoders on the float32 encoder's latents, psnr_whole the whole way through both, psnr_latents the encoders. Most CPUs
+compute in bfloat16 a hundred times slower: `--rounded` computes in float32 and rounds what a GPU would round.
 """
 
 import argparse
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import ResnetBlock2D
+from torch import nn
 
 from benchmarks.random_model import SIZES
 from pipeline.avatar.data.pictures import to_unit
@@ -52,6 +58,25 @@ def psnr(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float(20 * torch.log10(expected.max() - expected.min()) - 10 * torch.log10(error))
 
 
+def round_as_a_gpu(autoencoder: nn.Module) -> None:
+    """From now on compute in float32 with the roundings of bfloat16 autocast on a GPU.
+
+    Weights, inputs and results of convolutions and products are rounded, sums inside them are not, nor are group norms;
+    residuals are added up in bfloat16.
+    """
+
+    def coarse(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(torch.bfloat16).float()
+
+    for module in autoencoder.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            for parameter in module.parameters():
+                parameter.data = coarse(parameter.data)
+            module.register_forward_pre_hook(lambda _, given: (coarse(given[0]), *given[1:]))
+        if isinstance(module, nn.Conv2d | nn.Linear | ResnetBlock2D | Attention):
+            module.register_forward_hook(lambda _, given, result: coarse(result))
+
+
 def main() -> None:
     """Encode and decode in both precisions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -59,15 +84,20 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="sd21", help="of random weights")
     parser.add_argument("--capture", type=Path, default=Path("data/demo/901"))
     parser.add_argument("--side", type=int, default=128)
+    parser.add_argument("--pictures", type=int, help="the first so many cameras; all by default")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--rounded", action="store_true", help="compute in float32 and round as a GPU would")
     given = parser.parse_args()
     torch.manual_seed(0)
     vae = load_pretrained(given.model).vae if given.model else AutoencoderKL(**SIZES[given.size]["vae"])
     autoencoder = LatentAutoencoder(vae).to(given.device)
-    pictures = pictures_of(given.capture, given.side).to(given.device)
+    pictures = pictures_of(given.capture, given.side)[: given.pictures].to(given.device)
     latents = one_by_one(autoencoder.encode, pictures)
     truth = one_by_one(autoencoder.decode, latents)
-    with torch.autocast(given.device, torch.bfloat16):  # as the avatar computes with precision bfloat16
+    if given.rounded:
+        round_as_a_gpu(autoencoder)
+    # as the avatar computes with precision bfloat16
+    with nullcontext() if given.rounded else torch.autocast(given.device, torch.bfloat16):
         coarse = one_by_one(autoencoder.encode, pictures).float()
         decoded, whole = one_by_one(autoencoder.decode, latents), one_by_one(autoencoder.decode, coarse)
     figures = {
@@ -75,7 +105,8 @@ def main() -> None:
         "psnr_whole": psnr(whole, truth),
         "psnr_latents": psnr(coarse, latents),
     }
-    about = {"pictures": len(pictures), "side": given.side, "weights": given.model or "random", "device": given.device}
+    about = {"pictures": len(pictures), "side": given.side, "weights": given.model or "random"}
+    about |= {"device": given.device, "rounded": given.rounded}
     print(json.dumps({name: round(value, 2) for name, value in figures.items()} | about))
 
 

@@ -7,14 +7,17 @@ Needs a PyTorch (2.6 or later) that sees the GPU and installs nothing: a part wh
 one line and is skipped. Every part runs in a process of its own with what is left of the time, the most telling first:
 
 tests           pytest -m gpu
-raster          a head's buffers from 16 cameras at 512x512: ms by nvdiffrast and by Embree, share of other pixels
+raster          a head's buffers, as they are stored, from 16 cameras at 512x512: ms by nvdiffrast and by Embree, share
+                of pixels with another mask, and with depths more than 0.15 mm apart
 fit             16 time steps of a head, side by side as on a GPU against one by one as on a CPU: seconds, how far apart
 mesh            one head of the official prior's size (benchmarks.headlike), 256^3 voxels in its box: ms
 train_ours      a step of the sizes of Stable Diffusion 2.1 with random weights, batch 8, 512x512: images/s, peak GB
+train_large     train_ours with a batch of 32, whose kernels last longer than their launch
 train_release   the same by the release's recipe: float32, text encoder and autoencoder in every step
 draw            pictures of 512x512 in 1 and in 20 steps of diffusion, full decoder: frames/s, shares of the time
 draw_compiled   the same in 1 step with `compile: reduce-overhead`
-train_compiled  train_ours with `compile: default`
+train_compiled  train_ours with `compile: default`, which launches fewer kernels
+train_graphs    train_ours with `compile: reduce-overhead`: the networks' kernels are launched as one CUDA graph
 """
 
 import argparse
@@ -88,7 +91,8 @@ def raster(cpu: bool) -> Figures:
     import numpy as np
 
     from benchmarks.rasterize import bumpy_head, ring
-    from pipeline.raster.buffers import draw
+    from pipeline.raster.buffers import draw_coded
+    from pipeline.raster.coding import DEPTH_STEP
     from pipeline.raster.embree import EmbreeRasterizer
     from pipeline.raster.reference import ReferenceRasterizer
 
@@ -99,16 +103,16 @@ def raster(cpu: bool) -> Figures:
 
         fast, cameras = CudaRasterizer(), ring(16, 512, 512)
     mesh = bumpy_head(2 if cpu else 6)
-    found = draw(fast, mesh, cameras)  # takes memory, builds kernels
-    spent = [timed(lambda: draw(fast, mesh, cameras))[0] for _ in range(1 if cpu else 10)]
-    embree_s, expected = timed(lambda: draw(EmbreeRasterizer(), mesh, cameras))
-    head = (found["mask"] > 0) | (expected["mask"] > 0)
-    both = (found["mask"] > 0) & (expected["mask"] > 0)
+    found = draw_coded(fast, mesh, cameras)["depth"].astype(int)  # takes memory, builds kernels
+    spent = [timed(lambda: draw_coded(fast, mesh, cameras))[0] for _ in range(1 if cpu else 10)]
+    embree_s, coded = timed(lambda: draw_coded(EmbreeRasterizer(), mesh, cameras))
+    expected = coded["depth"].astype(int)
+    head, both = (found > 0) | (expected > 0), (found > 0) & (expected > 0)
     return {
         "ms": 1e3 * float(np.median(spent)),
         "embree_ms": 1e3 * embree_s,
-        "other_mask": float(((found["mask"] > 0) != (expected["mask"] > 0)).sum() / head.sum()),
-        "other_depth": float((np.abs(found["depth"] - expected["depth"])[both] > 1e-4).mean()),
+        "other_mask": float(((found > 0) != (expected > 0)).sum() / head.sum()),
+        "other_depth": float((DEPTH_STEP * np.abs(found - expected)[both] > 1.5e-4).mean()),
         "pictures": len(cameras),
     }
 
@@ -161,20 +165,25 @@ def fit(cpu: bool) -> Figures:
 
 
 def mesh(cpu: bool) -> Figures:
-    """ms of a mesh of the official prior's size."""
+    """ms of a mesh of the official prior's size; of that, of marching cubes."""
     import numpy as np
     import torch
 
     from benchmarks.meshing import sparse, subject
     from benchmarks.meshing import timed as timed_on
+    from pipeline.mesh.sparse import follow, march
 
-    device = "cpu" if cpu else "cuda"
+    device, resolution = ("cpu", 32) if cpu else ("cuda", 256)
     with torch.inference_mode():
         head = subject("shipped" if cpu else "official", device)
-        resolution = 32 if cpu else 256
-        _, faces, _ = sparse(head, resolution)
-        spent = [timed_on(device, lambda: sparse(head, resolution))[0] for _ in range(1 if cpu else 5)]
-    return {"ms": 1e3 * float(np.median(spent)), "triangles": len(faces)}
+        low, high, voxel = head.box(resolution)
+        found = follow(head.field, low, high, voxel, device)
+        _, faces = march(*found, low, voxel)  # takes memory, makes tables
+        whole, marched = (
+            float(np.median([timed_on(device, work)[0] for _ in range(1 if cpu else 5)]))
+            for work in (lambda: sparse(head, resolution), lambda: march(*found, low, voxel))
+        )
+    return {"ms": 1e3 * whole, "march_ms": 1e3 * marched, "triangles": len(faces)}
 
 
 def train(cpu: bool, ours: bool, **changes: Any) -> Figures:
@@ -183,7 +192,7 @@ def train(cpu: bool, ours: bool, **changes: Any) -> Figures:
 
     device, size = ("cpu", "tiny") if cpu else ("cuda", "sd21")
     small = {"batch": 2, "steps": 1} if cpu else {}
-    given = argparse.Namespace(device=device, size=size, **TRAIN | small | changes)
+    given = argparse.Namespace(device=device, size=size, **TRAIN | changes | small)
     return measure(ours, given)
 
 
@@ -201,10 +210,12 @@ PARTS: dict[str, Callable[[bool], Figures]] = {
     "fit": fit,
     "mesh": mesh,
     "train_ours": lambda cpu: train(cpu, ours=True),
+    "train_large": lambda cpu: train(cpu, ours=True, batch=32, steps=5),
     "train_release": lambda cpu: train(cpu, ours=False),
     "draw": draw,
     "draw_compiled": lambda cpu: draw(cpu, "reduce-overhead"),
     "train_compiled": lambda cpu: train(cpu, ours=True, compile="default"),
+    "train_graphs": lambda cpu: train(cpu, ours=True, compile="reduce-overhead"),
 }
 
 

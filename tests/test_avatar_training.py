@@ -160,6 +160,11 @@ def test_kept_latents_of_a_small_network_or_of_enlarged_crops_are_refused():
         TrainSettings(**PRESETS["paper"]["train"] | {"keep_latents": True})
 
 
+def test_a_cuda_graph_with_accumulation_is_refused():
+    with pytest.raises(ValueError, match=r"compile reduce-overhead with accumulation 2; expected compile default"):
+        TrainSettings(compile="reduce-overhead", accumulation=2)
+
+
 def test_two_processes_train_what_one_does(tmp_path, scene):
     def run(processes: int) -> Path:
         output = tmp_path / f"{processes}.safetensors"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from avatar_scene import TINY
+from torch._dynamo.testing import CompileCounter
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.avatar.data.pictures import Pictures, moved
@@ -88,6 +89,18 @@ def test_a_training_step_mixes_no_devices_and_waits_once_every_n_steps(kind, pic
     for name, parameter in loop.optimiser.parameters.items():
         assert parameter.device == DEVICE, name
         assert parameter.grad is None or parameter.grad.device == DEVICE, name
+
+
+@pytest.mark.parametrize("eyes", ["none", "turned"])
+def test_conditions_compile_to_one_graph_for_all_steps(pictures, eyes):
+    avatar = Avatar(Architecture(**TINY | {"eyes": eyes}), code_size=4).to(DEVICE)
+    seen = CompileCounter()
+    torch._dynamo.reset()
+    avatar.compile_networks("default", backend=seen)
+    for index in range(3):
+        (buffers,) = moved((pictures.batch([index, index + 1])[0],), DEVICE)
+        avatar.conditions(buffers)[0].sum().backward()
+    assert seen.frame_count == 1
 
 
 @pytest.mark.parametrize("steps", [1, 4])

@@ -15,6 +15,7 @@ from skimage.measure import marching_cubes
 from pipeline.errors import DataError
 from pipeline.head.model.identity import Identity, file_digest, write_identity
 from pipeline.head.model.prior import load_prior
+from pipeline.mesh.cubes import march_there
 from pipeline.mesh.cut import Plane, clip, compact, largest_piece
 from pipeline.mesh.head import mesh_head
 from pipeline.mesh.mesh import Mesh, read_meshes, vertex_normals, write_meshes
@@ -104,6 +105,47 @@ def test_the_largest_piece_is_whole_whatever_the_field(radius, balls, height, fr
 
     voxel = 1.35 / resolution
     assert_same_surface(largest(extract(field, LOW, HIGH, voxel)), largest(dense(field, voxel)), voxel)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["rough", "smooth", "zeros", "mostly outside"]))
+def test_a_gpu_would_make_scikit_images_triangles(seed, kind):
+    """Of any numbers: cells that can be meshed in several ways, a plane through points, parts that leave the grid."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(7, 6, 5))
+    if kind == "smooth":
+        values = np.cos(np.indices(values.shape).T @ rng.normal(size=(3, 4)) + rng.normal(size=4)).sum(-1).T
+    if kind == "zeros":
+        values = np.indices(values.shape).sum(0) - rng.integers(3, 12)
+    if kind == "mostly outside":
+        values += 1
+    values = torch.from_numpy(values.astype(np.float32))
+    inside = values <= 0
+    corners = torch.stack([inside[x : 6 + x, y : 5 + y, z : 4 + z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
+    cells = (corners.any(0) & ~corners.all(0)).nonzero()
+    vertices, faces = (part.numpy() for part in march_there(values, cells[torch.randperm(len(cells))]))
+    expected, whole, _, _ = marching_cubes(values.numpy(), 0.0, gradient_direction="descent")
+    assert_same_points(vertices, expected, 1e-3)
+    assert_same_corners(vertices[faces], expected[whole])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("field", [torus, head])
+def test_a_gpu_meshes_what_a_cpu_does(field):
+    def there(points: torch.Tensor) -> torch.Tensor:
+        return field(points.cpu()).cuda()
+
+    assert_same_surface(extract(there, LOW, HIGH, 0.02, "cuda"), extract(field, LOW, HIGH, 0.02), 0.02)
+
+
+def assert_same_corners(one: np.ndarray, other: np.ndarray) -> None:
+    """Same triangles (F, 3, 3), turned the same way, but for their order and which corner comes first."""
+
+    def rows(triangles: np.ndarray) -> np.ndarray:
+        turns = [np.roll(triangles, turn, axis=1).reshape(-1, 9) for turn in range(3)]
+        return np.concatenate(turns)
+
+    assert_same_points(rows(one), rows(other), 1e-3)
 
 
 @pytest.mark.parametrize("field", [torus, head])

@@ -19,10 +19,11 @@ from pipeline.cameras.orbit import look_at
 from pipeline.cameras.rig import Rig, write_rig
 from pipeline.errors import DataError
 from pipeline.mesh.mesh import Mesh, write_meshes
-from pipeline.raster.buffers import draw
+from pipeline.raster.buffers import draw, draw_coded
 from pipeline.raster.clip import clip_positions
-from pipeline.raster.coding import DEPTH_STEP, decode, encode
+from pipeline.raster.coding import DEPTH_STEP, decode, encode, encode_all
 from pipeline.raster.embree import EmbreeRasterizer
+from pipeline.raster.encode import encoded
 from pipeline.raster.fragments import interpolate, resolve
 from pipeline.raster.reference import ReferenceRasterizer
 from pipeline.raster.shade import shade
@@ -114,7 +115,9 @@ def test_a_crop_shows_the_same_pixels(left, top):
 def test_clip_space_is_nvdiffrasts():
     vertices, _ = bumpy()
     camera = camera_at([0.1, -0.2, 0.5])
-    clip = clip_positions(vertices, camera, 64, 80).astype(float)
+    turned = camera_at([-0.4, 0.2, 0.3])
+    found = clip_positions(torch.from_numpy(vertices), [turned, camera], 64, 80)
+    clip, in_camera = (part[1].numpy().astype(float) for part in found)
     device = clip[:, :3] / clip[:, 3:]
     pixels, depth = camera.project(vertices)
     # nvdiffrast puts the centre of pixel (column, row) at ((2 column + 1) / width - 1, (2 row + 1) / height - 1)
@@ -122,6 +125,10 @@ def test_clip_space_is_nvdiffrasts():
     assert (np.abs(device) < 1).all(where=[False, False, True])
     assert (np.argsort(device[:, 2]) == np.argsort(depth)).mean() > 0.98  # nearer is smaller
     np.testing.assert_allclose(clip[:, 3], depth, rtol=1e-6)
+    np.testing.assert_allclose(in_camera[:, 2], depth, rtol=1e-6)
+    np.testing.assert_allclose(
+        in_camera @ camera.intrinsics.T / depth[:, None], np.c_[pixels, 0 * depth + 1], atol=1e-3
+    )
 
 
 def test_pictures_shaded_on_a_gpu_are_those_of_the_cpu():
@@ -182,6 +189,20 @@ def test_cuda_sees_what_embree_sees():
         assert_same_pixels(gpu, cpu, 0.03)  # corners lie on sixteenths of a pixel there: 47 of 2772 on an H200
 
 
+@pytest.mark.gpu
+def test_pictures_coded_on_the_gpu_are_those_coded_on_the_cpu():
+    pytest.importorskip("nvdiffrast", reason="envs/nvdiffrast.sh builds it")
+    from pipeline.raster.cuda import CudaRasterizer
+
+    rasterizer, mesh = CudaRasterizer(), ball_mesh()
+    cameras = [camera_at([0.1, -0.2, 0.5], 67, 53), camera_at([-0.4, 0.2, 0.3], 67, 53)]
+    drawn, coded = draw(rasterizer, mesh, cameras), draw_coded(rasterizer, mesh, cameras)
+    expected = encode_all(drawn["depth"], drawn["normals"], drawn["x_can"])
+    for name, pictures in coded.items():  # lengths of normals may be rounded another way
+        assert pictures.dtype == expected[name].dtype
+        assert np.abs(pictures.astype(int) - expected[name]).max() <= (name == "surface"), name
+
+
 def ball_mesh() -> Mesh:
     """A ball of 0.1 m whose canonical coordinates are its places in head units."""
     ball = trimesh.creation.icosphere(3, radius=0.1)
@@ -225,6 +246,11 @@ def test_what_is_stored_is_near_what_was_drawn(seed: int, spread: float) -> None
     off = np.abs(found["x_can"] - x_can)[hit]
     assert off[:, :3].max(initial=0) < 0.1 * 2 / 512
     assert off[:, 3:].max(initial=0) < 0.1 * (2e-3 / 512) + 1e-7 * spread  # and what float32 itself is off
+    there = encoded(*(torch.from_numpy(np.stack([part, part[::-1]])) for part in (depth, normals, x_can)))
+    for name, coded in stored.items():
+        assert there[name].dtype == coded.dtype
+        np.testing.assert_array_equal(there[name][0], coded, err_msg=name)
+        np.testing.assert_array_equal(there[name][1], coded[..., ::-1, :], err_msg=name)
     apart = np.linalg.norm(np.cross(found["normals"], normals), axis=-1)[hit]
     assert np.degrees(apart.max(initial=0)) < 0.1
     assert ((found["normals"] * normals).sum(-1)[hit] > 0).all()
@@ -234,6 +260,13 @@ def test_what_does_not_fit_the_coding_is_refused():
     x_can = np.zeros((2, 2, 5))
     with pytest.raises(DataError, match=r"depth of 7 in the buffers; expected 0 to 6\.5535"):
         encode(np.full((2, 2), 7.0), x_can[..., :3], x_can)
+    with pytest.raises(DataError, match=r"hyper of -5000 in the buffers; expected -1024 to 1024"):
+        encoded(
+            *(
+                torch.from_numpy(part)[None]
+                for part in (x_can[..., 0], x_can[..., :3], np.concatenate([x_can[..., :3], x_can[..., 3:] - 5000], -1))
+            )
+        )
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,10 @@
 """Marching cubes over the cells that a signed distance field's surface crosses, found by following the surface.
 
-The surface is that of a dense grid (tests compare them), for two evaluations of the field per vertex. The search runs
-on the field's device, CPU or GPU; marching cubes itself runs on the CPU.
+The surface is that of a dense grid (tests compare them), for two evaluations of the field per vertex. Search and
+marching cubes run on the field's device.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import product
 
 import numpy as np
 import torch
@@ -13,12 +12,13 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.mesh.cubes import CORNERS, corner_points, march_there
+
 Field = Callable[[Tensor], Tensor]  # points (P, 3) float32 -> signed distances (P,), negative inside
 
 LATTICE = 12  # cells of the first lattice along the box's shortest edge, at least, and less than twice as many
 MIDDLE = 4  # voxels along a cell of the second lattice; the third and last one is the grid
 UNKNOWN = 1.0  # value where nothing was evaluated; no cell that is marched touches it
-CORNERS = torch.tensor(list(product((0, 1), repeat=3)))
 FACES = torch.stack([(CORNERS[:, axis] == side).nonzero()[:, 0] for axis in range(3) for side in (0, 1)])  # (6, 4)
 BEYOND = torch.tensor([[side * (axis == other) for other in range(3)] for axis in range(3) for side in (-1, 1)])
 
@@ -68,16 +68,14 @@ def march(values: Tensor, cells: Tensor, low: Sequence[float], voxel: float) -> 
     """Vertices (V, 3) and faces (F, 3) in `cells` (N, 3) of a grid of `values` (X + 1, Y + 1, Z + 1), see `extract`."""
     if len(cells) == 0:
         return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
+    if values.device.type != "cpu":
+        vertices, faces = (part.cpu().numpy() for part in march_there(values, cells))
+        return (np.asarray(low) + vertices * voxel).astype(np.float32), faces.astype(np.int32)
     marched = np.zeros(values.shape, bool)
     marched[tuple((cells.T + 1).cpu().numpy())] = True  # scikit-image looks for a cell at the far one of its points
     known = values.nan_to_num(UNKNOWN).cpu().numpy()
     vertices, faces, _, _ = marching_cubes(known, 0.0, gradient_direction="descent", mask=marched)
     return (np.asarray(low) + vertices * voxel).astype(np.float32), faces.astype(np.int32)
-
-
-def corner_points(cells: Tensor) -> Tensor:
-    """Grid points (N * 8, 3) at the corners of cells (N, 3), those that cells share once for each."""
-    return (cells[:, None] + CORNERS.to(cells.device)).reshape(-1, 3)
 
 
 def grid_cells(extent: np.ndarray, voxel: float) -> list[int]:

@@ -50,6 +50,12 @@ def encode(depth: np.ndarray, normals: np.ndarray, x_can: np.ndarray) -> dict[st
     return {name: np.where(hit, array, 0).astype(array.dtype) for name, array in coded.items()}
 
 
+def encode_all(depth: np.ndarray, normals: np.ndarray, x_can: np.ndarray) -> dict[str, np.ndarray]:
+    """`encode` of C pictures, (C, ...) each."""
+    each = [encode(*picture) for picture in zip(depth, normals, x_can, strict=True)]
+    return {name: np.stack([coded[name] for coded in each]) for name in CODED}
+
+
 def decode(read: Callable[[str], np.ndarray], names: tuple[str, ...] = EVERY) -> dict[str, np.ndarray]:
     """`depth` (h, w) float32 metres, `normals` (h, w, 3) float32 unit, world, `x_can` (h, w, 5) float32, `mask` (h, w)
     bool, those of them that are named; background 0. `read` gives an array of CODED for one picture.
@@ -88,12 +94,18 @@ def chunk_buffers(chunk: Chunk, index: int, camera: int, names: tuple[str, ...] 
     return decode(lambda name: chunk[name][index, camera], names)
 
 
+def check_levels(name: str, low: float, high: float, step: float, dtype: type) -> None:
+    """Raise DataError where the least or the largest number of steps does not fit the type."""
+    limits = np.iinfo(dtype)
+    if low < limits.min or high > limits.max:
+        found = step * (low if low < limits.min else high)
+        raise DataError(f"{name} of {found:g} in the buffers; expected {limits.min * step:g} to {limits.max * step:g}")
+
+
 def _fixed(name: str, values: np.ndarray, step: float, dtype: type) -> np.ndarray:
     levels = np.rint(values.astype(np.float64) / step)
-    limits = np.iinfo(dtype)
-    if levels.size and (levels.min() < limits.min or levels.max() > limits.max):
-        found = values.min() if levels.min() < limits.min else values.max()
-        raise DataError(f"{name} of {found:g} in the buffers; expected {limits.min * step:g} to {limits.max * step:g}")
+    if levels.size:
+        check_levels(name, levels.min(), levels.max(), step, dtype)
     return levels.astype(dtype)
 
 

@@ -8,6 +8,7 @@ import torch
 
 from pipeline.cameras.camera import Camera
 from pipeline.raster.clip import clip_positions
+from pipeline.raster.encode import encoded, on_host
 from pipeline.raster.fragments import Fragments, Pixels, Rasterizer
 from pipeline.raster.shade import shade
 
@@ -15,7 +16,7 @@ TILE = 8  # nvdiffrast's CUDA rasteriser wants sizes divisible by 8
 
 
 class CudaRasterizer(Rasterizer):
-    """The GPU back-end: all cameras of a mesh in one call, their pictures to the host in one copy."""
+    """The GPU back-end: all cameras of a mesh in one call, their pictures, coded there, to the host in one copy."""
 
     def __init__(self) -> None:
         self.context = dr.RasterizeCudaContext()
@@ -24,7 +25,7 @@ class CudaRasterizer(Rasterizer):
         """See `pipeline.raster.fragments.Rasterizer.rasterize`."""
         nothing = np.zeros((len(vertices), 0), np.float32)
         triangle, barycentric, depth, _ = self._draw(vertices, faces, nothing, cameras)
-        pictures = [part.cpu().numpy() for part in (triangle, barycentric, depth)]
+        pictures = [on_host(part).numpy() for part in (triangle, barycentric, depth)]
         return [
             Fragments(*(part[place, : camera.height, : camera.width] for part in pictures))
             for place, camera in enumerate(cameras)
@@ -34,11 +35,24 @@ class CudaRasterizer(Rasterizer):
         self, vertices: np.ndarray, faces: np.ndarray, attributes: np.ndarray, cameras: Sequence[Camera]
     ) -> Pixels:
         """See `pipeline.raster.fragments.Rasterizer.pixels`."""
+        triangle, depth, values = self._pictures(vertices, faces, attributes, cameras)
+        found = on_host(torch.cat([(triangle >= 0)[..., None], depth[..., None], values], -1)).numpy()
+        return Pixels(found[..., 0] > 0, found[..., 1], found[..., 2:])
+
+    def coded(
+        self, vertices: np.ndarray, faces: np.ndarray, attributes: np.ndarray, cameras: Sequence[Camera]
+    ) -> dict[str, np.ndarray]:
+        """See `pipeline.raster.fragments.Rasterizer.coded`."""
+        _, depth, values = self._pictures(vertices, faces, attributes, cameras)
+        return encoded(depth, torch.nn.functional.normalize(values[..., :3], dim=-1), values[..., 3:])
+
+    def _pictures(
+        self, vertices: np.ndarray, faces: np.ndarray, attributes: np.ndarray, cameras: Sequence[Camera]
+    ) -> list[torch.Tensor]:
+        """Triangle (C, h, w), depth (C, h, w) and values (C, h, w, K) for cameras of one size."""
         triangle, _, depth, values = self._draw(vertices, faces, attributes, cameras)
         height, width = cameras[0].height, cameras[0].width
-        together = torch.cat([(triangle >= 0)[..., None], depth[..., None], values], -1)[:, :height, :width]
-        found = together.cpu().numpy()  # the one download
-        return Pixels(found[..., 0] > 0, found[..., 1], found[..., 2:])
+        return [part[:, :height, :width] for part in (triangle, depth, values)]
 
     def _draw(
         self, vertices: np.ndarray, faces: np.ndarray, attributes: np.ndarray, cameras: Sequence[Camera]
@@ -46,16 +60,10 @@ class CudaRasterizer(Rasterizer):
         """`shade`'s pictures, all of the largest camera's size or a little more."""
         sides = (max(camera.height for camera in cameras), max(camera.width for camera in cameras))
         height, width = (-(-side // TILE) * TILE for side in sides)
-        clip = np.stack([clip_positions(vertices, camera, height, width) for camera in cameras])  # (C, V, 4)
-        in_camera = np.stack([_in_camera(vertices, camera) for camera in cameras]).astype(np.float32)
-        positions, points, corners, known = (
+        places, corners, known = (
             torch.as_tensor(np.ascontiguousarray(array), device="cuda")
-            for array in (clip, in_camera, np.asarray(faces, np.int32), np.asarray(attributes, np.float32))
+            for array in (vertices, np.asarray(faces, np.int32), np.asarray(attributes, np.float32))
         )
+        positions, points = clip_positions(places, cameras, height, width)
         raster, _ = dr.rasterize(self.context, positions, corners, resolution=(height, width))
         return shade(raster, points, corners, known)
-
-
-def _in_camera(vertices: np.ndarray, camera: Camera) -> np.ndarray:
-    """World points (V, 3) in the camera's axes, metres."""
-    return vertices @ camera.camera_from_world[:3, :3].T + camera.camera_from_world[:3, 3]

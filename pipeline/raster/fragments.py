@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.cameras.camera import Camera
+from pipeline.raster.coding import encode_all
 
 BACKGROUND = -1
 
@@ -64,6 +65,20 @@ class Rasterizer(ABC):
             found.hit[place], found.depth[place] = seen.hit, seen.depth
             found.values[place] = interpolate(seen, faces, attributes)
         return found
+
+    def coded(
+        self, vertices: np.ndarray, faces: np.ndarray, attributes: np.ndarray, cameras: Sequence[Camera]
+    ) -> dict[str, np.ndarray]:
+        """The same pictures as `pipeline.raster.coding` stores them, (C, ...); attributes are normals and x_can."""
+        _, depth, values = self.pixels(vertices, faces, attributes, cameras)
+        return encode_all(depth, *unit_and_rest(values))
+
+
+def unit_and_rest(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit normals (..., 3) and x_can (..., 5) of interpolated ones (..., 8)."""
+    normals = values[..., :3]
+    length = np.sqrt(np.einsum("...k,...k", normals, normals))[..., None]  # a third of np.linalg.norm's time
+    return normals / np.maximum(length, 1e-12), values[..., 3:].copy()  # a view would keep all eight channels
 
 
 def resolve(

@@ -128,6 +128,13 @@ class LoopSettings(Computing):
         return self
 
     @model_validator(mode="after")
+    def _a_cuda_graph_is_for_one_part(self) -> "LoopSettings":
+        """Gradients of a part lie where the graph's next run, the next part's, puts its own."""
+        if self.compile == "reduce-overhead" and self.accumulation > 1:
+            raise ValueError(f"compile reduce-overhead with accumulation {self.accumulation}; expected compile default")
+        return self
+
+    @model_validator(mode="after")
     def _kept_latents_are_cut_not_enlarged(self) -> "LoopSettings":
         if self.keep_latents and self.crop_share < 1:
             raise ValueError(f"keep_latents with crop_share {self.crop_share}; expected 1")

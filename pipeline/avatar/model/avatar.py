@@ -17,6 +17,7 @@ from pipeline.errors import DataError
 from pipeline.settings.architecture import Architecture
 from pipeline.settings.precision import Precision
 
+Conditions = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]
 RESIDUAL_UNIT = 0.25  # the difference to the base is about this large, so that latents are about 1
 
 
@@ -46,6 +47,7 @@ class Avatar(nn.Module):
         self.predicts_v = architecture.predicts == "v"
         self.is_regression = architecture.process == "regression"
         self._compiled: Callable[..., torch.Tensor] | None = None
+        self._conditions_compiled: Callable[[Buffers], Conditions] | None = None
         self._half = False
         # What training is made for; distillation changes it. Networks that predict the picture do so in one step.
         in_one = self.is_regression or not self.predicts_v
@@ -59,13 +61,18 @@ class Avatar(nn.Module):
         self.register_buffer("code_mean", torch.zeros(code_size))
         self.register_buffer("code_scale", torch.ones(()))
 
-    def compile_networks(self, mode: str) -> None:
+    def compile_networks(self, mode: str, backend: str | Callable = "inductor") -> None:
         """Let torch.compile make both networks from now on; mode is its own, or "none". Needs a C++ compiler.
 
         They are one function: of two that are compiled apart with CUDA graphs, the first one's output is overwritten
-        before the second has read it, which PyTorch refuses.
+        before the second has read it, which PyTorch refuses. So conditions, compiled too where all pixels are computed
+        (not on a CPU: how many pixels the heads have changes from step to step), are without CUDA graphs.
         """
-        self._compiled = torch.compile(self._networks, mode=mode) if mode != "none" else None
+        self._compiled = self._conditions_compiled = None
+        if mode != "none":
+            self._compiled = torch.compile(self._networks, mode=mode, backend=backend)
+        if mode != "none" and self.text.device.type != "cpu":
+            self._conditions_compiled = torch.compile(self._conditions, backend=backend)
 
     def compute_in(self, precision: Precision) -> None:
         """Let networks and autoencoder compute in this precision from now on; call it once all weights are in place.
@@ -163,8 +170,11 @@ class Avatar(nn.Module):
             raise DataError(f"pictures of {width}x{height}; expected sides that are multiples of {factor}")
         return self.autoencoder.channels, height // factor, width // factor
 
-    def conditions(self, buffers: Buffers) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def conditions(self, buffers: Buffers) -> Conditions:
         """Condition (B, K, h, w), expression tokens (B, N, width), and the texture's colours (B, h, w, 3)."""
+        return (self._conditions_compiled or self._conditions)(buffers)
+
+    def _conditions(self, buffers: Buffers) -> Conditions:
         made_of = self.architecture
         inputs = self.units, self.planes, made_of.mask_channel, self.eyes, made_of.beyond_mesh
         picture, features = condition(buffers, *inputs)

@@ -11,7 +11,9 @@ PAIRS = ((0, 1), (0, 2), (1, 2), (3, 4))  # of (x, y, z, hyper 1, hyper 2)
 
 
 def _pair(pair: tuple[int, int]) -> Callable[[torch.Tensor], torch.Tensor]:
-    return lambda points: points[:, pair]
+    # Not points[:, pair]: on a GPU a tuple of columns becomes a tensor, which is copied there and waited for.
+    one, two = pair
+    return lambda points: torch.stack([points[:, one], points[:, two]], 1)
 
 
 def sphere(points: torch.Tensor) -> torch.Tensor:
