@@ -3,10 +3,10 @@
     python -m benchmarks.pointcloud --capture DIR --truth DIR --frames EXP-5-mouth:4 EXP-5-mouth:8 --processes 2
 
 Figures are means over the frames, points_per_frame is the least: points within 30 mm of the true head. outlier_share
-is that of truth_error.py, outlier_share_of_truth what an exact scan of the head gets there (points of the true head's
-surface that two cameras see): ears, neck, temples and teeth count as outliers of the face. off_head_share has the whole
-true head in the face's place (hair, which has no true surface, still counts). normal_median_degrees is the angle to the
-true face's normal.
+and completeness are those of truth_error.py, those _of_truth what an exact scan of the head gets there (points of the
+true head's surface that two cameras see): ears, neck, temples and teeth count as outliers of the face, and the head
+hides some of it. off_head_share has the whole true head in the face's place (hair, which has no true surface, still
+counts). normal_median_degrees is the angle to the true face's normal.
 """
 
 import argparse
@@ -58,7 +58,8 @@ def figures(cloud: Cloud, truth: Path, capture: Path, sequence: str, frame: int)
     surface = visible_samples(face, capture)
     result = measure(cloud.points, surface)
     del result["points"]  # torso included
-    result["outlier_share_of_truth"] = measure(exact_scan(head, capture), surface)["outlier_share"]
+    scan = measure(exact_scan(head, capture), surface)
+    result |= {f"{name}_of_truth": scan[name] for name in ("outlier_share", "completeness")}
     near_face = np.isfinite(KDTree(surface).query(cloud.points, distance_upper_bound=NEAR)[0])
     samples, _ = trimesh.sample.sample_surface(head, 400_000, seed=0)
     off_head = KDTree(samples).query(cloud.points)[0]

@@ -66,11 +66,16 @@ def visible_surface(face: trimesh.Trimesh, capture: Path, count: int) -> tuple[n
     return points[visible], normals[visible]
 
 
+def distances_to_mesh(mesh: trimesh.Trimesh, points: np.ndarray) -> np.ndarray:
+    """Metres (M,) from points (M, 3) to a mesh's surface."""
+    samples, _ = trimesh.sample.sample_surface(mesh, 2_000_000, seed=0)
+    return KDTree(samples).query(points, workers=-1)[0]
+
+
 def measure(geometry: np.ndarray | trimesh.Trimesh, surface: np.ndarray) -> dict[str, Any]:
     """Figures of a cloud (N, 3) or a mesh against samples (M, 3) of the true face (see the head of this file)."""
     if isinstance(geometry, trimesh.Trimesh):
-        samples, _ = trimesh.sample.sample_surface(geometry, 2_000_000, seed=0)
-        distances = KDTree(samples).query(surface, workers=-1)[0]
+        distances = distances_to_mesh(geometry, surface)
         return {**_summary(distances), "completeness": float((distances < COVERED).mean()), "outlier_share": None}
     distances = KDTree(surface).query(geometry, workers=-1, distance_upper_bound=NEAR)[0]
     distances = distances[np.isfinite(distances)]
