@@ -296,6 +296,16 @@ def with_a_mask_too_few(folder: Path) -> None:
     (folder / "masks/222200044/001.png").rename(folder / "masks/222200044/007.png")
 
 
+def numbered_from(start: int) -> Callable[[Path], None]:
+    """Number the pictures of one camera from another number than the others'."""
+
+    def starts_late(folder: Path) -> None:
+        for path in sorted(cameras_of(folder)[1].iterdir(), reverse=True):
+            path.rename(path.with_stem(f"{int(path.stem) + start:03d}"))
+
+    return starts_late
+
+
 def by_moments(folder: Path) -> None:
     for camera in cameras_of(folder):
         for path in camera.iterdir():
@@ -309,6 +319,7 @@ WRONG_FOLDERS = {
     by_moments: "the folders frame_000, frame_001 ... are named as moments",
     as_heic: r"000.HEIC: HEIC pictures are not read \(3 here\); expected JPEG or PNG",
     with_a_gap: "camera 222200044: 002.png comes after 000.png; expected numbers that go on by 1, as those of camera",
+    numbered_from(2): r"camera 222200037: its pictures are numbered from 2, those of camera 220700191 from 0; expected",
     twice: "001.bmp and 001.png have one name",
     with_films: "001.mov is a video and 000.png a picture",
     with_other_masks: "masks: has of 220700191.*; expected masks of 220700191",
@@ -322,6 +333,14 @@ def test_a_folder_that_cannot_be_told_is_refused(own: Callable[[str], Path], cha
     change(folder)
     with pytest.raises(PipelineError, match=WRONG_FOLDERS[change]):
         look(folder, "me")
+
+
+def test_a_camera_that_counts_by_itself_is_said(own: Callable[[str], Path]) -> None:
+    folder = own("pictures")
+    assert not look(folder, "me").capture.ignored()
+    numbered_from(100)(folder)
+    found = look(folder, "me")
+    assert any(line.startswith("camera 222200037: its pictures are numbered from 100") for line in lines(found))
 
 
 def test_frames_go_by_number_and_hidden_files_are_none(own: Callable[[str], Path]) -> None:

@@ -11,6 +11,7 @@ from pipeline.capture.formats import numbers
 from pipeline.capture.formats.base import Capture, RecordedCamera, Source
 from pipeline.capture.formats.colmap_images import ENDINGS, image_names, is_model
 from pipeline.capture.formats.folders import mask_sources, picture_sources, sequences, unread_folders
+from pipeline.capture.formats.names import own_counts
 from pipeline.errors import ConfigError, DataError
 
 MODELS = ("sparse/*", "sparse", "colmap/sparse/*", ".")  # where COLMAP and nerfstudio keep models
@@ -127,12 +128,13 @@ class ColmapCapture(Capture):
         return next((sources[camera] for sources in self._pictures.values() if camera in sources), None)
 
     def ignored(self) -> list[str]:
-        """Other models, and folders of masks by other names."""
+        """Other models, folders of masks by other names, and cameras that number their pictures by themselves."""
         others = [model for model in _models(self.folder) if model != self._model]
         count = _size(self._model)
         return [
             *(f"{one}: not read ({_size(one)} images); {self._model} has {count}" for one in others),
             *unread_folders(self.folder, {"sparse"}),
+            *(line for sources in self._pictures.values() for line in own_counts(sources)),
         ]
 
     def pictures(self, sequence: str) -> dict[str, Source]:

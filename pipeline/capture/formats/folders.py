@@ -13,7 +13,15 @@ from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.capture.formats.base import Film, Source, Stills
-from pipeline.capture.formats.names import check_folder, check_names, check_numbers, in_order, of_mask, visible
+from pipeline.capture.formats.names import (
+    check_folder,
+    check_names,
+    check_numbers,
+    check_starts,
+    in_order,
+    of_mask,
+    visible,
+)
 from pipeline.capture.formats.transparent import has_alpha
 from pipeline.errors import ConfigError
 
@@ -45,6 +53,7 @@ def picture_sources(folder: Path, sequence: str) -> dict[str, Source]:
         check_folder(parent, VIDEOS, PICTURES, UNREAD)
     check_names(folder, found)
     check_numbers(found)
+    check_starts(found)
     return found
 
 

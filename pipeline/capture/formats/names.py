@@ -87,6 +87,43 @@ def check_numbers(sources: Mapping[str, Source]) -> None:
                 )
 
 
+def check_starts(sources: Mapping[str, Source]) -> None:
+    """Raise ConfigError where a camera's numbers start among the others': it began later, or lacks its first pictures,
+    and in order its pictures would be taken for other moments."""
+    for name, other, own, usual, step in _starting_apart(sources):
+        if (own[0] - usual[0]) % step == 0 and own[0] <= usual[-1] and usual[0] <= own[-1]:
+            raise ConfigError(
+                f"{sources[name].files()[0].parent}: camera {name}: its pictures are numbered from {own[0]}, those of "
+                f"camera {other} from {usual[0]}; expected the same numbers for the same moments: remove what only "
+                "some have, or number each camera's pictures from 0"
+            )
+
+
+def own_counts(sources: Mapping[str, Source]) -> list[str]:
+    """A line for each camera whose numbers have nothing in common with the others': it counts by itself."""
+    return [
+        f"camera {name}: its pictures are numbered from {own[0]}, those of camera {other} from {usual[0]}: the first "
+        "of both are taken for one moment"
+        for name, other, own, usual, _ in _starting_apart(sources)
+        if own[0] > usual[-1] or usual[0] > own[-1]
+    ]
+
+
+def _starting_apart(sources: Mapping[str, Source]) -> list[tuple[str, str, list[int], list[int], int]]:
+    """Series that count evenly, but from another number than most: camera, one of the usual ones, the numbers of both,
+    and the step. Names that are times start apart too, but do not count evenly by one step."""
+    counted = {name: numbers for name, source in sources.items() if (numbers := _numbers(source))}
+    even = {name: numbers for name, numbers in counted.items() if len({b - a for a, b in pairwise(numbers)}) == 1}
+    steps = Counter(numbers[1] - numbers[0] for numbers in even.values())
+    step = steps.most_common(1)[0][0] if steps else 0
+    even = {name: numbers for name, numbers in even.items() if step > 0 and numbers[1] - numbers[0] == step}
+    if not even:
+        return []
+    first = Counter(numbers[0] for numbers in even.values()).most_common(1)[0][0]
+    usual = next(name for name, numbers in even.items() if numbers[0] == first)
+    return [(name, usual, own, even[usual], step) for name, own in even.items() if own[0] != first]
+
+
 def _numbers(source: Source) -> list[int]:
     """The last number in each name of a series; none where it is no series, or a name has no number."""
     found = [NUMBER.findall(path.stem) for path in source.paths] if isinstance(source, Stills) else []

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from pipeline.capture.formats.base import Capture, RecordedCamera, Source, Stills
 from pipeline.capture.formats.folders import mask_sources, picture_sources, sequences, unread_folders
+from pipeline.capture.formats.names import own_counts
 from pipeline.errors import ConfigError, DataError
 
 
@@ -59,5 +60,6 @@ class UnposedCapture(Capture):
         return mask_sources(self.folder, sequence, self.pictures(sequence))
 
     def ignored(self) -> list[str]:
-        """Calibrations and masks of layouts that are not read."""
-        return unread_folders(self.folder)
+        """Calibrations and masks of layouts that are not read, and cameras that number their pictures by themselves."""
+        apart = [line for sources in self._pictures.values() for line in own_counts(sources)]
+        return [*unread_folders(self.folder), *apart]
