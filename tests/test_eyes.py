@@ -24,6 +24,7 @@ from pipeline.head.fit.clouds import Frame
 from pipeline.head.fit.eyes import PITCH_SLOPE, YAW_SLOPE, gaze_directions, gaze_of
 from pipeline.head.fit.landmarks import (
     LID_OWN_MM,
+    LID_REST_MM,
     LID_STEP_MM,
     as_seen,
     believe,
@@ -118,7 +119,7 @@ def test_a_detectors_constant_bias_is_found(prior):
         away = wider[:, upper] - wider[:, lower]
         wider[:, upper] += 0.004 * away / np.linalg.norm(away, axis=-1, keepdims=True)
     change = lid_bias_of(prior, heads, wider) - lid_bias_of(prior, heads, seen)
-    assert np.abs(change - 0.004 * believe(3, LID_OWN_MM, LID_STEP_MM)).max() < 0.002
+    assert np.abs(change - 0.004 * believe(3, LID_OWN_MM, LID_STEP_MM, LID_REST_MM)).max() < 0.002
 
 
 def test_what_one_frame_tells_is_hardly_a_detectors_bias(prior):
@@ -140,6 +141,7 @@ def test_measurements_that_share_a_bias_are_no_surer_than_it(count, own, each):
     mean = each_of(count, own, each) ** 2 / count
     assert mean == pytest.approx(own**2 + each**2 / count)
     assert believe(count, own, each) == pytest.approx(own**2 / mean)
+    assert believe(count, own, each, 2.0) == pytest.approx(own**2 / (mean + 4))
 
 
 def test_gaze_comes_back_from_irises(prior):

@@ -21,8 +21,10 @@ LOOKED_AT = 5  # time steps that are compared, spread over the sequence
 NEAR_CLOUD = 0.02  # metres
 INSIDE = 0.75  # least share of views of landmarks that lie within the silhouettes
 OPEN = 0.005  # metres between the lids of an eye that counts as open
-# Standard deviations between subjects, of each coordinate of a landmark's bias and of the lids'; and from step to step
-OWN_MM, LID_OWN_MM, LID_STEP_MM = 1.5, 1.0, 1.5
+OWN_MM = 1.5  # by which each coordinate of a landmark's bias differs between subjects, a standard deviation
+# The same of lids, whose true biases are -0.8, 0.6 and 0.1 mm on 901, 904 and 905; how far off lids are at rest in a
+# fitted identity: 0.0, 1.3 and 1.0 mm, too near to the mean head's 10 mm; how far eyes stand open from step to step
+LID_OWN_MM, LID_REST_MM, LID_STEP_MM = 0.75, 1.2, 1.5
 TOGETHER = 5  # landmarks, those of a brow or a lip, whose biases differ alike
 
 
@@ -89,9 +91,8 @@ def lid_bias_of(prior: HeadPrior, heads: Heads, landmarks: np.ndarray) -> np.nda
     """How much wider (4,), metres, a detector sees the gaps between lids than the head at rest has them.
 
     `landmarks` (T, L, 3) of all steps there are, NaN where unknown. The median over those in which the eye is open:
-    most of the time eyes stand open as they do at rest. What clouds say of each step is no better: on capture 901 heads
-    fitted without it have eyes 1 to 1.5 mm too narrow, at rest they are within 0.1 mm. Nothing where no eye is open,
-    little where few are: then eyes may well be narrower than at rest.
+    most of the time eyes stand open as they do at rest. It is believed little, because the identity knows eyes at rest
+    worse than detectors differ between subjects. Zero where no eye is open.
     """
     places = canonical_landmarks(prior, heads.identity)[0]
     upper, lower = (places[USED[side::2]] for side in (0, 1))
@@ -101,14 +102,14 @@ def lid_bias_of(prior: HeadPrior, heads: Heads, landmarks: np.ndarray) -> np.nda
     steps = np.isfinite(off).sum(0)
     seen = steps > 0
     result = np.zeros(off.shape[1])
-    result[seen] = believe(steps[seen], LID_OWN_MM, LID_STEP_MM) * np.nanmedian(off[:, seen], axis=0)
+    result[seen] = believe(steps[seen], LID_OWN_MM, LID_STEP_MM, LID_REST_MM) * np.nanmedian(off[:, seen], axis=0)
     return result
 
 
-def believe(count: np.ndarray, own: float, each: float) -> np.ndarray:
-    """How much to believe, 0 to 1, a mean of `count` (...,) measurements, each with the standard deviation `each`, of
-    something that itself differs by `own` between subjects."""
-    return count * own**2 / (count * own**2 + each**2)
+def believe(count: np.ndarray, own: float, each: float, shared: float = 0) -> np.ndarray:
+    """How much to believe, 0 to 1, a mean of `count` (...,) measurements, each with the standard deviation `each` and
+    all with an error `shared`, of something that itself differs by `own` between subjects."""
+    return own**2 / (own**2 + shared**2 + each**2 / count)
 
 
 def each_of(count: int, own: float, each: float) -> float:
