@@ -386,12 +386,26 @@ def _fit_identity(footage: dict, which: str, output: Path) -> subprocess.Complet
 
 
 def _fit_sequence(
-    footage: dict, which: str, identity: Path, output: Path, *more: object
+    footage: dict, which: str, identity: Path, output: Path, *more: object, bad_mm: float = 2.5
 ) -> subprocess.CompletedProcess:
+    settings = {"points": 300, "eye_density": 1, "free": 100, "steps": 4, "window": 2, "bad_mm": bad_mm}
     return _stage(
-        "fit_sequence", {"points": 300, "eye_density": 1, "free": 100, "steps": 4, "window": 2}, footage, which,
+        "fit_sequence", settings, footage, which,
         "--identity", identity, "--subject", "s", "--sequence", "nod", "--output", output, *more,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("sizes", "passes"), [((150, 20, 10_000), True), ((149, 20, 10_000), False)])
+def test_clouds_too_thin_for_a_head_are_refused_where_most_are(tmp_path, sizes, passes):
+    """As cameras of another size give them: whole trainings went on from such clouds."""
+    alpha = np.full((1, 4, 4), 255, np.uint8)
+    frames = [Frame("nod", step, np.ones((size, 3)), np.ones((size, 3)), alpha) for step, size in enumerate(sizes)]
+    (clouds,) = by_sequence(*([path] for path in write_spans(tmp_path, frames)))
+    if passes:
+        clouds.require_plausible()
+        return
+    with pytest.raises(DataError, match="2 of 3 clouds of nod hold less than 150 points"):
+        clouds.require_plausible()
 
 
 def test_stages_fit_a_sequence_and_do_not_care_for_spans_or_workers(footage, tmp_path):
@@ -432,6 +446,12 @@ def test_stages_fit_a_sequence_and_do_not_care_for_spans_or_workers(footage, tmp
     error = pose.motion_between(truth[1], head_from_world[1])  # but its landmarks tell where the head is
     assert np.degrees(np.linalg.norm(error[:3])) < 3
     assert np.linalg.norm(error[3:]) / SCALE < 5e-3
+
+    nothing = tmp_path / "nothing.zarr.zip"
+    done = _fit_sequence(footage, *arguments[:2], nothing, "--landmarks", footage["two_landmarks"], bad_mm=0.001)
+    assert done.returncode == 1
+    assert "nod of s: 2 of 2 time steps have failed (cloud and face more than 0.001 mm apart" in done.stderr
+    assert not nothing.exists()
 
     done = _fit_sequence(footage, "whole", *arguments[1:], "--landmarks", footage["two_landmarks"])
     assert done.returncode == 1
