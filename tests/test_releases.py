@@ -167,7 +167,7 @@ def test_a_cloud_is_thinned_to_one_point_a_cell(benchmark: tuple[Path, Rig], tmp
 
 @pytest.fixture
 def release(tiny_capture: Path, tmp_path: Path) -> tuple[Path, Rig]:
-    """A person of the release: every third frame as a JPEG of half the calibrated size, with alpha and colours."""
+    """A person of the release: every third frame as a JPEG of half the calibrated size, whole alpha, colours."""
     rig = read_rig_of(open_capture(tiny_capture), 1.0)
     folder = tmp_path / "018"
     (folder / "calibration").mkdir(parents=True)
@@ -185,7 +185,8 @@ def release(tiny_capture: Path, tmp_path: Path) -> tuple[Path, Rig]:
             for name in ("images-2x", "alpha_map"):
                 (frame / name).mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(frame / f"images-2x/cam_{camera.name}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 100])
-            cv2.imwrite(str(frame / f"alpha_map/cam_{camera.name}.png"), disc((camera.width, camera.height)))
+            large = disc((camera.width, camera.height)).repeat(SHRUNK, 0).repeat(SHRUNK, 1)
+            cv2.imwrite(str(frame / f"alpha_map/cam_{camera.name}.png"), large)
     tint = np.eye(4)
     tint[0, 1], tint[:3, 3] = 0.25, 0.1  # green gains a quarter of red; all gain a tenth
     annotations = folder / f"sequences/{SEQUENCE}/annotations/color_correction"
