@@ -8,7 +8,8 @@ from pathlib import Path
 import cv2
 import torch
 
-from pipeline.avatar.data.pictures import Pictures, Target, View, camera_places, crop, sequence_views
+from pipeline.avatar.data.chosen import camera_places
+from pipeline.avatar.data.pictures import Pictures, Target, View, crop, sequence_views
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.checkpoint import trained_tensors
 from pipeline.avatar.model.condition import Buffers

@@ -14,7 +14,8 @@ import pytest
 import torch
 from avatar_scene import CAMERAS, TINY, write_scene
 
-from pipeline.avatar.data.pictures import Pictures, chosen_cameras, sequence_views
+from pipeline.avatar.data.chosen import chosen_cameras
+from pipeline.avatar.data.pictures import Pictures, sequence_views
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.train.loop import Trainer
 from pipeline.avatar.train.session import parser, state_of, training_views

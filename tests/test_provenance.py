@@ -117,3 +117,22 @@ def test_importing_a_stage_loads_nothing_outside_its_closure():
     output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for stage, loaded in json.loads(output).items():
         assert set(loaded) <= closure(f"pipeline.stages.{stage}"), stage
+
+
+# what takes a second or more to import, and the only stages that compute with it
+NEEDED_BY = {
+    "torch": {
+        *("ablations", "animate", "distill", "evaluate", "export", "fit_identity", "fit_sequence", "mesh", "prior"),
+        *("render", "retarget", "speed", "train"),
+    },
+    "diffusers": {"distill", "render", "speed", "train"},
+    "pycolmap": {"calibrate", "pointcloud"},
+}
+
+
+@pytest.mark.parametrize("library", NEEDED_BY)
+def test_a_stage_imports_no_library_that_takes_seconds_unless_it_needs_it(library):
+    light = [stage for stage in STAGES if stage not in NEEDED_BY[library]]
+    code = f"import importlib, sys\nfor s in {light}:\n    importlib.import_module('pipeline.stages.' + s)\n"
+    code += f"    assert {library!r} not in sys.modules, s"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -1,13 +1,18 @@
 """Lenses that bend straight lines, by any of COLMAP's camera models, undone once: recorded pictures to pinhole ones."""
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import pycolmap
 
 from pipeline.cameras.camera import Camera, Lens
 from pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    import pycolmap
 
 STRAIGHT = ("SIMPLE_PINHOLE", "PINHOLE")  # models that bend nothing
 WIDEST_ZOOM = 3.0  # a picture that needs more to be filled has been recorded by no lens that a head is recorded with
@@ -16,6 +21,8 @@ EDGE_POINTS = 64  # of each edge of the picture, looked at for whether the lens 
 
 def colmap_camera(lens: Lens) -> pycolmap.Camera:
     """COLMAP's camera. Raises DataError where it knows no such model, or the number of parameters is another one."""
+    import pycolmap  # takes half a second, and a capture without lenses needs none
+
     try:
         camera = pycolmap.Camera(model=lens.model, width=lens.width, height=lens.height, params=list(lens.params))
     except (ValueError, RuntimeError, KeyError) as error:

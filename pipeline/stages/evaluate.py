@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from pipeline import cli
-from pipeline.avatar.data.pictures import cameras_there
+from pipeline.avatar.data.chosen import cameras_there
 from pipeline.cameras.rig import read_rig
 from pipeline.evaluate.evaluation import Judge, Viewing, measure, table, write_comparison, write_metrics
 from pipeline.evaluate.faces import Embedding, Faces

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from trimesh.exchange.obj import export_obj
 
 from pipeline import cli
-from pipeline.avatar.data.pictures import single
+from pipeline.avatar.data.chosen import single
 from pipeline.cameras.exchange import colmap, transforms
 from pipeline.cameras.rig import read_rig
 from pipeline.capture.curves import ARKIT

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline import cli
 from pipeline.avatar.alpha import over, with_alpha
-from pipeline.avatar.data.pictures import camera_places, single
+from pipeline.avatar.data.chosen import camera_places, single
 from pipeline.errors import DataError
 from pipeline.film import rounds, write_frames, write_pictures
 from pipeline.raster.coding import read_buffers

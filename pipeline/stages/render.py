@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from pipeline import cli
-from pipeline.avatar.data.pictures import Pictures, camera_places, chosen_cameras, sequence_views, single
+from pipeline.avatar.data.chosen import camera_places, chosen_cameras, single
+from pipeline.avatar.data.pictures import Pictures, sequence_views
 from pipeline.avatar.model.checkpoint import require_codes
 from pipeline.avatar.render import draw, read_to_draw
 from pipeline.device import claim

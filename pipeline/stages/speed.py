@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from pipeline import cli
-from pipeline.avatar.data.pictures import Pictures, Target, chosen_cameras, sequence_views, single
+from pipeline.avatar.data.chosen import chosen_cameras, single
+from pipeline.avatar.data.pictures import Pictures, Target, sequence_views
 from pipeline.avatar.model.checkpoint import require_codes
 from pipeline.avatar.model.schedule import Sampling
 from pipeline.avatar.render import draw_timed, read_to_draw

@@ -11,7 +11,8 @@ import torch
 from pydantic import BaseModel
 
 from pipeline import cli
-from pipeline.avatar.data.pictures import Pictures, View, camera_places, sequence_views
+from pipeline.avatar.data.chosen import camera_places
+from pipeline.avatar.data.pictures import Pictures, View, sequence_views
 from pipeline.avatar.model.checkpoint import write_avatar
 from pipeline.avatar.train.loop import Loop
 from pipeline.avatar.train.preview import Board, preview
