@@ -57,6 +57,35 @@ def test_transforms_has_the_cameras_and_masks_of_the_capture(tiny_capture: Path,
     assert abs((alpha[0, 0] > 127).sum() - np.pi * 90**2) < 300
 
 
+@pytest.mark.parametrize(("size", "factor", "axis"), [((256, 256), "1.500", "y"), ((192, 384), "0.750", "x")])
+def test_pictures_that_were_squashed_are_stretched(
+    tiny_capture: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, size: tuple[int, int], factor: str, axis: str
+) -> None:
+    """Made square of 256x384, as those who edit scenes do, or narrower; the focal lengths tell."""
+    truth = write_transforms(tiny_capture, tmp_path, SEQUENCE)
+    cover = span(open_capture(tmp_path), truth)[1]
+    share = min(size[0] / 256, size[1] / 384)
+
+    def squash(content: dict) -> None:
+        for frame in content["frames"]:
+            frame |= {name: share * frame[name] for name in (f"fl_{axis}", f"c{axis}")}
+            frame |= {"w": size[0], "h": size[1]}
+            for name in ("file_path", "fg_mask_path"):
+                path = str(tmp_path / SEQUENCE / frame[name])
+                picture = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+                cv2.imwrite(path, cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+
+    edited(tmp_path / SEQUENCE / "transforms.json", squash)
+    capture = open_capture(tmp_path)
+    rig = read_rig_of(capture, 1.0)
+    assert f"as 220700191 by a factor of {factor}, so their pictures were squashed: {size[0]}x{size[1]}" in caplog.text
+    for camera, true in zip(rig.cameras, truth.cameras, strict=True):
+        assert (camera.width, camera.height) == (256, 384)
+        np.testing.assert_allclose(camera.intrinsics, true.intrinsics)
+    alpha = span(capture, rig)[1]
+    assert ((alpha > 127) == (cover > 127)).mean() > 0.995
+
+
 def read_all(folder: Path) -> None:
     """Everything that calibrate and ingest read."""
     capture = open_capture(folder)

@@ -81,6 +81,18 @@ class Straightener:
         return cv2.remap(picture, self.columns, self.rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
+def square(camera: Camera) -> Camera:
+    """The camera with square pixels, the shorter focal length made as long as the other; its recorded pictures, still
+    those of the lens, are stretched when they are straightened."""
+    matrix, lens = camera.intrinsics, camera.lens
+    if lens is None:
+        params = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
+        lens = Lens("PINHOLE", camera.width, camera.height, params)
+    across, down = max(matrix[0, 0], matrix[1, 1]) / matrix[[0, 1], [0, 1]]
+    stretched = camera.resized(round(camera.width * across), round(camera.height * down))
+    return replace(stretched, lens=lens)
+
+
 def without_lens(camera: Camera) -> Camera:
     """The pinhole camera that a straightened picture of the recorded size belongs to; the lens is still named."""
     if camera.lens is None or camera.lens.model in STRAIGHT:

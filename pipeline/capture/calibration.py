@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.cameras.camera import Camera
-from pipeline.cameras.distortion import without_lens
+from pipeline.cameras.distortion import square, without_lens
 from pipeline.cameras.rig import Rig
 from pipeline.capture.decode import probe_source
 from pipeline.capture.formats.base import Capture, RecordedCamera
@@ -14,6 +14,8 @@ from pipeline.capture.plausible import check_rig
 from pipeline.capture.video import VideoInfo
 from pipeline.cli import log
 from pipeline.errors import DataError
+
+SQUASHED = 1.05  # ratio of focal lengths: solving for cameras leaves 1 or 2 %
 
 
 def read_rig_of(capture: Capture, scale: float, names: Sequence[str] | None = None) -> Rig:
@@ -35,7 +37,22 @@ def read_rig_of(capture: Capture, scale: float, names: Sequence[str] | None = No
             capture.folder, len(other), own.name, *(of.size or ()), own.width, own.height,
         )  # fmt: skip
     check_rig(cameras, bool(capture.metric), str(next(iter(capture.calibration_files()), capture.folder)))
-    return Rig(tuple(scaled(camera, scale) for camera in cameras))
+    return Rig(tuple(scaled(camera, scale) for camera in _squared(cameras, str(capture.folder))))
+
+
+def _squared(cameras: list[Camera], where: str) -> list[Camera]:
+    """The cameras with square pixels; a line says so where pictures are squashed."""
+    ratios = {camera.name: camera.intrinsics[0, 0] / camera.intrinsics[1, 1] for camera in cameras}
+    squashed = [camera for camera in cameras if not 1 / SQUASHED < ratios[camera.name] < SQUASHED]
+    if not squashed:
+        return cameras
+    first, shown = squashed[0], square(squashed[0])
+    log.warning(
+        "%s: %d cameras have focal lengths that differ, as %s by a factor of %.3f, so their pictures were squashed: "
+        "%dx%d are stretched to %dx%d; are the focal lengths right?",
+        where, len(squashed), first.name, ratios[first.name], first.width, first.height, shown.width, shown.height,
+    )  # fmt: skip
+    return [camera if 1 / SQUASHED < ratios[camera.name] < SQUASHED else square(camera) for camera in cameras]
 
 
 def _pinhole(recorded: RecordedCamera) -> Camera:

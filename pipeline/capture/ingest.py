@@ -120,18 +120,23 @@ class Developer:
 
 def _check_shape(path: Path, info: VideoInfo, camera: Camera) -> None:
     """Raise DataError unless one scale takes the video's size to the camera's, each side rounded."""
-    if camera.width > info.width or not _alike(info.width, info.height, camera):
+    enlarged = min(camera.width / info.width, camera.height / info.height) > 1  # in one direction: squashed pictures
+    if enlarged or not _alike(info.width, info.height, camera):
         raise DataError(
             f"{path}: camera {camera.name} recorded {info.width}x{info.height}, which no scale makes "
             f"{camera.width}x{camera.height}; expected the size that cameras.json was made for"
         )
 
 
+def _recorded(camera: Camera) -> tuple[int, int]:
+    """Width and height of recorded pictures, but for their scale: those of the lens, which may be squashed."""
+    return (camera.lens.width, camera.lens.height) if camera.lens else (camera.width, camera.height)
+
+
 def _alike(width: int, height: int, camera: Camera) -> bool:
-    """Whether a picture scaled to a camera's width has its height, each side rounded."""
-    return abs(height * camera.width / width - camera.height) <= 0.5 * (
-        1 + max(1, camera.width / width) * height / width
-    )
+    """Whether a picture scaled to the width of a camera's recordings has their height, each side rounded."""
+    across, down = _recorded(camera)
+    return abs(height * across / width - down) <= 0.5 * (1 + max(1, across / width) * height / width)
 
 
 def _check_counts(where: str, counts: dict[str, int], frames: int, part: bool) -> None:

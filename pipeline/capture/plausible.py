@@ -10,7 +10,7 @@ from pipeline.errors import DataError
 
 FEWEST = 3  # cameras: the person's hull, with which every cloud begins, needs three
 SKEW = 1e-3  # shares of the focal length: what rounding leaves
-UNEVEN = 1.25  # ratio of the focal lengths; pixels are square to 1 %, resized pictures nearly
+UNEVEN = 2.0  # ratio of the focal lengths; pixels are square to 1 %, pictures made square from 16:9 squashed by 1.78
 FACTORS = (2.0, 4.0, 8.0, 0.5, 0.25, 0.125)  # between the calibration's pictures and the recorded ones
 NEAR_FACTOR = 0.15  # by which a principal point may miss such a factor
 # Metres from the cameras to what they look at. The rigs of this field stand 0.6 to 1.5 m away, phones 0.3.
