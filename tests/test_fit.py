@@ -499,3 +499,12 @@ def test_a_cloud_without_a_head_says_so(prior):
     frame = Frame("far", 0, far, far, np.zeros((9, 0, 0), np.uint8))
     with pytest.raises(DataError, match="none of 10 cloud points lies where the cameras aim"):
         first_head(prior, rig_in_front(np.eye(4)), np.zeros(prior.config.identity_modes), frame, seed=0)
+
+
+def test_equations_without_a_solution_are_one_line():
+    """Of frames that nothing was seen in; of a whole sequence, by smooth_step, with a number that is none."""
+    with pytest.raises(DataError, match=r"^the equations of a pose have no solution .*$"):
+        solve_step((np.zeros((1, 7, 7)), np.ones((1, 7)), None, None, None), np.ones(1))
+    heads = Heads(np.zeros(4), np.zeros((3, 1)), np.tile(np.eye(4), (3, 1, 1)))
+    with pytest.raises(DataError, match=r"^the equations of the whole sequence have no solution .*$"):
+        smooth_step(np.full((3, 7, 7), np.nan), np.ones((3, 7)), heads, np.ones(7))
