@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import read_rig
 from pipeline.capture.calibration import read_rig_of, scaled
+from pipeline.capture.decode import read_picture
 from pipeline.capture.formats import open_capture
+from pipeline.capture.sfm.pictures import views_of
 from pipeline.detect import models
 from pipeline.errors import DataError
 from pipeline.head.fit.unit import metres_per_unit
@@ -156,6 +159,15 @@ def test_stage_holds_the_cameras_against_their_pictures(tiny_capture: Path, tmp_
     result = in_process.run_well(*command, "--sequence", "EXP-5-mouth")
     assert "off the other cameras" not in result.stderr
     assert len(read_rig(output).cameras) == 5
+
+
+def test_a_plate_that_does_not_fit_names_its_camera(own_capture: Path) -> None:
+    plate = own_capture / f"sequences/BACKGROUND/image_{CAMERA}.jpg"
+    height, width = read_picture(plate, "a plate").shape[:2]
+    Image.new("RGB", (width, height), "black").save(plate)
+    capture = open_capture(own_capture)
+    with pytest.raises(DataError, match=f"901: camera {CAMERA}, frame 1: no part of the picture looks like its plate"):
+        views_of(capture, "EXP-5-mouth", read_rig_of(capture, 1.0), [1])
 
 
 @pytest.mark.skipif(not models.present(), reason=models.BRING)

@@ -196,7 +196,15 @@ def test_nobody_before_a_shaded_wall(tiny_capture: Path, shade: float, seed: int
     assert not alpha_from_plate(np.clip(picture, 0, 255).astype(np.uint8), plate, *LEVELS).any()
 
 
-@pytest.mark.parametrize("wrong", [lambda plate: plate * 0, lambda plate: plate // 3, lambda plate: plate // [1, 2, 3]])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda plate: plate * 0,
+        lambda plate: plate // 3,
+        lambda plate: plate // [1, 2, 3],
+        lambda plate: np.full_like(plate, 255),
+    ],
+)
 def test_a_plate_that_does_not_fit_is_said(tiny_capture: Path, wrong) -> None:
     plate = read_picture(open_capture(tiny_capture).plates()["222200037"], "a plate")
     with pytest.raises(DataError, match="no part of the picture looks like its plate"):

@@ -19,6 +19,9 @@ BAND, SHADOW_SMOOTH = 2, 8
 SHADOW_RANGE = (0.6, 1.08)
 # ... but for this distance in sRGB levels. Twice the 99.9th percentile of the noise of the demo's wall after blurring.
 SHADOW_RESIDUAL = 7.0
+# An over-exposed plate (all channels from BLOWN on) is grey times any wall, but holds nothing of it: the wall is not
+# mostly so much darker in a picture of the same exposure. 901 with such a plate lost a sixth of the person.
+BLOWN, SHADED = 251.0, 0.95
 # Parts and holes smaller than this share of the picture are noise, eyes or a collar; larger ones are gaps.
 SMALL_PART = 0.005
 # Larger pictures are solved at this height and enlarged along their own edges.
@@ -165,7 +168,8 @@ def lit_plate(picture: np.ndarray, plate: np.ndarray) -> tuple[np.ndarray, np.nd
     residual = _length(picture - factor[..., None] * plate)
     votes = (residual < SHADOW_RESIDUAL) & (factor > SHADOW_RANGE[0]) & (factor < SHADOW_RANGE[1])
     votes = _large_parts(cv2.erode(votes.astype(np.uint8), _disc(_pixels(BAND, picture))))
-    if not votes.any():
+    blown = votes & (plate >= BLOWN).all(2) & (factor < SHADED)
+    if not votes.any() or 2 * blown.sum() > votes.sum():
         raise DataError(
             f"no part of the picture looks like its plate (the median picture is {np.median(factor):.2f} times as "
             "bright); expected the same camera, exposure and light, and some of the wall in sight"

@@ -11,6 +11,7 @@ from pipeline.capture.formats.base import Capture
 from pipeline.capture.ingest import PLATE, Developer
 from pipeline.capture.matting import lit_plate
 from pipeline.capture.sfm.matches import View
+from pipeline.errors import DataError
 
 # Levels that a picture differs from its plate by where the person is; roughly is enough: no edge is matched anyway.
 DIFFERENT = 20.0
@@ -55,7 +56,10 @@ def views_of(
             if camera.name in masks:
                 cover = shape(next(iter(read_masks(masks[camera.name], at))))
             elif plate is not None:
-                cover = _differing(picture, plate)
+                try:
+                    cover = _differing(picture, plate)
+                except DataError as error:
+                    raise DataError(f"{capture.folder}: camera {camera.name}, frame {moment}: {error}") from error
             elif find_person is not None:
                 cover = (find_person(picture) > 0.5).astype(np.uint8) * 255
             pictures.append(picture)
