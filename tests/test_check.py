@@ -3,15 +3,20 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline.capture.calibration import read_rig_of
 from pipeline.capture.check import thumbnail
-from pipeline.capture.sfm.matches import View
+from pipeline.capture.formats import open_capture
+from pipeline.capture.sfm.matches import View, look
+from pipeline.capture.sfm.pictures import views_of
+from pipeline.capture.sfm.verdict import judge
 from tests import in_process
-from tests.conftest import DEMO
+from tests.conftest import DEMO, TINY_CAMERAS
 
 SEQUENCE = "EXP-5-mouth"
 
@@ -60,6 +65,20 @@ def test_a_turned_camera_is_on_the_page_and_in_the_exit_status(tmp_path: Path) -
     assert done.returncode == 1, done.stderr
     assert line in done.stderr
     assert line in (tmp_path / "check.html").read_text()
+
+
+def test_a_camera_of_five_that_a_single_pair_shows_is_named() -> None:
+    """Turned along the row that the cameras stand in: its other pairs fit, or share too little."""
+    capture = open_capture(DEMO)
+    rig = read_rig_of(capture, 1.0, list(TINY_CAMERAS))
+    seen = [look(view) for view in views_of(capture, SEQUENCE, rig, [2, 8, 14])]
+    assert not judge(seen, rig.cameras, lambda done: None)[0].off
+    turn, angle = np.eye(4), np.radians(1)
+    turn[:3, :3] = [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
+    for number, camera in enumerate(rig.cameras):
+        cameras = list(rig.cameras)
+        cameras[number] = replace(camera, camera_from_world=turn @ camera.camera_from_world)
+        assert list(judge(seen, cameras, lambda done: None)[0].off) == [number]
 
 
 def test_a_camera_without_a_first_picture_shows_its_next() -> None:

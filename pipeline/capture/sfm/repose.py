@@ -42,6 +42,22 @@ def known_points(
     return found
 
 
+def known_to(
+    seen: Sequence[Seen], pairs: Pairs, points: dict[tuple[int, int], np.ndarray], number: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where a camera sees points that others know, (n, 2) pixels and (n, 3)."""
+    pixels, known = [], []
+    for (a, b), index in pairs.items():
+        if number in (a, b):
+            own, other = (0, 1) if a == number else (1, 0)
+            for match in index:
+                point = points.get(((a, b)[other], int(match[other])))
+                if point is not None:
+                    pixels.append(seen[number].pixels[match[own]])
+                    known.append(point)
+    return np.array(pixels).reshape(-1, 2), np.array(known).reshape(-1, 3)
+
+
 def _between(a: Camera, b: Camera, in_a: np.ndarray, in_b: np.ndarray) -> np.ndarray:
     """Points (m, 3) that two cameras see at pixels (m, 2) each: least squares of the projections' linear form."""
     rows = []
@@ -56,15 +72,7 @@ def _resected(
     seen: Sequence[Seen], camera: Camera, pairs: Pairs, points: dict[tuple[int, int], np.ndarray], number: int
 ) -> Camera:
     """A camera at the pose that most of the points it shares with others agree with."""
-    pixels, known = [], []
-    for (a, b), index in pairs.items():
-        if number in (a, b):
-            own, other = (0, 1) if a == number else (1, 0)
-            for match in index:
-                point = points.get(((a, b)[other], int(match[other])))
-                if point is not None:
-                    pixels.append(seen[number].pixels[match[own]])
-                    known.append(point)
+    pixels, known = known_to(seen, pairs, points, number)
     found = None
     if len(known) >= FEWEST:
         matrix = camera.intrinsics
@@ -76,7 +84,7 @@ def _resected(
         )
         options = pycolmap.AbsolutePoseEstimationOptions()
         options.ransac.max_error, options.ransac.random_seed = 2 * seen[number].view.tolerance, 1
-        found = pycolmap.estimate_and_refine_absolute_pose(np.array(pixels), np.array(known), lens, options)
+        found = pycolmap.estimate_and_refine_absolute_pose(pixels, known, lens, options)
     if found is None or found["num_inliers"] < FEWEST:
         raise DataError(
             f"camera {camera.name}: only {len(known)} points that other cameras agree on are seen by it too; expected "

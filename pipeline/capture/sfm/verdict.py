@@ -9,7 +9,8 @@ import numpy as np
 from pipeline.cameras.camera import Camera
 from pipeline.capture.plausible import common_point
 from pipeline.capture.sfm.epipolar import distances
-from pipeline.capture.sfm.matches import PIXELS_HIGH, Pairs, Seen, match_all
+from pipeline.capture.sfm.matches import FEWEST, PIXELS_HIGH, Pairs, Seen, match_all
+from pipeline.capture.sfm.repose import known_points, known_to
 
 NEIGHBOURS = 5  # of each camera that it is matched with
 # Median pixels off the epipolar lines up to which a camera is good: so many times the rig's own median, within bounds
@@ -44,6 +45,8 @@ def judge(seen: Sequence[Seen], cameras: Sequence[Camera], on_pair: Callable[[in
     residual = residuals(seen, cameras, pairs)
     bound = limit(cameras, residual)
     off = blame(residual, bound)
+    for a, b in [pair for pair, value in residual.items() if value > bound and not off.keys() & set(pair)]:
+        off |= by_points(seen, cameras, pairs, (a, b), bound)
     alone = [i for i in range(len(seen)) if not any(i in pair for pair in pairs)]
     swapped = [
         (a, b)
@@ -97,6 +100,25 @@ def blame(residual: Mapping[tuple[int, int], float], bound: float) -> dict[int, 
         off[worst] = float(np.median(own[worst]))
         left = {pair: value for pair, value in left.items() if worst not in pair}
     return off
+
+
+def by_points(
+    seen: Sequence[Seen], cameras: Sequence[Camera], pairs: Pairs, pair: tuple[int, int], bound: float
+) -> dict[int, float]:
+    """Which of a single pair that does not fit is off, with its pixels: the one that sees the points of all cameras but
+    the other elsewhere than they are. None where neither or both do, or too few points tell.
+
+    In a rig of few cameras in a row one that is turned along the row may show in a single pair.
+    """
+    away, others = {}, [i for i in range(len(cameras)) if i not in pair]
+    points = known_points(seen, cameras, pairs, others)
+    for number in pair:
+        pixels, known = known_to(seen, pairs, points, number)
+        if len(known) < FEWEST:
+            return {}
+        away[number] = float(np.median(np.linalg.norm(cameras[number].project(known)[0] - pixels, axis=1)))
+    off = {number: value for number, value in away.items() if value > bound}
+    return off if len(off) == 1 else {}
 
 
 def exchanged(cameras: Sequence[Camera], a: int, b: int) -> list[Camera]:
