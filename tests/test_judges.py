@@ -19,6 +19,7 @@ from tests import in_process
 from tests.test_detect import FRONT, needs_models, picture
 
 KERNELS = {0: 11, 3: 5, 6: 3, 8: 3, 10: 3}
+ALEXNET = (64, 192, 384, 256, 256)  # widths of torchvision's
 
 
 def noisy(shape: tuple[int, int], seed: int = 0, strength: float = 30) -> tuple[np.ndarray, np.ndarray]:
@@ -134,8 +135,9 @@ def test_lpips_head_looks_at_the_head_alone():
     )
 
 
-def test_the_command_joins_both_files(tmp_path):
-    weights = tiny_weights()
+@pytest.mark.parametrize("widths", [(4, 5, 3, 6, 2), ALEXNET])
+def test_the_command_joins_both_files(tmp_path, widths):
+    weights = tiny_weights(widths)
     torch.save(
         {name: w for name, w in weights.items() if "features" in name} | {"classifier.1.weight": torch.ones(1)},
         tmp_path / "a.pth",
