@@ -119,7 +119,7 @@ def test_importing_a_stage_loads_nothing_outside_its_closure():
         assert set(loaded) <= closure(f"pipeline.stages.{stage}"), stage
 
 
-# what takes a second or more to import, and the only stages that compute with it
+# what takes a second or more to import, and the only stages that import it
 NEEDED_BY = {
     "torch": {
         *("ablations", "animate", "distill", "evaluate", "export", "fit_identity", "fit_sequence", "mesh", "prior"),
