@@ -281,7 +281,7 @@ def test_few_steps_beside_many(tmp_path, scene, teacher, distilled, monkeypatch)
     call(monkeypatch, speed, [*arguments, "--drawn", teacher])  # which is made for 20 steps itself
     few, _ = csv.DictReader((tmp_path / "speed.tsv").read_text().splitlines(), delimiter="\t")
     assert (few["steps"], few["eta"]) == ("1", "0")
-    with pytest.raises(DataError, match="steps is none; expected how many"):
+    with pytest.raises(DataError, match="steps is null; expected the number of steps"):
         call(monkeypatch, speed, [*arguments, "--settings", '{"steps": null}'])
     with pytest.raises(DataError, match="no camera back; it has left, front, right"):
         call(monkeypatch, speed, [*arguments, "--camera", "back"])

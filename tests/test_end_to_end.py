@@ -102,7 +102,7 @@ def test_quality_does_not_fall_below_a_floor(tiny_results):
     """
     methods = json.loads((tiny_results / "metrics.json").read_text())["heldout_camera"]
     assert methods["avatar"]["ssim_head"] > 0.52
-    assert methods["avatar"]["psnr_head"] > 14.5
+    assert methods["avatar"]["psnr_head"] > 13
     assert methods["mesh_colour"]["ssim_head"] > 0.79
 
 
