@@ -2,10 +2,11 @@
 
 from pydantic import Field
 
-from pipeline.settings.base import OnDevice, StageSettings
+from pipeline.settings.base import StageSettings
+from pipeline.settings.fit import FitSettings
 
 
-class FitIdentitySettings(OnDevice, StageSettings):
+class FitIdentitySettings(FitSettings, StageSettings):
     """One identity fitted to key frames of the training sequences."""
 
     key_frames: int = Field(
@@ -30,14 +31,3 @@ class FitIdentitySettings(OnDevice, StageSettings):
         gt=0,
         description="a time step with a larger median distance on the face is not a key frame, millimetres",
     )
-    landmark_mm: float = Field(
-        default=3.0,
-        gt=0,
-        description="standard deviation of each coordinate of a landmark, where the capture has some, millimetres",
-    )
-    lid_mm: float = Field(
-        default=0.7,
-        gt=0,
-        description="standard deviation of the gap between lids, where a detector saw it, millimetres",
-    )
-    seed: int = Field(default=0, ge=0, description="seed of the random points")

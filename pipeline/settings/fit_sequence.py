@@ -2,10 +2,11 @@
 
 from pydantic import Field
 
-from pipeline.settings.base import OnDevice, StageSettings
+from pipeline.settings.base import StageSettings
+from pipeline.settings.fit import FitSettings
 
 
-class FitSequenceSettings(OnDevice, StageSettings):
+class FitSequenceSettings(FitSettings, StageSettings):
     """Expression and pose of every time step under a known identity."""
 
     points: int = Field(default=4000, ge=50, description="cloud points per time step")
@@ -37,14 +38,3 @@ class FitSequenceSettings(OnDevice, StageSettings):
         gt=0,
         description="a time step with a larger median distance on the face has failed and is named, millimetres",
     )
-    landmark_mm: float = Field(
-        default=3.0,
-        gt=0,
-        description="standard deviation of each coordinate of a landmark, where the capture has some, millimetres",
-    )
-    lid_mm: float = Field(
-        default=0.7,
-        gt=0,
-        description="standard deviation of the gap between lids, where faces were detected, millimetres",
-    )
-    seed: int = Field(default=0, ge=0, description="seed of the random points")

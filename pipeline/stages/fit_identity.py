@@ -12,16 +12,7 @@ from pipeline.device import claim
 from pipeline.head.fit.beside import usual_bias
 from pipeline.head.fit.clouds import by_sequence, read_landmarks, read_points
 from pipeline.head.fit.fitter import Fitter, fit_identity
-from pipeline.head.fit.landmarks import (
-    LID_OWN_MM,
-    OWN_MM,
-    TOGETHER,
-    as_seen,
-    believed,
-    bias_of,
-    each_of,
-    lid_bias_of,
-)
+from pipeline.head.fit.landmarks import as_seen, believed, bias_of, lid_bias_of, shared_mm
 from pipeline.head.fit.lids import PAIRS
 from pipeline.head.model import pose
 from pipeline.head.model.identity import Identity, file_digest, write_identity
@@ -31,15 +22,10 @@ from pipeline.workers import compute_alike
 
 
 def _fitter(prior: HeadPrior, rig: Rig, settings: FitIdentitySettings, detected: bool, steps: int) -> Fitter:
-    """The fitter. It knows a detector's usual bias, and that all key frames share the subject's own, as do landmarks
-    beside each other and all lids."""
+    """The fitter, which knows a detector's usual bias, and that all key frames share the subject's own."""
     if not detected:
         return Fitter.of(deepcopy(prior).to(settings.device), rig, settings)
-    frames = min(settings.key_frames, steps)
-    believed_mm = {
-        "landmark_mm": each_of(frames * TOGETHER, OWN_MM, settings.landmark_mm),
-        "lid_mm": each_of(frames * len(PAIRS), LID_OWN_MM, settings.lid_mm),
-    }
+    believed_mm = shared_mm(settings, min(settings.key_frames, steps))
     seen_by = deepcopy(as_seen(prior, usual_bias(prior))).to(settings.device)
     return Fitter.of(seen_by, rig, settings.model_copy(update=believed_mm), lid_bias=np.zeros(len(PAIRS)))
 

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
-from pydantic import BaseModel
 
 from pipeline.cameras.rig import Rig
 from pipeline.errors import DataError
@@ -19,6 +18,8 @@ from pipeline.head.fit.solver import Free, Schedule, levenberg
 from pipeline.head.model import pose
 from pipeline.head.model.face import BROWS, on_face
 from pipeline.head.model.prior import HeadPrior
+from pipeline.settings.fit_identity import FitIdentitySettings
+from pipeline.settings.fit_sequence import FitSequenceSettings
 
 CANDIDATES = 3  # times as many frames are tracked as become key frames
 # A fit is judged by the face where so many of a frame's points lie on it: a prior's scalp is centimetres from long hair
@@ -48,7 +49,7 @@ class Fitter:
         cls,
         prior: HeadPrior,
         rig: Rig,
-        settings: BaseModel,
+        settings: FitIdentitySettings | FitSequenceSettings,
         landmarks: bool = True,
         lid_bias: np.ndarray | None = None,
     ) -> "Fitter":
@@ -59,7 +60,7 @@ class Fitter:
             settings.steps,
             settings.worth,
             landmark_mm=settings.landmark_mm,
-            **({} if lid_bias is None else {"lid_mm": settings.lid_mm}),
+            lid_mm=settings.lid_mm,
         )
         drawn = settings.points, settings.eye_density, settings.free
         return cls(prior, rig, schedule, *drawn, settings.bad_mm, settings.seed, landmarks, lid_bias)
@@ -193,7 +194,8 @@ def fit_identity(fitter: Fitter, sequences: list[Clouds], key_frames: int) -> tu
     millimetres and the key frames' names.
 
     Frames spread over time are tracked under the identity that meets the first of them; key frames are those of them
-    that differ most in expression, lost ones apart. Raises DataError naming a frame whose cloud holds no head.
+    that differ most in expression, lost ones apart. Their identity is fitted from the average head. Raises DataError
+    naming a frame whose cloud holds no head.
     """
     frames = candidates(sequences, CANDIDATES * key_frames)
     first = frames[0][0].frame(frames[0][1])

@@ -11,10 +11,11 @@ from pipeline.cli import log
 from pipeline.evenly import evenly
 from pipeline.head.fit.beside import usual_bias
 from pipeline.head.fit.clouds import Clouds, Frame
-from pipeline.head.fit.lids import USED, seen_gaps
+from pipeline.head.fit.lids import PAIRS, USED, seen_gaps
 from pipeline.head.fit.residuals import Heads, canonical_landmarks, in_box
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior, numbers
+from pipeline.settings.fit import FitSettings
 
 LOOKED_AT = 5  # time steps that are compared, spread over the sequence
 # Medians of captures 901, 904 and 905 are 2 to 4 mm, points of half-size, normalised or swapped pictures 70 mm and more
@@ -116,6 +117,15 @@ def each_of(count: int, own: float, each: float) -> float:
     """The standard deviation to give each of `count` measurements that differ by `each` and share a bias `own`, so that
     their mean has its variance, own^2 + each^2 / count."""
     return float(np.sqrt(count * own**2 + each**2))
+
+
+def shared_mm(settings: FitSettings, frames: int) -> dict[str, float]:
+    """The settings `landmark_mm` and `lid_mm` for a fit of an identity to so many key frames, which all share the
+    subject's own bias, as do landmarks beside each other and all lids."""
+    return {
+        "landmark_mm": each_of(frames * TOGETHER, OWN_MM, settings.landmark_mm),
+        "lid_mm": each_of(frames * len(PAIRS), LID_OWN_MM, settings.lid_mm),
+    }
 
 
 def as_seen(prior: HeadPrior, bias: np.ndarray) -> HeadPrior:
