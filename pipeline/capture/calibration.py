@@ -43,16 +43,17 @@ def read_rig_of(capture: Capture, scale: float, names: Sequence[str] | None = No
 def _squared(cameras: list[Camera], where: str) -> list[Camera]:
     """The cameras with square pixels; a line says so where pictures are squashed."""
     ratios = {camera.name: camera.intrinsics[0, 0] / camera.intrinsics[1, 1] for camera in cameras}
-    squashed = [camera for camera in cameras if not 1 / SQUASHED < ratios[camera.name] < SQUASHED]
+    result = {c.name: c if 1 / SQUASHED < ratios[c.name] < SQUASHED else square(c) for c in cameras}
+    squashed = [camera for camera in cameras if result[camera.name] is not camera]
     if not squashed:
         return cameras
-    first, shown = squashed[0], square(squashed[0])
+    first, shown = squashed[0], result[squashed[0].name]
     log.warning(
         "%s: %d cameras have focal lengths that differ, as %s by a factor of %.3f, so their pictures were squashed: "
         "%dx%d are stretched to %dx%d; are the focal lengths right?",
         where, len(squashed), first.name, ratios[first.name], first.width, first.height, shown.width, shown.height,
     )  # fmt: skip
-    return [camera if 1 / SQUASHED < ratios[camera.name] < SQUASHED else square(camera) for camera in cameras]
+    return list(result.values())
 
 
 def _pinhole(recorded: RecordedCamera) -> Camera:
