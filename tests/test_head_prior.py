@@ -125,6 +125,16 @@ def test_grouped_and_folded_is_the_plain_network(seed: int, neighbours: int, act
     assert torch.allclose(prior.sdf(x_can, z_id), expected, atol=1e-9)
 
 
+def test_all_members_asked_give_what_the_nearest_give() -> None:
+    """How a GPU asks about few points."""
+    prior = random_prior(3).double()
+    ensemble, z_id = prior.ensemble, prior.z_id_from(torch.randn(2, 7).double())
+    x_can, anchors, folded = torch.randn(2, 40, 5).double(), prior.anchors(z_id), ensemble.fold(z_id)
+    near, nearest = ensemble._neighbours(x_can[..., :3], anchors)
+    expected = ensemble.of_nearest(x_can, folded, near, nearest)
+    assert torch.allclose(ensemble.of_all(x_can, anchors, folded, nearest), expected, atol=1e-12)
+
+
 def test_single_precision_stays_within_1e5() -> None:
     prior = random_prior(1)
     z_id, z_exp = prior.z_id_from(torch.randn(7)), prior.z_exp_from(torch.randn(5))

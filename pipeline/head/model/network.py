@@ -11,6 +11,9 @@ from pipeline.settings.prior_config import PriorConfig
 
 SOFTPLUS_BETA = 100.0
 WIDEST_BLEND = 8  # the release takes the blend's width from at most the eighth neighbour
+# Points that a GPU asks all members about, with a few large products, rather than the nearest ones with hundreds of
+# small ones, whose launches take longer: of 18 questions for a mesh of 256^3 voxels 15 are smaller than this.
+FEW = 8192
 
 
 def activate(x: Tensor, kind: str) -> Tensor:
@@ -71,12 +74,8 @@ class LocalEnsemble(nn.Module):
         weight = torch.exp(-0.5 * squared / variance)
         weight_global = torch.exp(-0.5 * c.global_distance**2 / variance)[..., 0]
 
-        near = torch.cat([near[..., :1] * self.sign[nearest][..., None], near[..., 1:]], -1)
-        hyper = x_can[..., None, 3:].expand(-1, -1, c.neighbours, -1)
-        rows = torch.cat([near, hyper], -1).reshape(-1, c.coordinates)
-        head = torch.arange(batch, device=x_can.device)[:, None, None] * c.members
-        local = self._by_type(rows, nearest.reshape(-1), (head + nearest).reshape(-1), folded.flatten(0, 1))
-        local = local.reshape(batch, points, c.neighbours)
+        few = x_can.device.type != "cpu" and batch * points <= FEW and not torch.is_grad_enabled()
+        local = self.of_all(x_can, anchors, folded, nearest) if few else self.of_nearest(x_can, folded, near, nearest)
         hidden = x_can @ self._spatial(c.types - 1).T + folded[:, -1:]
         whole = self._finish(hidden, c.types - 1)[..., 0]
 
@@ -92,6 +91,27 @@ class LocalEnsemble(nn.Module):
         head = torch.arange(len(x), device=x.device)[:, None, None] * self.config.anchors
         return x[:, :, None] - anchors.flatten(0, 1)[head + nearest], nearest
 
+    def of_nearest(self, x_can: Tensor, folded: Tensor, near: Tensor, nearest: Tensor) -> Tensor:
+        """What the nearest members (B, P, K) say at x_can (B, P, C), `near` (B, P, K, 3) from their anchors."""
+        c = self.config
+        near = torch.cat([near[..., :1] * self.sign[nearest][..., None], near[..., 1:]], -1)
+        hyper = x_can[..., None, 3:].expand(-1, -1, c.neighbours, -1)
+        rows = torch.cat([near, hyper], -1).reshape(-1, c.coordinates)
+        head = torch.arange(len(x_can), device=x_can.device)[:, None, None] * c.members
+        local = self._by_type(rows, nearest.reshape(-1), (head + nearest).reshape(-1), folded.flatten(0, 1))
+        return local.reshape(nearest.shape)
+
+    def of_all(self, x_can: Tensor, anchors: Tensor, folded: Tensor, nearest: Tensor) -> Tensor:
+        """The same by asking every member about every point: 8 times the arithmetic in a fiftieth of the launches."""
+        kinds, sign = self.types[: self.config.anchors], self.sign[: self.config.anchors]
+        apart = x_can[:, None, :, :3] - anchors[:, :, None]  # (B, A, P, 3)
+        apart = torch.cat([apart[..., :1] * sign[:, None, None], apart[..., 1:]], -1)
+        rows = torch.cat([apart, x_can[:, None, :, 3:].expand(-1, len(kinds), -1, -1)], -1)
+        hidden = rows @ self._spatial(kinds).mT + folded[:, : len(kinds), None]
+        for weight, bias in list(zip(self.weights, self.biases, strict=True))[1:]:
+            hidden = activate(hidden, self.config.activation) @ weight[kinds].mT + bias[kinds][:, None]
+        return hidden[..., 0].mT.gather(-1, nearest)
+
     def _by_type(self, rows: Tensor, member: Tensor, bias_row: Tensor, folded: Tensor) -> Tensor:
         """Local outputs (N,) for rows (N, C) asked of members (N,) with biases folded[bias_row]."""
         kind = self.types[member]
@@ -102,7 +122,7 @@ class LocalEnsemble(nn.Module):
         inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
         return torch.cat(out)[inverse, 0]
 
-    def _spatial(self, kind: int) -> Tensor:
+    def _spatial(self, kind: int | Tensor) -> Tensor:
         return self.weights[0][kind, :, -self.config.coordinates :]
 
     def _finish(self, hidden: Tensor, kind: int) -> Tensor:
