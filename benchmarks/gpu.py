@@ -11,13 +11,12 @@ raster          a head's buffers, as they are stored, from 16 cameras at 512x512
                 of pixels with another mask, and with depths more than 0.15 mm apart
 fit             16 time steps of a head, side by side as on a GPU against one by one as on a CPU: seconds, how far apart
 mesh            one head of the official prior's size (benchmarks.headlike), 256^3 voxels in its box: ms
-train_ours      a step of the sizes of Stable Diffusion 2.1 with random weights, batch 8, 512x512: images/s, peak GB
-train_large     train_ours with a batch of 32, whose kernels last longer than their launch
+train_ours      a step of the sizes of Stable Diffusion 2.1 with random weights, batch 8, 512x512, as docs/gpu.md says
+                (bfloat16, CUDA graphs, which take minutes to compile): images/s, peak GB, the GPU's busy share
 train_release   the same by the release's recipe: float32, text encoder and autoencoder in every step
 draw            pictures of 512x512 in 1 and in 20 steps of diffusion, full decoder: frames/s, shares of the time
-draw_compiled   the same in 1 step with `compile: reduce-overhead`
-train_compiled  train_ours with `compile: default`, which launches fewer kernels
-train_graphs    train_ours with `compile: reduce-overhead`: the networks' kernels are launched as one CUDA graph
+train_plain     train_ours without compilation
+draw_compiled   draw in 1 step with `compile: reduce-overhead`
 """
 
 import argparse
@@ -177,7 +176,7 @@ def mesh(cpu: bool) -> Figures:
     with torch.inference_mode():
         head = subject("shipped" if cpu else "official", device)
         low, high, voxel = head.box(resolution)
-        found = follow(head.field, low, high, voxel, device)
+        found = follow(head.field(), low, high, voxel, device)
         _, faces = march(*found, low, voxel)  # takes memory, makes tables
         whole, marched = (
             float(np.median([timed_on(device, work)[0] for _ in range(1 if cpu else 5)]))
@@ -209,13 +208,11 @@ PARTS: dict[str, Callable[[bool], Figures]] = {
     "raster": raster,
     "fit": fit,
     "mesh": mesh,
-    "train_ours": lambda cpu: train(cpu, ours=True),
-    "train_large": lambda cpu: train(cpu, ours=True, batch=32, steps=5),
+    "train_ours": lambda cpu: train(cpu, ours=True, compile="none" if cpu else "reduce-overhead"),
     "train_release": lambda cpu: train(cpu, ours=False),
     "draw": draw,
-    "draw_compiled": lambda cpu: draw(cpu, "reduce-overhead"),
-    "train_compiled": lambda cpu: train(cpu, ours=True, compile="default"),
-    "train_graphs": lambda cpu: train(cpu, ours=True, compile="reduce-overhead"),
+    "train_plain": lambda cpu: train(cpu, ours=True),
+    "draw_compiled": lambda cpu: draw(cpu, "none" if cpu else "reduce-overhead"),
 }
 
 

@@ -40,10 +40,15 @@ class Subject:
     z_exp: Tensor
     queries: int = 0
 
-    def field(self, points: Tensor) -> Tensor:
-        """Signed distances (P,) at posed points (P, 3)."""
-        self.queries += len(points)
-        return self.prior.sdf(self.prior.warp(points, self.z_id, self.z_exp), self.z_id)
+    def field(self) -> Callable[[Tensor], Tensor]:
+        """From posed points (P, 3) to signed distances (P,)."""
+        answer = self.prior.field(self.z_id, self.z_exp)
+
+        def counted(points: Tensor) -> Tensor:
+            self.queries += len(points)
+            return answer(points)
+
+        return counted
 
     def box(self, resolution: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Lower and upper corner (3,) of the box and the edge of a voxel, head units."""
@@ -76,7 +81,7 @@ def timed(device: str, work: Callable[[], tuple]) -> tuple[float, tuple]:
 def sparse(head: Subject, resolution: int) -> tuple[np.ndarray, np.ndarray, Tensor]:
     """Vertices (V, 3) and faces (F, 3) as the mesh stage finds them, and the grid's cells (N, 3) they lie in."""
     low, high, voxel = head.box(resolution)
-    values, cells = follow(head.field, low, high, voxel, head.z_id.device)
+    values, cells = follow(head.field(), low, high, voxel, head.z_id.device)
     return *march(values, cells, low, voxel), cells
 
 
@@ -88,10 +93,11 @@ def dense_values(head: Subject, resolution: int, share: float) -> tuple[np.ndarr
     count = max(1, round(share * size[0]))
     layers = np.unique(((np.arange(count) + 0.5) * size[0] / count).astype(int))
     y, z = torch.meshgrid(*(start[axis] + torch.arange(size[axis]) * voxel for axis in (1, 2)), indexing="ij")
+    field = head.field()
     values = np.empty([len(layers), *size[1:]], np.float32)
     for row, layer in enumerate(layers):
         points = torch.stack([torch.full_like(y, low[0] + layer * voxel), y, z], -1).reshape(-1, 3)
-        values[row] = head.field(points.float().to(device)).reshape(size[1:]).cpu().numpy()
+        values[row] = field(points.float().to(device)).reshape(size[1:]).cpu().numpy()
     return values, size[0] / len(layers)
 
 
@@ -118,7 +124,7 @@ def main() -> None:
     parser.add_argument("--error-at", type=int, nargs="*", default=[64, 128], help="resolutions compared besides")
     given = parser.parse_args()
     head = subject(given.prior, given.device)
-    head.field(torch.zeros(1000, 3, device=given.device))  # warm up
+    head.field()(torch.zeros(1000, 3, device=given.device))  # warm up
     error = {}
     for resolution in given.error_at:
         made = [make(head, resolution)[0] for make in (sparse, dense)]

@@ -145,3 +145,19 @@ def test_a_fit_mixes_no_devices():
         answers(prior, heads, np.zeros((2, 5, 3)), coordinate(0), True)
     with pytest.raises(NotImplementedError, match="Cannot copy out of meta"):
         posed_landmarks(prior, heads.identity, codes, places)
+
+
+@pytest.mark.gpu
+def test_cuda_graphs_train_what_single_launches_do(pictures):
+    def losses(compile_mode: str) -> torch.Tensor:
+        torch.manual_seed(0)
+        avatar = Avatar(Architecture(**TINY), code_size=4)
+        recipe = Recipe(**SMALL | {"compile": compile_mode, "device": "cuda"})
+        loop = Trainer(avatar, pictures, recipe, processes=Processes(torch.device("cuda")))
+        found = torch.stack([loop.train_step().cpu() for _ in range(loop.total)])
+        loop.ahead.close()
+        return found
+
+    expected = losses("none")
+    assert expected[-1] < expected[1]
+    assert torch.allclose(losses("reduce-overhead"), expected, rtol=1e-3)

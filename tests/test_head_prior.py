@@ -125,6 +125,14 @@ def test_grouped_and_folded_is_the_plain_network(seed: int, neighbours: int, act
     assert torch.allclose(prior.sdf(x_can, z_id), expected, atol=1e-9)
 
 
+def test_the_field_of_one_head_is_what_its_parts_give() -> None:
+    prior = random_prior(4).double()
+    z_id, z_exp = prior.z_id_from(torch.randn(7).double()), prior.z_exp_from(torch.randn(5).double())
+    points = torch.randn(60, 3).double()
+    expected = prior.sdf(prior.warp(points, z_id, z_exp), z_id)
+    assert torch.allclose(prior.field(z_id, z_exp)(points), expected, atol=1e-12)
+
+
 def test_all_members_asked_give_what_the_nearest_give() -> None:
     """How a GPU asks about few points."""
     prior = random_prior(3).double()

@@ -24,13 +24,9 @@ def mesh_head(
     `z_id` (D,) and `z_exp` (E,) float32, on the prior's device, where the field is evaluated; `head_from_world` (4, 4)
     similarity. Raises DataError when the codes have no surface above the neck.
     """
-
-    def field(points: torch.Tensor) -> torch.Tensor:
-        return prior.sdf(prior.warp(points, z_id, z_exp), z_id)
-
     box = prior.config.box_min, prior.config.box_max
     voxel = voxel_mm * 1e-3 * prior.config.units_per_metre
-    vertices, faces = extract(field, *box, voxel, z_id.device)
+    vertices, faces = extract(prior.field(z_id, z_exp), *box, voxel, z_id.device)
     x_can = prior.warp(torch.from_numpy(vertices).to(z_id.device), z_id, z_exp).cpu().numpy()
     height = neck.height(x_can)
     if not (height > 0).any():

@@ -1,6 +1,7 @@
 """The head prior: signed distance and backward deformation of heads under identity and expression codes."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,19 @@ class HeadPrior(nn.Module):
         points = x.expand(*lead, -1, -1).reshape(-1, *x.shape[-2:])
         out = _in_chunks(lambda part: self.deformation(part, folded), points)
         return out.reshape(*lead, x.shape[-2], self.config.coordinates)
+
+    def field(self, z_id: Tensor, z_exp: Tensor) -> Callable[[Tensor], Tensor]:
+        """`sdf` of `warp` for one z_id (D,) and z_exp (E,): posed points (P, 3) to signed distances (P,), head units.
+
+        What the networks know of the codes is computed once, here, not for every call.
+        """
+        anchors, locally = self.anchor_net(z_id[None]), self.ensemble.fold(z_id[None])
+        moved = self.deformation.fold(z_id[None], anchors, z_exp[None])
+
+        def distance(points: Tensor) -> Tensor:
+            return self.ensemble(self.deformation(points, moved), anchors, locally)
+
+        return lambda points: _in_chunks(distance, points[None])[0]
 
     def anchors(self, z_id: Tensor) -> Tensor:
         """Anchors (..., A, 3) of identities z_id (..., D), canonical head space."""
