@@ -39,11 +39,11 @@ def sides_seen(buffers: Buffers, target: Target) -> list[torch.Tensor]:
     return [off & left, off & ~left]
 
 
-def drawn_by(avatar: Avatar, pictures: Windows) -> tuple[dict[str, float], list[np.ndarray]]:
+def rendered_by(avatar: Avatar, pictures: Windows) -> tuple[dict[str, float], list[np.ndarray]]:
     """PSNR by part, dB, and the windows (h, w, 3) uint8."""
     noise = shared_noise(avatar.latent_shape(HEIGHT, WIDTH), 1, 0)
     errors: dict[str, list[torch.Tensor]] = {}
-    drawn = []
+    rendered = []
     for index in range(len(pictures)):
         buffers, target = pictures[index]
         shown = to_bytes(avatar.render(buffers, noise, 1, 0.0))[0]
@@ -53,13 +53,13 @@ def drawn_by(avatar: Avatar, pictures: Windows) -> tuple[dict[str, float], list[
         parts = {"beside_db": beside, "beside_head_db": beside & target.head[0], "on_mesh_db": mask}
         for name, part in parts.items():
             errors.setdefault(name, []).append(error[part])
-        drawn.append(shown.numpy())
+        rendered.append(shown.numpy())
     pooled = {name: -10 * np.log10(float(torch.cat(found).mean())) for name, found in errors.items()}
-    return {name: round(value, 2) for name, value in pooled.items()}, drawn
+    return {name: round(value, 2) for name, value in pooled.items()}, rendered
 
 
 def main() -> None:
-    """Train both, draw, print."""
+    """Train both, render, print."""
     options = parser(__doc__)
     options.add_argument("--steps", type=int, default=300)
     options.add_argument("--batch", type=int, default=4)
@@ -78,9 +78,9 @@ def main() -> None:
             crop_width=WIDTH,
             architecture={"beyond_mesh": KINDS[kind]},
         )
-        figures, drawn = drawn_by(trained_avatar(settings, learnt), held_out)
+        figures, rendered = rendered_by(trained_avatar(settings, learnt), held_out)
         print(json.dumps({"beyond_mesh": KINDS[kind], "windows": len(learnt), **figures}), flush=True)
-        rows.append([drawn[index] for index in some])
+        rows.append([rendered[index] for index in some])
         if given.picture:
             sheet = np.concatenate([np.concatenate(row, 1) for row in rows])
             Image.fromarray(sheet.repeat(ENLARGED, 0).repeat(ENLARGED, 1)).save(given.picture)

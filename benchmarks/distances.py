@@ -21,20 +21,21 @@ from pipeline.avatar.model.schedule import shared_noise
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.orbit import Picture, look_at
 from pipeline.raster import beyond
-from pipeline.raster.embree import EmbreeRasterizer
+from pipeline.raster.backends.embree import EmbreeRasterizer
 from pipeline.settings.rig import RigSettings
 
 VIEWS = ((1.0, 1.0), (0.6, 1.0), (0.8, 1.2), (2.0, 1.0), (1.0, 1.5), (1.0, 3.0))  # shares of the rig's distance, zooms
 MARGIN = 4  # pixels within the silhouette that are left out
 
 
-def drawn(scene: Scene, picture: Picture, distance: float, zoom: float) -> tuple[np.ndarray, np.ndarray]:
+def rendered(scene: Scene, picture: Picture, distance: float, zoom: float) -> tuple[np.ndarray, np.ndarray]:
     """The picture (h, w, 3) uint8 and where the mesh is (h, w)."""
     eye = scene.frame.centre + distance * scene.frame.front
     pose = look_at(eye, scene.frame.centre, scene.frame.up)
     camera = Camera("view", picture.width, picture.height, picture.intrinsics(distance, zoom), pose, np.eye(3))
     seen = {
-        name: torch.from_numpy(part) for name, part in beyond.draw(EmbreeRasterizer(), scene.mesh, [camera]).items()
+        name: torch.from_numpy(part)
+        for name, part in beyond.rasterize(EmbreeRasterizer(), scene.mesh, [camera]).items()
     }
     codes = torch.from_numpy(scene.code)[None].float(), torch.from_numpy(scene.eyes)[None]
     given = Buffers(seen["depth"], seen["normals"].float(), seen["x_can"], seen["mask"], *codes)
@@ -62,7 +63,7 @@ def main() -> None:
     figures = {}
     for share, zoom in VIEWS:
         distance = share * scene.distance
-        shown, mask = drawn(scene, picture, distance, zoom)
+        shown, mask = rendered(scene, picture, distance, zoom)
         figures[f"{distance:.2f} m, zoom {zoom}"] = round(grid(shown, mask), 2)
         if options.pictures:
             options.pictures.mkdir(parents=True, exist_ok=True)

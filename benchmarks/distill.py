@@ -5,17 +5,17 @@
 
 The teacher predicts v and sees all timesteps alike, as the paper's model does; it is trained first where its file is
 missing. With --pretrained it is the paper's preset on a latent diffusion model such as benchmarks.latent_model makes,
-at half the demo's size. The first lines are the teacher's own, drawn in 1, 2, 4 and 20 steps. Then each way makes an
+at half the demo's size. The first lines are the teacher's own, rendered in 1, 2, 4 and 20 steps. Then each way makes an
 avatar for 1, 2 and 4 steps of it. Figures are means over the held-out camera's film of the held-out sequence: PSNR and
 FLIP in the head's pixels against the real pictures, sharpness as in benchmarks.prediction.
 
-pictures     real pictures with noise at the timesteps that drawing visits; the target is the real picture
+pictures     real pictures with noise at the timesteps that rendering visits; the target is the real picture
 own_walk     what the avatar itself makes of noise up to such a timestep; the target is the real picture
 teacher      the same; the target is what the teacher makes of the same noise in 20 steps
 fixed_noise  the same, but always from the one noise that the render stage starts from
 consistency  real pictures with noise at the teacher's 20 timesteps; the target is what the avatar's running average
              predicts one step of the teacher later (Luo et al. 2023, without guidance)
-critic       own_walk, and a critic of patches of latents, trained beside it, is to take what is drawn for real,
+critic       own_walk, and a critic of patches of latents, trained beside it, is to take what is rendered for real,
              with a weight of 0.05
 """
 
@@ -46,7 +46,7 @@ from pipeline.avatar.model.schedule import (
     v_of_picture,
     walk,
 )
-from pipeline.avatar.render import draw
+from pipeline.avatar.render import render_views
 from pipeline.avatar.train.distillation import Distiller
 from pipeline.avatar.train.loop import Trainer
 from pipeline.evaluate.image import flip_map, psnr
@@ -66,7 +66,7 @@ class FromPictures(Distiller):
 
 
 class FromTeacher(Distiller):
-    """The avatar's own walk, towards what the teacher draws."""
+    """The avatar's own walk, towards what the teacher renders."""
 
     teacher: Avatar
 
@@ -82,12 +82,12 @@ class FromTeacher(Distiller):
         self, part: Part, latents: torch.Tensor, predict_v: Predict
     ) -> tuple[torch.Tensor, torch.Tensor]:
         teacher_v, offset = self.other(self.teacher, part)
-        *_, drawn = walk(teacher_v, part.noise, MANY)
-        return super().noisy_and_target(part, drawn + offset, predict_v)
+        *_, rendered = walk(teacher_v, part.noise, MANY)
+        return super().noisy_and_target(part, rendered + offset, predict_v)
 
 
 class FromFixedNoise(FromTeacher):
-    """The same from the one noise that drawing starts from."""
+    """The same from the one noise that rendering starts from."""
 
     def noisy_and_target(
         self, part: Part, latents: torch.Tensor, predict_v: Predict
@@ -113,11 +113,11 @@ class FromLaterSelf(FromTeacher):
         share, after = (signal_shares(now.device)[at][:, None, None, None] for at in (now, later))
         noisy = self.scheduler.add_noise(latents, part.noise, now)
         v = teacher_v(noisy, now)
-        drawn, noise = picture_of_v(noisy, v, now), (1 - share).sqrt() * noisy + share.sqrt() * v
-        moved = after.sqrt() * drawn + (1 - after).sqrt() * noise
+        rendered, noise = picture_of_v(noisy, v, now), (1 - share).sqrt() * noisy + share.sqrt() * v
+        moved = after.sqrt() * rendered + (1 - after).sqrt() * noise
         predicted = picture_of_v(moved, slow_v(moved, later), later)
         is_last = (now < TRAINING_TIMESTEPS // MANY)[:, None, None, None]
-        return noisy, v_of_picture(noisy, torch.where(is_last, drawn + offset, predicted + slow_offset), now)
+        return noisy, v_of_picture(noisy, torch.where(is_last, rendered + offset, predicted + slow_offset), now)
 
 
 WAYS = {
@@ -168,11 +168,11 @@ def distilled(way: str, few: int, given: argparse.Namespace, pictures: Pictures)
 
 
 def figures(avatar: Avatar, test: Pictures, steps: int) -> dict[str, float]:
-    """psnr_head, flip_head and sharpness of a film drawn in so many steps."""
+    """psnr_head, flip_head and sharpness of a film rendered in so many steps."""
     rows = []
-    for index, drawn in enumerate(draw(avatar, test, steps, eta=0.0, seed=0)):
+    for index, rendered in enumerate(render_views(avatar, test, steps, eta=0.0, seed=0)):
         target = test[index][1]
-        made, truth, head = drawn.numpy(), target.rgb[0].numpy(), target.head[0].numpy()
+        made, truth, head = rendered.numpy(), target.rgb[0].numpy(), target.head[0].numpy()
         flip = flip_map(made, truth, PIXELS_PER_DEGREE)[head].mean()
         rows.append((psnr(made, truth, head), flip, sharpness(made, head) / sharpness(truth, head)))
     means = np.mean(rows, axis=0).tolist()

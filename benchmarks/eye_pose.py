@@ -40,19 +40,19 @@ def eyes_seen(buffers: Buffers, target: Target) -> list[torch.Tensor]:
 def psnr_round_eyes(avatar: Avatar, pictures: Windows) -> tuple[np.ndarray, list[np.ndarray]]:
     """PSNR (N,) of the pixels round the eyes of each view, and the pictures (h, w, 3) uint8."""
     noise = shared_noise(avatar.latent_shape(HEIGHT, WIDTH), 1, 0)
-    values, drawn = [], []
+    values, rendered = [], []
     for index in range(len(pictures)):
         buffers, target = pictures[index]
         shown = to_bytes(avatar.render(buffers, noise, 1, 0.0))[0]
         counts = region(buffers.x_can[0], "eyes") & buffers.mask[0]
         error = (shown.float() - target.rgb[0].float())[counts] / 255
         values.append(-10 * np.log10(float(error.square().mean())))
-        drawn.append(shown.numpy())
-    return np.array(values), drawn
+        rendered.append(shown.numpy())
+    return np.array(values), rendered
 
 
 def main() -> None:
-    """Train each kind, draw, print."""
+    """Train each kind, render, print."""
     options = parser(__doc__)
     options.add_argument("--steps", type=int, default=1500)
     options.add_argument("--batch", type=int, default=8)
@@ -74,8 +74,8 @@ def main() -> None:
             architecture={"eyes": kind},
         )
         avatar = trained_avatar(settings, learnt)
-        values, drawn = psnr_round_eyes(avatar, held_out)
-        films[kind] = np.stack(drawn)
+        values, rendered = psnr_round_eyes(avatar, held_out)
+        films[kind] = np.stack(rendered)
         figures = {"eyes": kind, "pictures": len(learnt), "psnr_db": round(float(values.mean()), 2)}
         if shut.any():
             figures["psnr_shut_db"] = round(float(values[shut].mean()), 2)

@@ -46,7 +46,7 @@ from pipeline.head.model.prior import HeadPrior, load_prior
 from pipeline.mesh.cut import Plane
 from pipeline.mesh.head import mesh_head
 from pipeline.mesh.mesh import Mesh
-from pipeline.raster.embree import EmbreeRasterizer
+from pipeline.raster.backends.embree import EmbreeRasterizer
 from pipeline.settings.fit_identity import FitIdentitySettings
 from pipeline.settings.fit_sequence import FitSequenceSettings
 from pipeline.settings.mesh import MeshSettings
@@ -113,10 +113,10 @@ def level_set(prior: HeadPrior, heads: Heads, step: int) -> Mesh:
 def outside(mesh: Mesh, rig: Rig, alpha: np.ndarray) -> tuple[float, float]:
     """Share in percent of a mesh's pixels, over all cameras, where `alpha` (C, H, W) is background, and the farthest
     of them from the silhouette in millimetres."""
-    drawn = EmbreeRasterizer().rasterize(mesh.vertices, mesh.faces, rig.cameras)
+    rasterized = EmbreeRasterizer().rasterize(mesh.vertices, mesh.faces, rig.cameras)
     pixels = np.zeros(2)
     farthest = 0.0
-    for fragments, cover, camera in zip(drawn, alpha, rig.cameras, strict=True):
+    for fragments, cover, camera in zip(rasterized, alpha, rig.cameras, strict=True):
         away = cv2.distanceTransform((cover < 128).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         stray = fragments.hit & (away > 0)
         pixels += stray.sum(), fragments.hit.sum()

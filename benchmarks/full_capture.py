@@ -25,8 +25,8 @@ from pipeline.capture.decode import read_picture
 from pipeline.capture.formats import open_capture
 from pipeline.capture.video import read_frames
 from pipeline.mesh.mesh import Mesh
-from pipeline.raster.buffers import draw
-from pipeline.raster.embree import EmbreeRasterizer
+from pipeline.raster.backends.embree import EmbreeRasterizer
+from pipeline.raster.buffers import rasterize
 
 WIDTH = 2200
 TRACED = 4  # rays are shot through every fourth pixel, both ways; places between are interpolated
@@ -77,7 +77,7 @@ def places_on_head(truth: Path, sequence: str, frames: int, cameras: list[Camera
     for frame in range(frames):
         head = truth_head(truth, sequence, frame)
         mesh = Mesh(head.vertices.astype(np.float32), np.pad(neutral, ((0, 0), (0, 2))), head.faces.astype(np.int32))
-        yield draw(rasterizer, mesh, cameras)
+        yield rasterize(rasterizer, mesh, cameras)
 
 
 def make(source: Path, truth: Path, folder: Path, sequence: str, frames: int) -> None:
@@ -106,9 +106,9 @@ def make(source: Path, truth: Path, folder: Path, sequence: str, frames: int) ->
         read_frames(source / "sequences" / sequence / "images" / f"cam_{camera.name}.mp4", range(frames))
         for camera in rig.cameras
     ]
-    for drawn in places_on_head(truth, sequence, frames, traced):
+    for rasterized in places_on_head(truth, sequence, frames, traced):
         for c, stream in enumerate(streams):
-            added = detail(drawn["x_can"][c, ..., :3], drawn["mask"][c], size)
+            added = detail(rasterized["x_can"][c, ..., :3], rasterized["mask"][c], size)
             picture = noisy(enlarged(next(pictures[c]), size) + added[..., None], rng)
             films[c].mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
     for film, stream in zip(films, streams, strict=True):

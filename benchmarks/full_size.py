@@ -116,11 +116,11 @@ def buffer_bytes_ratio(folder: Path) -> float:
     from benchmarks.buffers import as_float32
     from pipeline.cameras.rig import read_rig
     from pipeline.mesh.mesh import count_meshes, read_meshes
-    from pipeline.raster.buffers import draw
-    from pipeline.raster.embree import EmbreeRasterizer
+    from pipeline.raster.backends.embree import EmbreeRasterizer
+    from pipeline.raster.buffers import rasterize
 
     meshes = folder / "mesh.zarr.zip"
-    as_float32(folder, draw(EmbreeRasterizer(), next(read_meshes(meshes)), read_rig(folder / "rig.json").cameras))
+    as_float32(folder, rasterize(EmbreeRasterizer(), next(read_meshes(meshes)), read_rig(folder / "rig.json").cameras))
     stored = (folder / "rasterize.zarr.zip").stat().st_size / count_meshes(meshes)
     return stored / (folder / "float32.zarr.zip").stat().st_size
 

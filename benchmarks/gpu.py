@@ -90,21 +90,21 @@ def raster(cpu: bool) -> Figures:
     import numpy as np
 
     from benchmarks.rasterize import bumpy_head, ring
-    from pipeline.raster.buffers import draw_coded
+    from pipeline.raster.backends.embree import EmbreeRasterizer
+    from pipeline.raster.backends.reference import ReferenceRasterizer
+    from pipeline.raster.buffers import rasterize_coded
     from pipeline.raster.coding import DEPTH_STEP
-    from pipeline.raster.embree import EmbreeRasterizer
-    from pipeline.raster.reference import ReferenceRasterizer
 
     if cpu:
         fast, cameras = ReferenceRasterizer(), ring(1, 32, 32)
     else:
-        from pipeline.raster.cuda import CudaRasterizer
+        from pipeline.raster.backends.cuda import CudaRasterizer
 
         fast, cameras = CudaRasterizer(), ring(16, 512, 512)
     mesh = bumpy_head(2 if cpu else 6)
-    found = draw_coded(fast, mesh, cameras)["depth"].astype(int)  # takes memory, builds kernels
-    spent = [timed(lambda: draw_coded(fast, mesh, cameras))[0] for _ in range(1 if cpu else 10)]
-    embree_s, coded = timed(lambda: draw_coded(EmbreeRasterizer(), mesh, cameras))
+    found = rasterize_coded(fast, mesh, cameras)["depth"].astype(int)  # takes memory, builds kernels
+    spent = [timed(lambda: rasterize_coded(fast, mesh, cameras))[0] for _ in range(1 if cpu else 10)]
+    embree_s, coded = timed(lambda: rasterize_coded(EmbreeRasterizer(), mesh, cameras))
     expected = coded["depth"].astype(int)
     head, both = (found > 0) | (expected > 0), (found > 0) & (expected > 0)
     return {

@@ -4,8 +4,8 @@
     python -m benchmarks.improvements --results results/901 --pretrained FOLDER [--variants paper wide ...]
 
 Trains the demo's avatar on a subject's results at half their size, for fewer steps than the demo, once per variant, and
-draws the held-out camera's films: of the held-out sequence (both) and of the others (camera). psnr, ssim and flip count
-the head's pixels, eyes and mouth are PSNR in dB of the pixels of these regions (head/model/regions.py), blink is
+renders the held-out camera's films: of the held-out sequence (both) and of the others (camera). psnr, ssim and flip
+count the head's pixels, eyes and mouth are PSNR in dB of the pixels of these regions (head/model/regions.py), blink is
 `eyes` of one picture, `--blink`, at which the eyes are shut in training too. "none" has all options off, the other
 variants one or two on, and "demo" is the demo's preset. With --pretrained the variants are of the paper's preset on a
 latent diffusion model that halves the sides, such as benchmarks.latent_model makes.
@@ -22,7 +22,7 @@ from benchmarks.short_training import HALF, HALF_SIZE, PLAIN, paper, small_pictu
 from benchmarks.short_training import parser as options
 from pipeline.avatar.data.pictures import Pictures
 from pipeline.avatar.model.avatar import Avatar
-from pipeline.avatar.render import draw
+from pipeline.avatar.render import render_views
 from pipeline.evaluate.image import figures, psnr
 from pipeline.head.model.regions import ELLIPSES, region
 from pipeline.planning.presets import Values, laid_over
@@ -67,7 +67,7 @@ PREFIX = {"psnr_head": "psnr", "ssim_head": "ssim", "flip_head": "flip"}
 def measured(avatar: Avatar, film: Pictures) -> list[dict[str, float]]:
     """Figures of every picture of a film."""
     rows = []
-    for index, picture in enumerate(draw(avatar, film, *avatar.sampling, seed=0)):
+    for index, picture in enumerate(render_views(avatar, film, *avatar.sampling, seed=0)):
         buffers, target = film[index]
         pair, head = (picture.numpy(), target.rgb[0].numpy()), target.head[0].numpy()
         found = figures(*pair, head, EvaluateSettings().pixels_per_degree)
@@ -82,7 +82,7 @@ def mean(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Train, draw and print each variant."""
+    """Train, render and print each variant."""
     parser = options(__doc__)
     parser.add_argument("--blink", default="EXP-5-mouth:6", help="a training sequence and time step of closed eyes")
     parser.add_argument("--pretrained", help="folder of a latent diffusion model that halves the sides")

@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.cloud_regions import regions
 from benchmarks.pointcloud import read_frames
 from benchmarks.truth_error import NARROW_FACE, truth_head
-from pipeline.raster.embree import EmbreeRasterizer
+from pipeline.raster.backends.embree import EmbreeRasterizer
 from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo.correlation import Windows
 from pipeline.stereo.depth import largest, shrinks
@@ -54,10 +54,10 @@ def main() -> None:
             step = footprint(views)
             reach = int(options.behind_mm * 1e-3 / step)
             offsets = np.arange(-reach, reach + 1) * step
-            drawn = EmbreeRasterizer().rasterize(
+            rasterized = EmbreeRasterizer().rasterize(
                 head.vertices.view(np.ndarray), head.faces.view(np.ndarray).astype(np.int32), [v.camera for v in views]
             )
-            for i, (view, fragments) in enumerate(zip(views, drawn, strict=True)):
+            for i, (view, fragments) in enumerate(zip(views, rasterized, strict=True)):
                 windows = Windows(view.grey, view.person, settings.window)
                 ways = [neighbour_from_reference(view.camera, views[j].camera) for j in pairs[i]]
                 nats = windows.nats([views[j].grey for j in pairs[i]], ways, fragments.depth, offsets)

@@ -61,7 +61,7 @@ def train_and_render(folder: Path, side: int, batch: int, steps: int, device: st
         figures[part] = figures.get(part, 0) + p.numel()
     figures["trained"], figures["loss"] = trainer.size, timed("train_step", lambda: float(trainer.train_step()))
     noise = shared_noise(avatar.latent_shape(side, side), steps, seed=0).to(trainer.device)
-    (buffers,) = moved(pictures[0][:1], trainer.device)
+    buffers = moved(pictures[0][0], trainer.device)
     picture = timed("render", lambda: avatar.render(buffers, noise, steps, eta=1.0).cpu())
     figures["picture_is_finite"] = bool(torch.isfinite(picture).all())
     path = folder / "avatar.safetensors"

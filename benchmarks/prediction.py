@@ -2,9 +2,9 @@
 
     python -m benchmarks.prediction --results results/901 [--predicts v] [--steps 200] [--seed 0]
 
-Trains two small avatars alike on a subject's results at a third of their size, one that says v and one that says the
-picture, and draws the held-out camera's film of the held-out sequence: psnr_1 and psnr_20, dB in the head's pixels, and
-sharpness_1 and sharpness_20, the spread of the Laplacian against the true picture's.
+Trains two small avatars alike on a subject's results at a third of their size, one that predicts v and one that
+predicts the picture, and renders the held-out camera's film of the held-out sequence: psnr_1 and psnr_20, dB in the
+head's pixels, and sharpness_1 and sharpness_20, the spread of the Laplacian against the true picture's.
 """
 
 import json
@@ -16,7 +16,7 @@ import torch
 from benchmarks.short_training import PLAIN, small_pictures, trained_avatar
 from benchmarks.short_training import parser as options
 from pipeline.avatar.data.pictures import Pictures
-from pipeline.avatar.render import draw
+from pipeline.avatar.render import render_views
 from pipeline.evaluate.image import psnr
 from pipeline.settings.train import TrainSettings
 
@@ -34,14 +34,16 @@ def sharpness(picture: np.ndarray, head: np.ndarray) -> float:
 
 
 def measure(predicts: str, training: Pictures, test: Pictures, steps: int, seed: int) -> dict[str, float]:
-    """Train, draw, compare."""
+    """Train, render, compare."""
     height, width = training.sides(0)
     recipe = {"texture_steps": 60, "steps": steps, "warmup_steps": 20, "crop_height": height, "crop_width": width}
     recipe |= {"snr_limit": SNR_LIMIT[predicts], "seed": seed, "architecture": {"predicts": predicts, **SMALL}}
     avatar = trained_avatar(TrainSettings.model_validate(PLAIN | recipe), training)
     figures = {}
     for count in (1, 20):
-        films = zip(draw(avatar, test, count, eta=0.0, seed=0), (test[i][1] for i in range(len(test))), strict=True)
+        films = zip(
+            render_views(avatar, test, count, eta=0.0, seed=0), (test[i][1] for i in range(len(test))), strict=True
+        )
         each = [(film.numpy(), target.rgb[0].numpy(), target.head[0].numpy()) for film, target in films]
         figures[f"psnr_{count}"] = np.mean([psnr(*one) for one in each])
         figures[f"sharpness_{count}"] = np.mean([sharpness(a, head) / sharpness(b, head) for a, b, head in each])

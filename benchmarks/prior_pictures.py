@@ -21,8 +21,8 @@ from pipeline.cameras.orbit import look_at
 from pipeline.head.model.prior import HeadPrior, load_prior
 from pipeline.mesh.cut import Plane
 from pipeline.mesh.head import mesh_head
-from pipeline.raster.buffers import draw
-from pipeline.raster.embree import EmbreeRasterizer
+from pipeline.raster.backends.embree import EmbreeRasterizer
+from pipeline.raster.buffers import rasterize
 from pipeline.report.tiles import shaded
 from pipeline.settings.mesh import MeshSettings
 from pipeline.store.chunk import publish
@@ -51,8 +51,8 @@ def portraits(prior: HeadPrior, z_id: Tensor, z_exp: Tensor, voxel_mm: float, ya
     head_from_world = np.diag([units, units, units, 1])
     mesh = mesh_head(prior, z_id, z_exp, head_from_world, voxel_mm, neck)
     cameras = [camera(yaw) for yaw in yaws]
-    drawn = draw(EmbreeRasterizer(), mesh, cameras)
-    normals, mask = drawn["normals"], drawn["mask"]
+    seen = rasterize(EmbreeRasterizer(), mesh, cameras)
+    normals, mask = seen["normals"], seen["mask"]
     large = [shaded(*view) for view in zip(cameras, normals, mask, strict=True)]
     size = (PIXELS, PIXELS * 5 // 4)
     return [np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX)) for picture in large]

@@ -51,7 +51,7 @@ class RandomPictures(Pictures):
 
 
 def random_model(size: str, device: str = "cpu") -> tuple[Pretrained, CLIPTextModel]:
-    """A latent diffusion model of random weights and its text encoder, on the device that also draws them."""
+    """A latent diffusion model of random weights and its text encoder, on the device that also makes them."""
     sizes = SIZES[size]
     with torch.device(device):
         encoder = CLIPTextModel(CLIPTextConfig(**sizes["text_encoder"], bos_token_id=1, eos_token_id=2, pad_token_id=0))

@@ -18,10 +18,10 @@ import trimesh
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.orbit import Frame, Picture, look_at, orbit
 from pipeline.mesh.mesh import Mesh
-from pipeline.raster.buffers import draw
-from pipeline.raster.choose import make_rasterizer
-from pipeline.raster.embree import EmbreeRasterizer
-from pipeline.raster.reference import ReferenceRasterizer
+from pipeline.raster.backends.choose import make_rasterizer
+from pipeline.raster.backends.embree import EmbreeRasterizer
+from pipeline.raster.backends.reference import ReferenceRasterizer
+from pipeline.raster.buffers import rasterize
 from pipeline.settings.rig import RigSettings
 
 DEFAULT = RigSettings()
@@ -68,7 +68,7 @@ def main() -> None:
         figures[f"{name}_ratio"] = figures["reference_s"] / figures[f"{name}_s"]
         figures[f"{name}_mismatch"] = sum(int((one.triangle != other.triangle).sum()) for one, other in pairs) / covered
     start = time.process_time()
-    draw(EmbreeRasterizer(), mesh, cameras)
+    rasterize(EmbreeRasterizer(), mesh, cameras)
     figures["buffers_per_s"] = count / (time.process_time() - start)
     rounded = {name: float(f"{value:.3g}") for name, value in figures.items()}
     print(json.dumps(rounded | {"pictures": count, "triangles": len(mesh.faces)}))

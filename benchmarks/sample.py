@@ -3,13 +3,13 @@
     python -m benchmarks.sample --device cpu|cuda --size tiny|sd21 [--steps 20] [--few 1 2 4] [--frames 4]
     python -m benchmarks.sample --avatar avatar.safetensors --results results/901 [--distilled distilled.safetensors]
 
-The first form draws random pictures with the paper's model of random weights, or one as small as tests use. The second
-draws a held-out film of an avatar, and adds psnr_head and flip_head, means over frames of the head's pixels, and what
-the few steps lose: psnr_head_loss in dB, flip_head_ratio. Distilled avatars draw in the steps they are made for, an
-avatar without them in each of `--few`. fps_few, speedup, psnr_head_loss and flip_head_ratio are those of the fewest
-steps; `few` has them all. Frames are drawn one by one, as the render stage does; the first is left out of the time.
-share_controlnet, share_unet and share_decoder are of the time of the many steps. `--decoder` draws with a small decoder
-in the autoencoder's place (a folder or hub id; `random` is TAESD's size with random weights). `--compile` has
+The first form renders random pictures with the paper's model of random weights, or one as small as tests use. The
+second renders a held-out film of an avatar, and adds psnr_head and flip_head, means over frames of the head's pixels,
+and what the few steps lose: psnr_head_loss in dB, flip_head_ratio. Distilled avatars render in the steps they are made
+for, an avatar without them in each of `--few`. fps_few, speedup, psnr_head_loss and flip_head_ratio are those of the
+fewest steps; `few` has them all. Frames are rendered one by one, as the render stage does; the first is left out of the
+time. share_controlnet, share_unet and share_decoder are of the time of the many steps. `--decoder` renders with a small
+decoder in the autoencoder's place (a folder or hub id; `random` is TAESD's size with random weights). `--compile` has
 torch.compile make the networks in one of its modes, and leaves the shares out.
 """
 
@@ -30,7 +30,7 @@ from pipeline.avatar.data.pictures import Pictures
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.checkpoint import read_avatar
 from pipeline.avatar.model.pretrained import load_tiny_decoder
-from pipeline.avatar.render import draw_timed, for_drawing
+from pipeline.avatar.render import render_timed
 from pipeline.evaluate.image import flip_map, psnr
 from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.settings.render import RenderSettings
@@ -82,7 +82,7 @@ def random_avatar(size: str, device: str) -> Avatar:
 
 def prepared(avatar: Avatar, device: str, compile_mode: str) -> Avatar:
     """The avatar as the render stage has it, on CUDA in bfloat16."""
-    for_drawing(avatar.to(device))
+    avatar.to(device).channels_last()
     if device == "cuda":
         avatar.compute_in("bfloat16")
     avatar.compile_networks(compile_mode)
@@ -108,12 +108,12 @@ def measure_random(device: str, size: str, compile_mode: str, frames: int, batch
     networks fps_1 alone."""
     avatar = prepared(random_avatar(size, device), device, compile_mode)
     pictures = RandomPictures(frames + batch, SIDES[size], SIDES[size])
-    figures = {"fps_1": draw_timed(avatar, pictures, 1, 0.0, seed=0, batch=batch)[1], "batch": batch}
+    figures = {"fps_1": render_timed(avatar, pictures, 1, 0.0, seed=0, batch=batch)[1], "batch": batch}
     if compile_mode != "none":
         return figures
-    figures["fps_20"] = draw_timed(avatar, pictures, 20, 0.0, seed=0, most=2 * batch, batch=batch)[1]
+    figures["fps_20"] = render_timed(avatar, pictures, 20, 0.0, seed=0, most=2 * batch, batch=batch)[1]
     watch, started = shares(avatar), now()
-    draw_timed(avatar, pictures, 1, 0.0, seed=0, batch=batch)
+    render_timed(avatar, pictures, 1, 0.0, seed=0, batch=batch)
     spent = now() - started
     return figures | {f"share_{name}": seconds / spent for name, seconds in watch.seconds.items()}
 
@@ -133,15 +133,15 @@ def measure(given: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
     if given.distilled:
         made = [read_avatar(path) for path in given.distilled]
         few = {other.sampling.steps: other for other in made}
-    for drawn in {avatar, *few.values()}:
-        prepared(drawn, given.device, given.compile)
+    for rendered in {avatar, *few.values()}:
+        prepared(rendered, given.device, given.compile)
     rows = {}
-    for steps, drawn in sorted(few.items()):
-        film, per_second = draw_timed(drawn, pictures, steps, given.eta, seed=0)
+    for steps, rendered in sorted(few.items()):
+        film, per_second = render_timed(rendered, pictures, steps, given.eta, seed=0)
         rows[steps] = {"fps": per_second} | (quality(film, pictures) if given.avatar else {})
     watch = shares(avatar) if given.compile == "none" else Stopwatch()
     started = now()
-    film, per_second = draw_timed(avatar, pictures, given.steps, given.eta, seed=0)
+    film, per_second = render_timed(avatar, pictures, given.steps, given.eta, seed=0)
     spent = now() - started
     many = quality(film, pictures) if given.avatar else {}
     for row in rows.values():
@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument(
         "--frames", type=int, default=4, help="random pictures after the first, which is timed only if alone"
     )
-    parser.add_argument("--decoder", help="draw with this AutoencoderTiny")
+    parser.add_argument("--decoder", help="render with this AutoencoderTiny")
     modes = get_args(RenderSettings.model_fields["compile"].annotation)
     parser.add_argument("--compile", choices=modes, default="none")
     parser.add_argument("--avatar", type=Path)

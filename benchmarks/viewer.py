@@ -23,7 +23,6 @@ import torch
 from pipeline.avatar.data.pictures import eye_poses
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.checkpoint import read_avatar
-from pipeline.avatar.render import for_drawing
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.orbit import Frame, Picture, look_at, orbit
 from pipeline.errors import DataError
@@ -34,12 +33,12 @@ from pipeline.mesh.head import mesh_head
 from pipeline.mesh.mesh import Mesh
 from pipeline.motion.retarget import home
 from pipeline.raster import buffers
-from pipeline.raster.embree import EmbreeRasterizer
+from pipeline.raster.backends.embree import EmbreeRasterizer
 from pipeline.settings.architecture import Architecture
 from pipeline.settings.mesh import MeshSettings
 from pipeline.settings.rig import RigSettings
 from pipeline.viewer.__main__ import PRIOR
-from pipeline.viewer.draw import draft, refined
+from pipeline.viewer.render import draft, refined
 from pipeline.viewer.results import Results
 
 
@@ -63,7 +62,7 @@ def made_up() -> Scene:
     neck = Plane(settings.neck_offset, settings.neck_tilt_degrees)
     place = pose.similarity(frame.centre, frame.up, frame.front, 4.0)
     mesh = mesh_head(prior, z_id, prior.neutral, place, settings.voxel_mm, neck)
-    avatar = for_drawing(Avatar(Architecture(), prior.config.exp).eval().requires_grad_(False))
+    avatar = Avatar(Architecture(), prior.config.exp).eval().requires_grad_(False).channels_last()
     return Scene(mesh, avatar, prior.neutral.numpy(), np.full(6, np.nan, np.float32), frame, 1.0)
 
 
@@ -76,7 +75,7 @@ def found(folder: Path, rig: RigSettings) -> Scene:
         raise DataError(f"{folder}: no avatar, or no fitted head")
     frame = Frame.upright(*pose.centre_up_front(home(identity))).shifted(rig.shift_up, rig.shift_front)
     distance = np.mean([np.linalg.norm(camera.centre - frame.centre) for camera in results.rig.cameras])
-    avatar = for_drawing(read_avatar(results.avatar))
+    avatar = read_avatar(results.avatar).channels_last()
     return Scene(mesh, avatar, track["z_exp"][0], eye_poses(track)[0], frame, float(distance))
 
 
@@ -98,16 +97,16 @@ def main() -> None:
     picture = Picture(rig.width, rig.height, rig.metres)
     path = orbit([start], frame, Picture(*size, 0.5), options.frames + 1, 35, 6).cameras
     rasterizer, watch, shown = EmbreeRasterizer(), Watch(), {}
-    watch.wrap(buffers, "draw", "rasterise")
+    watch.wrap(buffers, "rasterize", "rasterise")
     watch.wrap(avatar, "conditions", "features")
     watch.wrap(avatar, "forward", "networks")
     figures: dict[str, object] = {"triangles": len(mesh.faces), "steps": avatar.sampling.steps}
-    for name, drawn, whole in (("dragging", draft(avatar, picture), False), ("one_step", picture, True)):
+    for name, size, whole in (("dragging", draft(avatar, picture), False), ("one_step", picture, True)):
         shown[name], rows, waited = [], [], []
         for view in path:
             watch.spent.clear()
             clock, began = time.perf_counter(), time.process_time()
-            *_, seen = refined(avatar, rasterizer, mesh, code, eyes, view, frame.centre, drawn, 1, whole)
+            *_, seen = refined(avatar, rasterizer, mesh, code, eyes, view, frame.centre, size, 1, whole)
             ended = time.process_time()
             cv2.imencode(".jpg", seen, [cv2.IMWRITE_JPEG_QUALITY, 90])
             coded = time.process_time()

@@ -12,7 +12,7 @@ from pipeline.head.model.prior import HeadPrior
 from pipeline.mesh.cut import Plane
 from pipeline.mesh.head import mesh_head
 from pipeline.mesh.mesh import Mesh
-from pipeline.raster.embree import EmbreeRasterizer
+from pipeline.raster.backends.embree import EmbreeRasterizer
 from pipeline.store.chunk import Array, write_chunk
 
 
@@ -25,8 +25,8 @@ def head_mesh(prior: HeadPrior, heads: Heads, step: int, voxel_mm: float = 6) ->
 
 def silhouettes(rig: Rig, mesh: Mesh) -> np.ndarray:
     """alpha (C, H, W) uint8 of a mesh before an upright rig, with a body: everything below the head is person too."""
-    drawn = EmbreeRasterizer().rasterize(mesh.vertices, mesh.faces, rig.cameras)
-    return np.stack([255 * np.maximum.accumulate(fragments.hit, axis=0) for fragments in drawn]).astype(np.uint8)
+    rasterized = EmbreeRasterizer().rasterize(mesh.vertices, mesh.faces, rig.cameras)
+    return np.stack([255 * np.maximum.accumulate(fragments.hit, axis=0) for fragments in rasterized]).astype(np.uint8)
 
 
 def write_spans(folder: Path, frames: list[Frame]) -> tuple[Path, Path]:

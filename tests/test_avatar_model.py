@@ -30,7 +30,7 @@ from pipeline.avatar.model.checkpoint import read_avatar, trained_tensors, write
 from pipeline.avatar.model.condition import Buffers, Units, condition
 from pipeline.avatar.model.planes import PAIRS, FeaturePlanes
 from pipeline.avatar.model.schedule import shared_noise
-from pipeline.avatar.render import draw
+from pipeline.avatar.render import render_views
 from pipeline.errors import DataError
 from pipeline.raster.buffers import write_buffers
 from pipeline.settings.architecture import Architecture
@@ -202,9 +202,9 @@ def test_encode_and_decode_are_inverse(pictures):
 
 def test_a_picture_does_not_depend_on_its_neighbours(pictures):
     avatar = stirred(tiny_avatar())
-    together = list(draw(avatar, pictures, steps=4, eta=1.0, seed=0))
+    together = list(render_views(avatar, pictures, steps=4, eta=1.0, seed=0))
     for index in (0, 4, 8):
-        (alone,) = draw(avatar, Pictures([pictures.views[index]]), steps=4, eta=1.0, seed=0)
+        (alone,) = render_views(avatar, Pictures([pictures.views[index]]), steps=4, eta=1.0, seed=0)
         assert torch.equal(alone, together[index])
     assert len(together) == 9
     assert not torch.equal(together[0], together[8])

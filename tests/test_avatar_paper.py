@@ -172,9 +172,9 @@ def test_an_avatar_round_a_pretrained_model_survives_its_file(model, pictures, t
     write_avatar(tmp_path / "avatar.safetensors", avatar, trained_tensors(avatar), steps=1)
     again = read_avatar(tmp_path / "avatar.safetensors")
     noise = torch.randn(4, *avatar.latent_shape(16, 16))
-    drawn = [each.render(pictures[4][0], noise, 4, 1.0) for each in (avatar, again)]
-    assert torch.equal(*drawn)
-    assert drawn[0].std() > 0.01
+    rendered = [each.render(pictures[4][0], noise, 4, 1.0) for each in (avatar, again)]
+    assert torch.equal(*rendered)
+    assert rendered[0].std() > 0.01
 
 
 @pytest.mark.parametrize("limited", ["all", "controlnet"])
@@ -243,9 +243,9 @@ def test_train_distill_and_render_with_a_pretrained_model(tmp_path, scene, model
     distilled = stage("distill", *distill_arguments(tmp_path, scene))
     assert distilled.returncode == 0, distilled.stderr
     check_distilled(tmp_path)
-    drawn = render(tmp_path, scene)
-    assert drawn.returncode == 0, drawn.stderr
-    assert "2 steps of diffusion, eta 0" in drawn.stderr
+    rendered = render(tmp_path, scene)
+    assert rendered.returncode == 0, rendered.stderr
+    assert "2 steps of diffusion, eta 0" in rendered.stderr
     (rgb,) = read_arrays(tmp_path / "r.zarr.zip", "rgb")
     assert rgb.shape == (3, 3, 16, 16, 3)
     assert len(np.unique(rgb)) > 10
@@ -271,9 +271,9 @@ def test_a_small_decoder_draws_in_the_autoencoders_place(model, pictures, tmp_pa
     with pytest.raises(DataError, match=r"other: decodes 16 channels and enlarges them 2 times; expected 4 and 2"):
         avatar.autoencoder.decode_with(load_tiny_decoder(str(tmp_path / "other")), str(tmp_path / "other"))
     avatar.autoencoder.decode_with(load_tiny_decoder(str(tmp_path / "small")), "small")
-    drawn = avatar.autoencoder.decode(latents)
-    assert drawn.shape == whole.shape == (1, 3, 16, 16)
-    assert torch.equal(drawn, small.decode(latents).sample)
+    rendered = avatar.autoencoder.decode(latents)
+    assert rendered.shape == whole.shape == (1, 3, 16, 16)
+    assert torch.equal(rendered, small.decode(latents).sample)
     picture = torch.rand(1, 3, 16, 16)
     assert torch.equal(avatar.encode(picture, torch.zeros(())), tiny_avatar(model).encode(picture, torch.zeros(())))
 

@@ -77,8 +77,8 @@ def test_one_step_is_the_regression_mean():
     pictures = torch.randn(50, 3, 4, 4)
     noise, at = torch.randn(50, 3, 4, 4), torch.full((50,), LAST)
     best_v = make_scheduler().get_velocity(pictures, noise, at).mean(0, keepdim=True)
-    drawn = sample(lambda latents, _: best_v, shared_noise((3, 4, 4), 1, 0), pictures=1, steps=1, eta=0.0)
-    torch.testing.assert_close(drawn, pictures.mean(0, keepdim=True))
+    rendered = sample(lambda latents, _: best_v, shared_noise((3, 4, 4), 1, 0), pictures=1, steps=1, eta=0.0)
+    torch.testing.assert_close(rendered, pictures.mean(0, keepdim=True))
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
@@ -91,14 +91,14 @@ def test_a_perfect_network_reaches_the_picture(steps, eta):
         alpha = scheduler.alphas_cumprod[timesteps[0]]
         return (alpha.sqrt() * latents - picture) / (1 - alpha).sqrt()
 
-    drawn = sample(predict, shared_noise((3, 4, 4), steps, 3), pictures=2, steps=steps, eta=eta)
-    torch.testing.assert_close(drawn, picture.expand(2, -1, -1, -1), atol=2e-3, rtol=0)
+    rendered = sample(predict, shared_noise((3, 4, 4), steps, 3), pictures=2, steps=steps, eta=eta)
+    torch.testing.assert_close(rendered, picture.expand(2, -1, -1, -1), atol=2e-3, rtol=0)
 
 
 def test_all_pictures_get_the_same_noise():
-    drawn = sample(lambda latents, _: 0.3 * latents, shared_noise((3, 4, 4), 5, 1), pictures=3, steps=5, eta=1.0)
-    assert torch.equal(drawn[0], drawn[1])
-    assert torch.equal(drawn[0], drawn[2])
+    rendered = sample(lambda latents, _: 0.3 * latents, shared_noise((3, 4, 4), 5, 1), pictures=3, steps=5, eta=1.0)
+    assert torch.equal(rendered[0], rendered[1])
+    assert torch.equal(rendered[0], rendered[2])
     assert torch.equal(shared_noise((3, 4, 4), 5, 1)[:2], shared_noise((3, 4, 4), 2, 1))
 
 

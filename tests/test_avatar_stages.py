@@ -194,26 +194,26 @@ def test_render_makes_pictures_and_a_film_beside_the_real_video(tmp_path, scene,
 
 
 def test_render_twice_gives_the_same_pixels(tmp_path, scene, avatar_file, monkeypatch):
-    drawn = []
+    rendered = []
     for _ in range(2):
         more = ("--settings", json.dumps({"steps": 4, "eta": 1}))
         call(monkeypatch, render, render_arguments(tmp_path, avatar_file, scene, *more))
-        drawn.append(read_arrays(tmp_path / "r.zarr.zip", "rgb")[0])
-    assert drawn[0].shape == (3, 3, 16, 16, 3)
-    assert np.array_equal(*drawn)
+        rendered.append(read_arrays(tmp_path / "r.zarr.zip", "rgb")[0])
+    assert rendered[0].shape == (3, 3, 16, 16, 3)
+    assert np.array_equal(*rendered)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_networks_draw_the_same_pictures(tmp_path, scene, avatar_file, monkeypatch):
     torch._dynamo.utils.counters.clear()
-    drawn = []
+    rendered = []
     for mode in ("none", "reduce-overhead"):
         more = ("--cameras", "front", "--settings", json.dumps({"steps": 2, "compile": mode}))
         call(monkeypatch, render, render_arguments(tmp_path, avatar_file, scene, *more))
-        drawn.append(read_arrays(tmp_path / "r.zarr.zip", "rgb")[0].astype(int))
+        rendered.append(read_arrays(tmp_path / "r.zarr.zip", "rgb")[0].astype(int))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1  # both networks, both steps, all pictures
-    assert np.abs(drawn[0] - drawn[1]).max() <= 1
-    assert drawn[0].std() > 1
+    assert np.abs(rendered[0] - rendered[1]).max() <= 1
+    assert rendered[0].std() > 1
 
 
 def test_render_names_a_camera_that_is_not_there(tmp_path, scene, avatar_file, monkeypatch):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from PIL import Image
 from pipeline.errors import ConfigError
 from pipeline.planning import config, plan, reference, text
 from pipeline.planning import table as table_reader
-from pipeline.planning.memory import STEP, Scene, limit_mb
+from pipeline.planning.memory import STEP, Scene, limit_mb, prior_limit_mb
 from pipeline.planning.minutes import STEP as TIMES
 from pipeline.planning.minutes import limit_minutes
 from pipeline.provenance import ROOT
 from pipeline.settings.ingest import IngestSettings
+from pipeline.settings.prior import PriorSettings
 from pipeline.settings.rig import RigSettings
 
 DEMO = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -118,7 +120,7 @@ def test_files_that_are_no_utf8_and_no_yaml_are_named_with_their_line(tmp_path, 
 
 def test_memory_grows_with_cameras_and_pictures_and_knows_no_span():
     small = Scene(13, 550 * 802, 144 * 192, steps=100)
-    large = Scene(16, 2200 * 3208, 512 * 512, voxel_mm=1, steps=1000, film_pixels=8)
+    large = Scene(16, 2200 * 3208, 512 * 512, voxel_mm=1, steps=1000, film_pixels=8, longest=3000)
     for stage in STEP:
         assert 0 < limit_mb(stage, small, 1) <= 8000, stage
         assert limit_mb(stage, small, 1) < limit_mb(stage, large, 1) < 16_000, stage
@@ -134,10 +136,17 @@ def test_memory_grows_with_cameras_and_pictures_and_knows_no_span():
     }
     peaks |= {"rasterize": 155, "isolate": 172, "train": 1361, "render": 587, "speed": 613, "triangulate": 85}
     peaks |= {"mesh": 475, "fit_quality": 193, "evaluate": 658, "report": 198}
+    peaks |= {"rig": 90, "retarget": 337}
     for stage, peak in peaks.items():
         assert limit_mb(stage, demo, 1) > 1.5 * peak, stage
     assert limit_mb("train", Scene(16, 0, 512 * 512, pretrained=True), 1) > 13_200 + 4000
     assert limit_mb("render", Scene(16, 0, 512 * 512, pretrained=True), 1) > 14_300
+
+
+def test_no_rule_has_a_fixed_memory_limit():
+    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    assert not re.findall(r"mem_mb=\d+", rules)
+    assert prior_limit_mb(PriorSettings()) < prior_limit_mb(PriorSettings(heads=30_000)) < 16_000
 
 
 def test_time_limits_grow_with_the_span():
@@ -182,6 +191,8 @@ def test_settings_of_a_stage_are_had_by_their_class():
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
+        ("train.draw", "embree", "config: train.draw: is called train.buffers now"),
+        ("distill.draw", "stored", "config: distill.draw: is called distill.buffers now"),
         ("ingest.strid", 2, "config: ingest.strid: unknown key; allowed: background_levels, "),
         ("ingest.stride", 0, "config: ingest.stride: Input should be greater than or equal to 1; it is 0"),
         ("span", "long", "config: span: Input should be a valid integer"),

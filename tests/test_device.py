@@ -71,7 +71,7 @@ def test_jobs_of_slurm_do_not_wait_for_each_other(monkeypatch):
     [
         ("mesh", "--prior p --identity {0} --track {0} --subject s --sequence q --start 0 --stop 1 --output o"),
         ("render", "--avatar {0} --buffers {0} --track {0} --output o --film f"),
-        ("speed", "--trained {0} --drawn {0} --buffers {0} --targets {0} --track {0} --camera c --output o --film f"),
+        ("speed", "--trained {0} --few {0} --buffers {0} --targets {0} --track {0} --camera c --output o --film f"),
         ("train", "--buffers {0} --targets {0} --tracks {0} --state s --output o"),
         ("distill", "--avatar {0} --buffers {0} --targets {0} --tracks {0} --state s --output o"),
     ],

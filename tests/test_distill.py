@@ -17,7 +17,7 @@ from pipeline.avatar.data.pictures import Pictures, to_unit
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.checkpoint import read_avatar, trained_tensors, write_avatar
 from pipeline.avatar.model.schedule import Sampling, make_scheduler, picture_of_v, v_of_picture
-from pipeline.avatar.render import draw_timed
+from pipeline.avatar.render import render_timed
 from pipeline.avatar.train.critic import Critic
 from pipeline.avatar.train.distillation import Distiller
 from pipeline.avatar.train.loop import Trainer
@@ -58,7 +58,7 @@ def student(teacher: Path, pictures: Pictures, into: int, **settings) -> Distill
     )
 
 
-def test_only_timesteps_that_drawing_visits_are_trained(teacher, pictures):
+def test_only_timesteps_that_sampling_visits_are_trained(teacher, pictures):
     for into, expected in ((1, {999}), (2, {999, 499}), (4, {999, 749, 499, 249})):
         (part,) = student(teacher, pictures, into, steps=1).batches.parts(0)
         assert set(part.timesteps.tolist()) <= expected
@@ -77,7 +77,7 @@ def test_the_avatar_trains_on_what_it_made_itself(teacher, pictures):
     picture, tokens, colours = avatar.conditions(part.buffers)
     base = avatar.base(colours, part.buffers.mask)
     truth = avatar.encode(to_unit(part.target.rgb), base)
-    noisy, wanted = distiller.noisy_and_target(part, truth, lambda x, t: avatar(x, t, base, picture, tokens))
+    noisy, target = distiller.noisy_and_target(part, truth, lambda x, t: avatar(x, t, base, picture, tokens))
     assert len(part.timesteps.unique()) > 1
     for index, timestep in enumerate(part.timesteps.tolist()):
         one = slice(index, index + 1)
@@ -86,16 +86,16 @@ def test_the_avatar_trains_on_what_it_made_itself(teacher, pictures):
             with torch.no_grad():
                 v = avatar(state, torch.tensor([now]), base[one], picture[one], tokens[one])
             share, later = shares[now], shares[now - 250]
-            said, noise = share.sqrt() * state - (1 - share).sqrt() * v, (1 - share).sqrt() * state + share.sqrt() * v
-            state, now = later.sqrt() * said + (1 - later).sqrt() * noise, now - 250
+            clean, noise = share.sqrt() * state - (1 - share).sqrt() * v, (1 - share).sqrt() * state + share.sqrt() * v
+            state, now = later.sqrt() * clean + (1 - later).sqrt() * noise, now - 250
         torch.testing.assert_close(noisy[one], state, atol=1e-4, rtol=1e-4)
         share = shares[timestep]
-        led_to = share.sqrt() * noisy[one] - (1 - share).sqrt() * wanted[one]
+        led_to = share.sqrt() * noisy[one] - (1 - share).sqrt() * target[one]
         torch.testing.assert_close(led_to, truth[one], atol=1e-4, rtol=1e-4)
 
 
 def head_psnr(avatar: Avatar, pictures: Pictures, steps: int) -> float:
-    film, _ = draw_timed(avatar.eval(), pictures, steps, eta=0.0, seed=1)
+    film, _ = render_timed(avatar.eval(), pictures, steps, eta=0.0, seed=1)
     targets = [pictures[index][1] for index in range(len(pictures))]
     return float(np.mean([psnr(a, t.rgb[0].numpy(), t.head[0].numpy()) for a, t in zip(film, targets, strict=True)]))
 
@@ -111,18 +111,18 @@ def test_distillation_betters_the_few_steps_it_is_made_for(teacher, pictures):
 
 
 def test_critic_and_avatar_each_learn_from_their_own_loss():
-    """The critic's gradient is that of the hinge loss, what was drawn gets that of looking real, and nothing more."""
+    """The critic's gradient is that of the hinge loss, what is rendered gets that of looking real, and nothing more."""
     critic = Critic(channels=3, seed=0)
-    real, drawn = torch.randn(2, 3, 16, 16), torch.randn(2, 3, 16, 16, requires_grad=True)
-    critic.loss(real, drawn).backward()
+    real, rendered = torch.randn(2, 3, 16, 16), torch.randn(2, 3, 16, 16, requires_grad=True)
+    critic.loss(real, rendered).backward()
     found = [parameter.grad.clone() for parameter in critic.parameters()]
     critic.zero_grad()
-    hinge = (1 - critic.layers(real)).clamp(min=0).mean() + (1 + critic.layers(drawn.detach())).clamp(min=0).mean()
+    hinge = (1 - critic.layers(real)).clamp(min=0).mean() + (1 + critic.layers(rendered.detach())).clamp(min=0).mean()
     hinge.backward()
     for ours, parameter in zip(found, critic.parameters(), strict=True):
         torch.testing.assert_close(ours, parameter.grad)
-    (expected,) = torch.autograd.grad(-critic.layers(drawn).mean(), drawn)
-    torch.testing.assert_close(drawn.grad, expected)
+    (expected,) = torch.autograd.grad(-critic.layers(rendered).mean(), rendered)
+    torch.testing.assert_close(rendered.grad, expected)
 
 
 def test_a_critic_learns_what_regression_blurs():
@@ -217,17 +217,17 @@ def distilled(tmp_path, scene, teacher, monkeypatch) -> Path:
     return tmp_path / "distilled.safetensors"
 
 
-def test_render_draws_in_as_many_steps_as_the_avatar_is_made_for(tmp_path, scene, teacher, distilled, monkeypatch):
-    def drawn(avatar: Path, **settings) -> np.ndarray:
+def test_render_takes_as_many_steps_as_the_avatar_is_made_for(tmp_path, scene, teacher, distilled, monkeypatch):
+    def rendered(avatar: Path, **settings) -> np.ndarray:
         files = ["--avatar", avatar, "--buffers", *scene["buffers"], "--track", scene["tracks"][0]]
         where = ["--output", tmp_path / "r.zarr.zip", "--film", tmp_path / "r.mp4"]
         call(monkeypatch, render, ["--settings", json.dumps(settings), *files, *where])
         return read_arrays(tmp_path / "r.zarr.zip", "rgb")[0]
 
-    own = drawn(distilled)
-    assert np.array_equal(own, drawn(distilled, steps=2, eta=0))
-    assert not np.array_equal(own, drawn(distilled, steps=4))
-    assert np.array_equal(drawn(teacher), drawn(teacher, steps=20, eta=1))
+    own = rendered(distilled)
+    assert np.array_equal(own, rendered(distilled, steps=2, eta=0))
+    assert not np.array_equal(own, rendered(distilled, steps=4))
+    assert np.array_equal(rendered(teacher), rendered(teacher, steps=20, eta=1))
     (before, _), (after, described) = map(read_tensors, (teacher, distilled))
     assert before.keys() == after.keys()
     assert described["sampling"] == {"steps": 2, "eta": 0.0}
@@ -261,7 +261,7 @@ def test_what_the_stage_refuses(tmp_path, teacher, monkeypatch):
 
 
 def test_few_steps_beside_many(tmp_path, scene, teacher, distilled, monkeypatch):
-    files = ["--trained", teacher, "--drawn", distilled, "--buffers", *scene["buffers"], "--targets", *scene["targets"]]
+    files = ["--trained", teacher, "--few", distilled, "--buffers", *scene["buffers"], "--targets", *scene["targets"]]
     where = ["--output", tmp_path / "speed.tsv", "--film", tmp_path / "speed.mp4"]
     settings = json.dumps({"steps": 20, "frames": 2, "film_seconds": 0.1, "film_scale": 4})
     arguments = ["--settings", settings, *files, "--track", scene["tracks"][0], "--camera", "front", *where]
@@ -278,7 +278,7 @@ def test_few_steps_beside_many(tmp_path, scene, teacher, distilled, monkeypatch)
     assert frames[0].shape == (4 * 18, 4 * 48, 3)  # three pictures beside each other, titles above
     real = read_arrays(scene["targets"][0], "rgb")[0][0, 1].repeat(4, 0).repeat(4, 1)
     assert np.abs(frames[0][8:, 128:].astype(int) - real).mean() < 12
-    call(monkeypatch, speed, [*arguments, "--drawn", teacher])  # which is made for 20 steps itself
+    call(monkeypatch, speed, [*arguments, "--few", teacher])  # which is made for 20 steps itself
     few, _ = csv.DictReader((tmp_path / "speed.tsv").read_text().splitlines(), delimiter="\t")
     assert (few["steps"], few["eta"]) == ("1", "0")
     with pytest.raises(DataError, match="steps is null; expected the number of steps"):

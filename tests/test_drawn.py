@@ -1,4 +1,4 @@
-"""Buffers drawn on the fly: the numbers of stored ones, whole and in windows, in threads, and the same training."""
+"""Buffers rasterised when asked for: the numbers of stored ones, in windows and in threads too; the same training."""
 
 import json
 from argparse import Namespace
@@ -14,16 +14,16 @@ import trimesh
 from pipeline.avatar.data.pictures import Pictures, sequence_views
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.train.loop import Trainer
-from pipeline.avatar.train.session import drawable
+from pipeline.avatar.train.session import training_buffers
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.orbit import look_at
 from pipeline.cameras.rig import Rig, write_rig
 from pipeline.errors import DataError
 from pipeline.mesh.mesh import Mesh, write_meshes
-from pipeline.raster.buffers import draw, write_buffers
+from pipeline.raster.backends.embree import EmbreeRasterizer
+from pipeline.raster.buffers import rasterize, write_buffers
 from pipeline.raster.coding import CODED
-from pipeline.raster.drawn import DrawnReel
-from pipeline.raster.embree import EmbreeRasterizer
+from pipeline.raster.rasterized import RasterizedReel
 from pipeline.settings.architecture import Architecture
 from pipeline.settings.recipe import Recipe
 from pipeline.settings.train import TrainSettings
@@ -58,7 +58,7 @@ def write_scene(folder: Path) -> dict[str, Path]:
     write_meshes(paths["meshes"], meshes, {name: value for name, value in record.items() if name != "cameras"})
     rasterizer = EmbreeRasterizer()
     shape = (STEPS, CAMERAS, SIZE, SIZE)
-    write_buffers(paths["buffers"], (draw(rasterizer, mesh, rig.cameras) for mesh in meshes), shape, record)
+    write_buffers(paths["buffers"], (rasterize(rasterizer, mesh, rig.cameras) for mesh in meshes), shape, record)
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     axes = ("time", "camera", "row", "column", "channel")
     targets = {"rgb": Array(noise, axes, "", ""), "alpha": Array(noise[..., 0], axes[:4], "", "")}
@@ -73,28 +73,28 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return write_scene(tmp_path_factory.mktemp("drawn"))
 
 
-def drawn_reel(scene: dict) -> DrawnReel:
-    return DrawnReel(Reel([scene["meshes"]]), scene["loaded"], "embree")
+def rasterized_reel(scene: dict) -> RasterizedReel:
+    return RasterizedReel(Reel([scene["meshes"]]), scene["loaded"], "embree")
 
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_every_number_is_that_of_the_stored_buffers(scene: dict, window: tuple[slice, slice]) -> None:
-    stored, drawn = Reel([scene["buffers"]]), drawn_reel(scene)
+    stored, fresh = Reel([scene["buffers"]]), rasterized_reel(scene)
     for name in CODED:
-        assert drawn.shape(name) == stored.shape(name)
+        assert fresh.shape(name) == stored.shape(name)
         for step in range(STEPS):
             for camera in range(CAMERAS):
                 expected = stored.picture(name, step, camera, window)
-                found = drawn.picture(name, step, camera, window)
+                found = fresh.picture(name, step, camera, window)
                 assert found.dtype == expected.dtype
                 np.testing.assert_array_equal(found, expected, err_msg=f"{name}, step {step}, camera {camera}")
     assert (stored.picture("depth", 1, 0) > 0).mean() > 0.2
 
 
 @pytest.mark.gpu
-def test_a_gpu_draws_the_windows_that_a_cpu_does(scene: dict) -> None:
+def test_a_gpu_sees_the_windows_that_a_cpu_does(scene: dict) -> None:
     """But for a band along silhouettes and edges of triangles, a few levels of the coding elsewhere."""
-    cpu, gpu = drawn_reel(scene), DrawnReel(Reel([scene["meshes"]]), scene["loaded"], "nvdiffrast")
+    cpu, gpu = rasterized_reel(scene), RasterizedReel(Reel([scene["meshes"]]), scene["loaded"], "nvdiffrast")
     for window in WINDOWS[:2]:  # nothing is to be seen in the third
         one, other = (reel.picture("depth", 1, 0, window).astype(int) for reel in (cpu, gpu))
         assert ((one > 0) != (other > 0)).mean() < 0.02
@@ -103,21 +103,21 @@ def test_a_gpu_draws_the_windows_that_a_cpu_does(scene: dict) -> None:
         assert np.median(np.abs(one - other)[both]) <= 2
 
 
-def test_threads_draw_what_they_would_read(scene: dict) -> None:
+def test_threads_rasterise_what_they_would_read(scene: dict) -> None:
     """Each with a rasteriser of its own, in crops, as training asks for them."""
-    read = [Reel([scene["buffers"]]), drawn_reel(scene)]
-    stored, drawn = (
+    read = [Reel([scene["buffers"]]), rasterized_reel(scene)]
+    stored, fresh = (
         Pictures(sequence_views(reel, Reel([scene["targets"]]), scene["track"], [0, 1]), keep=False) for reel in read
     )
     places = [(index, top, 7, 20, 24) for index in range(len(stored)) for top in (0, 9, 28)]
     with ThreadPoolExecutor(3) as threads:
-        found = list(threads.map(lambda place: drawn.cropped(*place), places))
+        found = list(threads.map(lambda place: fresh.cropped(*place), places))
     for place, (buffers, target) in zip(places, found, strict=True):
-        expected, wanted = stored.cropped(*place)
-        for one, other in ((buffers, expected), (target, wanted)):
+        expected, real = stored.cropped(*place)
+        for one, other in ((buffers, expected), (target, real)):
             for name, tensor in vars(one).items():
                 np.testing.assert_array_equal(tensor.numpy(), vars(other)[name].numpy(), err_msg=f"{place}, {name}")
-    drawn.close()
+    fresh.close()
 
 
 RECIPE = {"steps": 2, "texture_steps": 1, "batch": 2, "crop_height": 16, "crop_width": 16, "read_ahead": 0}
@@ -127,10 +127,10 @@ TINY = {"channels": [8, 8], "groups": 4, "heads": 2, "token_width": 8, "attentio
 }
 
 
-def test_training_on_drawn_buffers_gives_the_same_avatar(scene: dict) -> None:
+def test_training_on_rasterised_buffers_gives_the_same_avatar(scene: dict) -> None:
     """To the last bit of its weights."""
     results = []
-    for reel in (Reel([scene["buffers"]]), drawn_reel(scene)):
+    for reel in (Reel([scene["buffers"]]), rasterized_reel(scene)):
         torch.manual_seed(0)
         pictures = Pictures(sequence_views(reel, Reel([scene["targets"]]), scene["track"], [0, 1]))
         trainer = Trainer(Avatar(Architecture(**TINY), code_size=4), pictures, Recipe(**RECIPE))
@@ -142,7 +142,7 @@ def test_training_on_drawn_buffers_gives_the_same_avatar(scene: dict) -> None:
 
 
 def test_the_stage_trains_on_meshes_and_a_rig(scene: dict, tmp_path: Path) -> None:
-    settings = {"draw": "embree", "architecture": TINY} | RECIPE
+    settings = {"buffers": "embree", "architecture": TINY} | RECIPE
     output = tmp_path / "avatar.safetensors"
     files = ["--meshes", scene["meshes"], "--rig", scene["rig"], "--targets", scene["targets"]]
     where = ["--tracks", scene["track"], "--state", tmp_path / "state", "--output", output]
@@ -151,11 +151,11 @@ def test_the_stage_trains_on_meshes_and_a_rig(scene: dict, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("draw_from", "kind", "message"),
+    ("source", "kind", "message"),
     [("stored", "meshes", "expected --buffers"), ("embree", "buffers", "expected --meshes and --rig")],
 )
-def test_files_of_the_other_kind_are_one_line(scene: dict, draw_from: str, kind: str, message: str) -> None:
+def test_files_of_the_other_kind_are_one_line(scene: dict, source: str, kind: str, message: str) -> None:
     none = {"buffers": [], "meshes": [], "rig": None}
-    given = Namespace(settings=TrainSettings(draw=draw_from), **none | {kind: [scene[kind]]})
-    with pytest.raises(DataError, match=f"draw is {draw_from}; {message}"), ExitStack() as stack:
-        drawable(given, stack)
+    given = Namespace(settings=TrainSettings(buffers=source), **none | {kind: [scene[kind]]})
+    with pytest.raises(DataError, match=f"buffers are {source}; {message}"), ExitStack() as stack:
+        training_buffers(given, stack)

@@ -98,14 +98,14 @@ def test_conditions_compile_to_one_graph_for_all_steps(pictures, eyes):
     torch._dynamo.reset()
     avatar.compile_networks("default", backend=seen)
     for index in range(3):
-        (buffers,) = moved((pictures.batch([index, index + 1])[0],), DEVICE)
+        buffers = moved(pictures.batch([index, index + 1])[0], DEVICE)
         avatar.conditions(buffers)[0].sum().backward()
     assert seen.frame_count == 1
 
 
 @pytest.mark.parametrize("steps", [1, 4])
 def test_drawing_mixes_no_devices_and_never_waits(pictures, steps):
-    (buffers,) = moved((pictures.batch([0, 1])[0],), DEVICE)
+    buffers = moved(pictures.batch([0, 1])[0], DEVICE)
     avatar = Avatar(Architecture(**TINY), code_size=4).eval().requires_grad_(False).to(DEVICE)
     noise = shared_noise(avatar.latent_shape(16, 16), steps, 0).to(DEVICE)
     avatar.render(buffers, noise, steps, eta=float(steps > 1))

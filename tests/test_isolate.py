@@ -16,8 +16,8 @@ from pipeline.cameras.rig import Rig, write_rig
 from pipeline.errors import DataError
 from pipeline.mesh.cut import Plane, clip, compact
 from pipeline.mesh.mesh import Mesh
-from pipeline.raster.buffers import draw, write_buffers
-from pipeline.raster.embree import EmbreeRasterizer
+from pipeline.raster.backends.embree import EmbreeRasterizer
+from pipeline.raster.buffers import rasterize, write_buffers
 from pipeline.store.chunk import Array, read_arrays, write_chunk
 from pipeline.targets.isolate import Margin, head_weight, over_white, surely_face
 from pipeline.targets.occlusion import Occluder, chromaticity, occluded
@@ -78,8 +78,8 @@ def ball(displacement: float = 0.0) -> Mesh:
 
 def weight_of(mesh: Mesh, camera: Camera = SOURCE) -> np.ndarray:
     """Head weight (h, w) of a mesh in a head space that is the world times 4."""
-    drawn = {name: values[0] for name, values in draw(EmbreeRasterizer(), mesh, [camera]).items()}
-    return head_weight(drawn, camera, np.diag([4.0, 4, 4, 1]), NECK, MARGIN)[0]
+    rasterized = {name: values[0] for name, values in rasterize(EmbreeRasterizer(), mesh, [camera]).items()}
+    return head_weight(rasterized, camera, np.diag([4.0, 4, 4, 1]), NECK, MARGIN)[0]
 
 
 def rows_of(metres: float) -> float:
@@ -114,12 +114,12 @@ def test_soft_edge_at_the_cut():
 
 
 def test_only_what_lies_well_inside_the_face_is_sure():
-    drawn = {name: values[0] for name, values in draw(EmbreeRasterizer(), ball(), [SOURCE]).items()}
-    sure = surely_face(drawn, SOURCE)
-    mask = drawn["mask"] > 0
+    rasterized = {name: values[0] for name, values in rasterize(EmbreeRasterizer(), ball(), [SOURCE]).items()}
+    sure = surely_face(rasterized, SOURCE)
+    mask = rasterized["mask"] > 0
     assert sure[40, 48]
     assert not sure[~mask].any()
-    assert (drawn["x_can"][sure][:, 2] > 0.1).all()
+    assert (rasterized["x_can"][sure][:, 2] > 0.1).all()
     assert sure.sum() > 0.6 * mask.sum()
     row = np.flatnonzero(mask[40])
     assert not sure[40, [row[0], row[0] + 1, row[-1]]].any()
@@ -177,9 +177,9 @@ def files(tmp_path) -> Path:
     crops = [camera.crop(20, 10, 1, 56, 64) for camera in (other, SOURCE)]  # another order than the capture's
     write_rig(tmp_path / "cameras.json", Rig((SOURCE, other)))
     write_rig(tmp_path / "rig.json", Rig(tuple(crops)))
-    drawn = [draw(EmbreeRasterizer(), ball(), crops)] * 2
+    rasterized = [rasterize(EmbreeRasterizer(), ball(), crops)] * 2
     neck = {"offset": -0.2, "tilt_degrees": 0.0}
-    write_buffers(tmp_path / "buffers.zarr.zip", drawn, (2, 2, 64, 56), {"neck": neck})
+    write_buffers(tmp_path / "buffers.zarr.zip", rasterized, (2, 2, 64, 56), {"neck": neck})
     rgb, alpha = np.full((2, 2, 80, 96, 3), 128, np.uint8), np.zeros((2, 2, 80, 96), np.uint8)
     x, y = np.meshgrid(np.arange(96) - 47.5, np.arange(80) - 39.5)
     person = (np.hypot(x, y) < 36) | ((y > 0) & (abs(x) < 20))

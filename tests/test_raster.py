@@ -19,14 +19,14 @@ from pipeline.cameras.orbit import look_at
 from pipeline.cameras.rig import Rig, write_rig
 from pipeline.errors import DataError
 from pipeline.mesh.mesh import Mesh, write_meshes
-from pipeline.raster.buffers import draw, draw_coded
-from pipeline.raster.clip import clip_positions
+from pipeline.raster.backends.clip import clip_positions
+from pipeline.raster.backends.embree import EmbreeRasterizer
+from pipeline.raster.backends.reference import ReferenceRasterizer
+from pipeline.raster.backends.shade import shade
+from pipeline.raster.buffers import rasterize, rasterize_coded
 from pipeline.raster.coding import DEPTH_STEP, decode, encode, encode_all
-from pipeline.raster.embree import EmbreeRasterizer
 from pipeline.raster.encode import encoded
 from pipeline.raster.fragments import interpolate, resolve
-from pipeline.raster.reference import ReferenceRasterizer
-from pipeline.raster.shade import shade
 from pipeline.store.chunk import read_arrays, read_attributes
 from tests import in_process
 
@@ -179,7 +179,7 @@ def test_the_recipe_of_nvdiffrast_says_what_it_misses():
 @pytest.mark.gpu
 def test_cuda_sees_what_embree_sees():
     pytest.importorskip("nvdiffrast", reason="envs/nvdiffrast.sh builds it")
-    from pipeline.raster.cuda import CudaRasterizer
+    from pipeline.raster.backends.cuda import CudaRasterizer
 
     vertices, faces = bumpy()
     cameras = [camera_at([0.1, -0.2, 0.5]), camera_at([-0.4, 0.2, 0.3], 67, 53)]
@@ -192,12 +192,12 @@ def test_cuda_sees_what_embree_sees():
 @pytest.mark.gpu
 def test_pictures_coded_on_the_gpu_are_those_coded_on_the_cpu():
     pytest.importorskip("nvdiffrast", reason="envs/nvdiffrast.sh builds it")
-    from pipeline.raster.cuda import CudaRasterizer
+    from pipeline.raster.backends.cuda import CudaRasterizer
 
     rasterizer, mesh = CudaRasterizer(), ball_mesh()
     cameras = [camera_at([0.1, -0.2, 0.5], 67, 53), camera_at([-0.4, 0.2, 0.3], 67, 53)]
-    drawn, coded = draw(rasterizer, mesh, cameras), draw_coded(rasterizer, mesh, cameras)
-    expected = encode_all(drawn["depth"], drawn["normals"], drawn["x_can"])
+    rasterized, coded = rasterize(rasterizer, mesh, cameras), rasterize_coded(rasterizer, mesh, cameras)
+    expected = encode_all(rasterized["depth"], rasterized["normals"], rasterized["x_can"])
     for name, pictures in coded.items():  # lengths of normals may be rounded another way
         assert pictures.dtype == expected[name].dtype
         assert np.abs(pictures.astype(int) - expected[name]).max() <= (name == "surface"), name
@@ -213,19 +213,19 @@ def ball_mesh() -> Mesh:
 
 def test_buffers_of_a_ball():
     cameras = [camera_at([0, 0, 0.5]), camera_at([0.4, 0.2, 0.3])]
-    drawn = draw(EmbreeRasterizer(), ball_mesh(), cameras)
-    hit = drawn["mask"]
+    rasterized = rasterize(EmbreeRasterizer(), ball_mesh(), cameras)
+    hit = rasterized["mask"]
     assert hit.dtype == bool
     for name in ("depth", "normals", "x_can"):
-        assert (drawn[name][~hit] == 0).all()
-    normals = drawn["normals"][hit].astype(float)
+        assert (rasterized[name][~hit] == 0).all()
+    normals = rasterized["normals"][hit].astype(float)
     np.testing.assert_allclose(np.linalg.norm(normals, axis=-1), 1, atol=1e-3)
-    world = drawn["x_can"][hit][:, :3] / 4
+    world = rasterized["x_can"][hit][:, :3] / 4
     np.testing.assert_allclose(normals, world / np.linalg.norm(world, axis=-1, keepdims=True), atol=0.02)
-    np.testing.assert_allclose(drawn["x_can"][hit][:, 3:], 0.05, atol=1e-6)
+    np.testing.assert_allclose(rasterized["x_can"][hit][:, 3:], 0.05, atol=1e-6)
     for index, camera in enumerate(cameras):
-        expected = camera.centre + camera.rays() * drawn["depth"][index][..., None]
-        np.testing.assert_allclose(drawn["x_can"][index][..., :3][hit[index]] / 4, expected[hit[index]], atol=1e-5)
+        expected = camera.centre + camera.rays() * rasterized["depth"][index][..., None]
+        np.testing.assert_allclose(rasterized["x_can"][index][..., :3][hit[index]] / 4, expected[hit[index]], atol=1e-5)
 
 
 @settings(max_examples=60)
@@ -301,7 +301,7 @@ def test_stage_whatever_the_span(files, tmp_path, rig, cameras):
         (of_whole,), (of_part,) = read_arrays(whole, name), read_arrays(part, name)
         assert of_whole.shape == (3, cameras, *channels, 48, 32)
         np.testing.assert_array_equal(of_whole[2:], of_part)
-    if rig == "moving.json":  # a camera that draws back sees the nearest point farther away
+    if rig == "moving.json":  # a camera that moves back sees the nearest point farther away
         nearest = read_arrays(whole, "depth")[0].max((1, 2, 3)).astype(int)
         assert (np.diff(nearest) > 0.05 / DEPTH_STEP).all()
     assert read_attributes(whole)["neck"]["offset"] == -0.3

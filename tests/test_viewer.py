@@ -26,14 +26,14 @@ from pipeline.cameras.orbit import Picture, crop_round, look_at
 from pipeline.cameras.resample import placed
 from pipeline.errors import DataError
 from pipeline.raster import buffers
+from pipeline.raster.backends.embree import EmbreeRasterizer
 from pipeline.raster.beyond import band, continued
 from pipeline.raster.colours import UNSEEN, vertex_colours
-from pipeline.raster.embree import EmbreeRasterizer
 from pipeline.viewer.__main__ import PRIOR, SHIPPED, serve
 from pipeline.viewer.avatars import Avatars
 from pipeline.viewer.controls import limited
-from pipeline.viewer.draw import DRAFT_PIXELS, draft, from_view, head_window, refined
 from pipeline.viewer.frusta import frustum_length
+from pipeline.viewer.render import DRAFT_PIXELS, draft, from_view, head_window, refined
 from pipeline.viewer.results import Results
 from pipeline.viewer.surface import LARGEST_MM, error_colours
 from pipeline.viewer.turns import Turns
@@ -212,12 +212,14 @@ def test_the_avatar_of_a_view_is_what_it_renders_of_its_crop(finished, steps):
     *waits, shown = refined(avatar, EmbreeRasterizer(), mesh, code, eyes, view, HEAD.centre, picture, steps)
     assert len(waits) == steps - 1
     (camera,) = crop_round([view], HEAD.centre, picture).cameras
-    drawn = {name: torch.from_numpy(part) for name, part in buffers.draw(EmbreeRasterizer(), mesh, [camera]).items()}
+    seen = {
+        name: torch.from_numpy(part) for name, part in buffers.rasterize(EmbreeRasterizer(), mesh, [camera]).items()
+    }
     codes = torch.from_numpy(code)[None], torch.from_numpy(eyes)[None]
-    mask = drawn["mask"] > 0
-    beyond = continued(drawn["depth"][0].numpy(), drawn["x_can"][0].numpy(), mask[0].numpy(), band(64))
+    mask = seen["mask"] > 0
+    beyond = continued(seen["depth"][0].numpy(), seen["x_can"][0].numpy(), mask[0].numpy(), band(64))
     depth, x_can = (torch.from_numpy(part)[None] for part in beyond)
-    given = Buffers(depth, drawn["normals"].float(), x_can, mask, *codes)
+    given = Buffers(depth, seen["normals"].float(), x_can, mask, *codes)
     noise = shared_noise(avatar.latent_shape(64, 48), steps, 0)
     expected = to_bytes(avatar.render(given, noise, steps, 1.0 if steps == 4 else 0.0))[0].numpy()
     np.testing.assert_array_equal(shown, placed(expected, camera, view))
@@ -243,7 +245,7 @@ def test_a_moving_view_is_drawn_where_the_head_is(finished, metres, camera):
     assert (left % 2, top % 2, width % 16, height % 16) == (0, 0, 0, 0)
     assert width * height < 0.4 * 96 * 128 or metres < 0.8
     seen, part = (
-        buffers.draw(EmbreeRasterizer(), mesh, [one])["mask"][0]
+        buffers.rasterize(EmbreeRasterizer(), mesh, [one])["mask"][0]
         for one in (whole, whole.crop(left, top, 1, width, height))
     )
     np.testing.assert_array_equal(part, seen[top : top + height, left : left + width])
@@ -395,7 +397,7 @@ def test_in_a_browser(browser):
 
 
 def test_a_running_training_can_be_looked_at_before_there_is_an_avatar(finished, tmp_path):
-    """What stages leave while the page is open is greyed out no more, and a newer state is drawn."""
+    """What stages leave while the page is open is greyed out no more, and a newer state is shown."""
     folder = write_results(tmp_path / "9", ("fit",))
     server, page = start(folder, tmp_path / "runs")
     controls = page.controls
@@ -409,12 +411,12 @@ def test_a_running_training_can_be_looked_at_before_there_is_an_avatar(finished,
     assert controls.avatar.hint is None
     controls.avatar.value = True
     first = page.avatars.newest()
-    page._drawn = first
+    page._avatar_shown = first
     time.sleep(0.01)
     write_training(tmp_path / "runs", 57)
     seen = page.shown
     page._refresh()
-    wait_for(lambda: page.shown is not seen)  # the scene is drawn anew
+    wait_for(lambda: page.shown is not seen)  # the scene is shown anew
     assert page.avatars.newest() is not first
     page.stop()
     server.stop()

@@ -161,7 +161,7 @@ def test_a_stage_edit_reruns_it_and_what_is_downstream(project, stage, reruns):
     ("module", "reruns"),
     [
         ("evaluate/flicker.py", {"evaluate", "report"}),
-        ("raster/embree.py", AFTER_MESHES),
+        ("raster/backends/embree.py", AFTER_MESHES),
         ("capture/matting.py", {"calibrate", "ingest"} | AFTER_FRAMES),
     ],
 )

@@ -15,7 +15,7 @@ from pipeline.mesh.mesh import write_meshes
 from pipeline.settings.architecture import Architecture
 from pipeline.settings.mesh import MeshSettings
 from pipeline.store.chunk import Array, write_chunk
-from pipeline.viewer.draw import Head
+from pipeline.viewer.render import Head
 from pipeline.viewer.results import Results
 from tests.test_rig import HEAD, arc
 

@@ -16,7 +16,7 @@ from pipeline.planning.films import HEAD, PATHS, view
 from pipeline import provenance
 from pipeline.detect import models
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.planning.memory import Scene, limit_mb
+from pipeline.planning.memory import Scene, limit_mb, prior_limit_mb
 from pipeline.planning.minutes import limit_minutes
 from pipeline.planning.text import check_yaml
 from pipeline.store.lock import lock_folder
@@ -53,7 +53,7 @@ if SETTINGS.detect.on and not DETECT and workflow.is_main_process:
     logger.warning(f"no face networks in {found}, so faces are not looked for; {models.BRING}")
 HEAD_PRIOR = SETTINGS.head_prior or shipped("pipeline/head/weights/head_prior.safetensors")
 AVATARS = SETTINGS.avatars or PLAN.subjects()
-DRAWN_AVATAR = DISTILLED_AVATAR if SETTINGS.distill.into else TRAINED_AVATAR
+FILM_AVATAR = DISTILLED_AVATAR if SETTINGS.distill.into else TRAINED_AVATAR
 HELD_OUT_CAMERAS = ",".join(PLAN.held_out_cameras)
 os.environ.update(HELD_OUT_CAMERAS=HELD_OUT_CAMERAS)  # what a rule's shell reads there makes no job run again
 HELD_OUT_SEQUENCES = ",".join(PLAN.held_out_sequences)
@@ -146,15 +146,16 @@ def gpus(stage):
 @cache
 def scene(subject):
     """What the memory of a subject's jobs depends on."""
-    drawn = SETTINGS.rig.width * SETTINGS.rig.height
+    rendered = SETTINGS.rig.width * SETTINGS.rig.height
     return Scene(
         len(PLAN.cameras(subject)),
         PLAN.largest_picture(subject),
-        drawn,
+        rendered,
         SETTINGS.train.architecture.backbone == "pretrained",
         SETTINGS.mesh.voxel_mm,
         max(PLAN.steps(subject, sequence) for sequence in PLAN.sequences(subject)),
         2 * SETTINGS.render.film_scale**2,  # the real picture beside it
+        PLAN.longest(),
     )
 
 
@@ -350,18 +351,18 @@ def given_clouds(wildcards):
 
 def stored_geometry(stage):
     """Input function: the buffers of the training sequences, where the stage reads stored ones."""
-    return of_training(CAPTURE_BUFFERS) if getattr(SETTINGS, stage).draw == "stored" else nothing
+    return of_training(CAPTURE_BUFFERS) if getattr(SETTINGS, stage).buffers == "stored" else nothing
 
 
-def drawn_geometry(stage):
-    """Input function: the meshes of the training sequences, where the stage draws its buffers from them."""
-    return nothing if getattr(SETTINGS, stage).draw == "stored" else of_training(MESHES)
+def rasterized_geometry(stage):
+    """Input function: the meshes of the training sequences, where the stage rasterises its buffers from them."""
+    return nothing if getattr(SETTINGS, stage).buffers == "stored" else of_training(MESHES)
 
 
-def drawing_rig(stage):
-    """Input function: the rig that a stage draws its buffers for."""
-    drawn = getattr(SETTINGS, stage).draw != "stored"
-    return lambda wildcards: files_of(CAPTURE_RIG, wildcards.subject, [""]) if drawn else []
+def rasterizing_rig(stage):
+    """Input function: the rig that a stage rasterises its buffers for."""
+    rasterized = getattr(SETTINGS, stage).buffers != "stored"
+    return lambda wildcards: files_of(CAPTURE_RIG, wildcards.subject, [""]) if rasterized else []
 
 
 def nothing(wildcards):

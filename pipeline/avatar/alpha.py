@@ -32,6 +32,7 @@ def alpha_over_white(picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray,
     distance, label = cv2.distanceTransformWithLabels(
         (~deep).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
+    label = label.astype(int)
     colours = np.zeros((label.max() + 1, 3))
     colours[label[deep]] = mixed[deep]
     rim = ~deep & (distance <= margin + reach)

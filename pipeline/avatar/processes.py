@@ -10,7 +10,8 @@ from accelerate import Accelerator
 
 from pipeline.errors import PipelineError
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 ANOTHER = "another process of this training is out of reach; expected its own error to say why"
 
 

@@ -20,7 +20,7 @@ from pipeline.settings.precision import Computing
 UNDER_WAY = {"cpu": 0, "cuda": 1}  # batches that the host does not wait for
 
 
-def read_to_draw(path: Path, decoder: str | None, computing: Computing, device: str) -> Avatar:
+def read_to_render(path: Path, decoder: str | None, computing: Computing, device: str) -> Avatar:
     """The avatar of a file on the device, with `render.decoder`, `render.precision` and `render.compile`.
 
     Raises DataError naming the file, or a decoder that is missing or that decodes other latents.
@@ -28,18 +28,13 @@ def read_to_draw(path: Path, decoder: str | None, computing: Computing, device: 
     avatar = read_avatar(path)
     if decoder:
         avatar.autoencoder.decode_with(load_tiny_decoder(decoder), decoder)
-    for_drawing(avatar.to(device))
+    avatar.to(device).channels_last()
     avatar.compute_in(computing.precision)
     avatar.compile_networks(computing.compile)
     return avatar
 
 
-def for_drawing(avatar: Avatar) -> Avatar:
-    """The same avatar with its weights as convolutions read them: a tenth less time on a CPU, the numbers as before."""
-    return avatar.to(memory_format=torch.channels_last)
-
-
-def draw(
+def render_views(
     avatar: Avatar, pictures: Pictures, steps: int, eta: float, seed: int, batch: int = 1
 ) -> Iterator[torch.Tensor]:
     """Yield pictures (h, w, 3) uint8, in the order of the views.
@@ -61,7 +56,7 @@ def draw(
     arriving: deque[tuple[int, Download]] = deque()
     try:
         for number in range(count):
-            (buffers,) = moved((ahead.take(number),), device)
+            buffers = moved(ahead.take(number), device)
             arriving.append((number, Download(to_bytes(avatar.render(buffers, noise, steps, eta)))))
             while len(arriving) > UNDER_WAY[device.type]:
                 yield from _arrived(*arriving.popleft(), len(pictures), batch)
@@ -93,7 +88,7 @@ def _arrived(number: int, pictures: Download, count: int, batch: int) -> torch.T
     return pictures.arrived()[: count - number * batch]
 
 
-def draw_timed(
+def render_timed(
     avatar: Avatar, pictures: Pictures, steps: int, eta: float, seed: int, most: int | None = None, batch: int = 1
 ) -> tuple[np.ndarray, float]:
     """The first `most` pictures, all when None, (T, h, w, 3) uint8, and how many are rendered per second.
@@ -101,7 +96,7 @@ def draw_timed(
     The first batch, in which kernels are chosen and memory is taken, is left out of the time when it is not alone.
     """
     film, ends, started = [], [], time.perf_counter()
-    for picture in draw(avatar, pictures, steps, eta, seed, batch):
+    for picture in render_views(avatar, pictures, steps, eta, seed, batch):
         film.append(picture.numpy())
         ends.append(time.perf_counter())
         if len(film) == most:

@@ -73,11 +73,11 @@ def _off(rig: Rig, points: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, 
     """
     offs: list[np.ndarray] = []
     slopes: list[np.ndarray] = []
-    for camera, wanted in zip(rig.cameras, pixels, strict=True):
+    for camera, seen in zip(rig.cameras, pixels, strict=True):
         projected, depth = camera.project(points)
         focal = camera.intrinsics[0, 0]
         by_camera = (camera.intrinsics[:2] - projected[..., None] * camera.intrinsics[2]) / focal
-        offs.append(np.where(depth[..., None] > 0, (projected - wanted) * depth[..., None] / focal, np.inf))
+        offs.append(np.where(depth[..., None] > 0, (projected - seen) * depth[..., None] / focal, np.inf))
         slopes.append(by_camera @ camera.camera_from_world[:3, :3])
     return np.stack(offs), np.stack(slopes)
 

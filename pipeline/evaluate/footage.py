@@ -98,8 +98,8 @@ class Footage:
 
     def region(self, sequence: str, step: int, camera: str, name: str) -> np.ndarray:
         """Where the mesh shows the region "eyes" or "mouth" of the face, (h, w) bool."""
-        drawn = read_buffers(self.buffers[sequence], step, self.rig.index(camera), ("x_can",))
-        return region(torch.from_numpy(drawn["x_can"]), name).numpy()
+        found = read_buffers(self.buffers[sequence], step, self.rig.index(camera), ("x_can",))
+        return region(torch.from_numpy(found["x_can"]), name).numpy()
 
     def render(self, sequence: str, step: int, camera: str) -> np.ndarray:
         """The avatar's picture (h, w, 3) uint8 sRGB over white."""

@@ -70,22 +70,22 @@ class MeshColour:
         """The coloured mesh (h, w, 3) uint8 sRGB over white."""
         index = self._footage.rig.index(camera)
         buffers = self._footage.buffers[sequence]
-        drawn = read_buffers(buffers, step, index, ("mask", "x_can"))
-        mask = drawn["mask"]
+        found = read_buffers(buffers, step, index, ("mask", "x_can"))
+        mask = found["mask"]
         result = np.full((*mask.shape, 3), 255, np.uint8)
-        points = drawn["x_can"][mask][:, :3]
+        points = found["x_can"][mask][:, :3]
         result[mask] = np.clip(np.rint(self._grid.look_up(self._colors, points)), 0, 255)
         return result
 
     def _gather(self, sequence: str, step: int, camera: str) -> None:
         index = self._footage.rig.index(camera)
         buffers = self._footage.buffers[sequence]
-        drawn = read_buffers(buffers, step, index, ("mask", "normals", "x_can"))
-        seen = drawn["mask"] & self._footage.head(sequence, step, camera)
+        found = read_buffers(buffers, step, index, ("mask", "normals", "x_can"))
+        seen = found["mask"] & self._footage.head(sequence, step, camera)
         rays = self._footage.rig.cameras[index].rays()[seen]
-        normals = drawn["normals"][seen].astype(np.float64)
+        normals = found["normals"][seen].astype(np.float64)
         cosine = -(rays * normals).sum(1) / np.linalg.norm(rays, axis=1)
-        points = drawn["x_can"][seen][:, :3]
+        points = found["x_can"][seen][:, :3]
         colors = self._footage.target(sequence, step, camera)[seen]
         self._grid.splat(points, colors, np.clip(cosine, 0, 1) ** 2)
 

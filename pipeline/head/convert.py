@@ -23,7 +23,7 @@ from torch import Tensor
 
 from pipeline import cli
 from pipeline.errors import DataError
-from pipeline.head.model.network import WIDEST_BLEND
+from pipeline.head.model.network import WIDEST_BLEND, linears
 from pipeline.head.model.prior import HeadPrior, save_prior
 from pipeline.settings.prior_config import PriorConfig
 from pipeline.store.chunk import publish
@@ -178,13 +178,12 @@ def sources(prior: HeadPrior) -> Iterator[tuple[Tensor, str, list[str]]]:
             # the members' activations take every other place
             names = [f"deepSDFensemble.layers.{t}.layers.{2 * layer}.{kind}" for t in range(prior.config.types)]
             yield tensor, "id_decoder", names
-    for index in (0, 2, 4):
-        linear = prior.anchor_net.layers[index]
+    for index, linear in zip((0, 2, 4), linears(prior.anchor_net.layers), strict=True):
         yield linear.weight, "id_decoder", [f"mlp_pos.{index}.weight"]
         yield linear.bias, "id_decoder", [f"mlp_pos.{index}.bias"]
     warp = prior.deformation
     named = {"compressor.0": warp.compressor}
-    named |= {f"defDeepSDF.lin{index}": linear for index, linear in enumerate([*warp.layers, warp.last])}
+    named |= {f"defDeepSDF.lin{index}": linear for index, linear in enumerate([*linears(warp.layers), warp.last])}
     for name, linear in named.items():
         yield linear.weight, "ex_decoder", [f"{name}.weight"]
         yield linear.bias, "ex_decoder", [f"{name}.bias"]

@@ -27,7 +27,7 @@ class Mesh:
 
     @cached_property
     def normals(self) -> np.ndarray:
-        """See `vertex_normals`; computed once, for views of one mesh that are drawn one after another."""
+        """See `vertex_normals`; computed once, for views of one mesh that are rasterised one after another."""
         return vertex_normals(self.vertices, self.faces)
 
 

@@ -28,6 +28,11 @@ from pipeline.settings.render import RenderSettings
 
 S = TypeVar("S", bound=StageSettings)
 VARIANT = re.compile(r"[\w-]+")
+RENAMED = {
+    "train.draw": "train.buffers",
+    "distill.draw": "distill.buffers",
+    "report.largest_film_mb": "report.embedded_mb",
+}
 VARIED = ("train", "render", "evaluate")  # sections whose stages run once for every variant
 
 
@@ -227,6 +232,8 @@ def load(config: dict[str, Any]) -> Root:
 def _explain(fault: Any) -> str:
     *parents, name = fault["loc"]
     key = ".".join(map(str, fault["loc"]))
+    if key in RENAMED and fault["type"] == "extra_forbidden":
+        return f"config: {key}: is called {RENAMED[key]} now"
     if fault["type"] == "extra_forbidden":
         return f"config: {key}: unknown key; allowed: {', '.join(_fields(parents))}"
     if fault["type"] == "missing":

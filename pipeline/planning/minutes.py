@@ -14,8 +14,8 @@ STEP: dict[str, Callable[[Scene], float]] = {
     "detect": lambda scene: 0.05 * scene.cameras,
     "pointcloud": lambda scene: 8 * scene.cameras * scene.recorded * MB,
     "mesh": lambda scene: 5,
-    "rasterize": lambda scene: 2 * scene.cameras * scene.drawn * MB,
-    "isolate": lambda scene: scene.cameras * (scene.recorded + scene.drawn) * MB,
+    "rasterize": lambda scene: 2 * scene.cameras * scene.rendered * MB,
+    "isolate": lambda scene: scene.cameras * (scene.recorded + scene.rendered) * MB,
 }
 
 

@@ -113,6 +113,11 @@ class Plan:
             return self.motions[sequence]
         return -(-self.frames(subject, sequence) // self.stride)
 
+    def longest(self) -> int:
+        """Time steps of the longest sequence or motion of all."""
+        recorded = (self.steps(recording.subject, recording.sequence) for recording in self.recordings)
+        return max([*recorded, *self.motions.values()])
+
     def spans(self, subject: str, sequence: str) -> list[str]:
         """The spans of a sequence."""
         steps = self.steps(subject, sequence)

@@ -20,13 +20,13 @@ def band(height: int) -> int:
     return math.ceil(BAND * height)
 
 
-def draw(rasterizer: Rasterizer, mesh: Mesh, cameras: Sequence[Camera]) -> dict[str, np.ndarray]:
-    """`buffers.draw`, with the band beside the mesh in depth and x_can, as a picture of stored buffers is read."""
-    drawn = buffers.draw(rasterizer, mesh, cameras)
+def rasterize(rasterizer: Rasterizer, mesh: Mesh, cameras: Sequence[Camera]) -> dict[str, np.ndarray]:
+    """`buffers.rasterize`, with the band beside the mesh in depth and x_can, as a picture of stored buffers is read."""
+    seen = buffers.rasterize(rasterizer, mesh, cameras)
     reach = band(cameras[0].height)
-    pictures = zip(drawn["depth"], drawn["x_can"], drawn["mask"], strict=True)
+    pictures = zip(seen["depth"], seen["x_can"], seen["mask"], strict=True)
     depth, x_can = zip(*(continued(*picture, reach) for picture in pictures), strict=True)
-    return drawn | {"depth": np.stack(depth), "x_can": np.stack(x_can)}
+    return seen | {"depth": np.stack(depth), "x_can": np.stack(x_can)}
 
 
 def continued(depth: np.ndarray, x_can: np.ndarray, mask: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:

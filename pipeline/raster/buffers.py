@@ -12,10 +12,10 @@ from pipeline.raster.coding import CODED, encode_all
 from pipeline.raster.fragments import Rasterizer, unit_and_rest
 from pipeline.store.chunk import Layout, chunk_writer
 
-DRAWN = ("depth", "normals", "x_can")
+RASTERIZED = ("depth", "normals", "x_can")
 
 
-def draw(rasterizer: Rasterizer, mesh: Mesh, cameras: Sequence[Camera]) -> dict[str, np.ndarray]:
+def rasterize(rasterizer: Rasterizer, mesh: Mesh, cameras: Sequence[Camera]) -> dict[str, np.ndarray]:
     """Buffers of one time step for C cameras of one size, background 0 everywhere.
 
     depth (C, h, w) float32 metres along z; normals (C, h, w, 3) float32 unit world vectors, outward; x_can
@@ -26,8 +26,8 @@ def draw(rasterizer: Rasterizer, mesh: Mesh, cameras: Sequence[Camera]) -> dict[
     return {"depth": depth, "normals": normals, "x_can": x_can, "mask": hit}
 
 
-def draw_coded(rasterizer: Rasterizer, mesh: Mesh, cameras: Sequence[Camera]) -> dict[str, np.ndarray]:
-    """What is stored of `draw`: the arrays of CODED, each (C, ...)."""
+def rasterize_coded(rasterizer: Rasterizer, mesh: Mesh, cameras: Sequence[Camera]) -> dict[str, np.ndarray]:
+    """What is stored of `rasterize`: the arrays of CODED, each (C, ...)."""
     return rasterizer.coded(mesh.vertices, mesh.faces, _attributes(mesh), cameras)
 
 
@@ -38,14 +38,17 @@ def _attributes(mesh: Mesh) -> np.ndarray:
 def write_buffers(
     path: Path, steps: Iterable[dict[str, np.ndarray]], shape: tuple[int, int, int, int], attributes: dict[str, Any]
 ) -> None:
-    """Write a chunk of T results of `draw`, each as it comes; `shape` is (T, C, h, w). The mask is where depth is."""
-    write_coded(path, (encode_all(*(step[name] for name in DRAWN)) for step in steps), shape, attributes)
+    """Write a chunk of T results of `rasterize`, each as it comes; `shape` is (T, C, h, w).
+
+    The mask is where depth is.
+    """
+    write_coded(path, (encode_all(*(step[name] for name in RASTERIZED)) for step in steps), shape, attributes)
 
 
 def write_coded(
     path: Path, steps: Iterable[dict[str, np.ndarray]], shape: tuple[int, int, int, int], attributes: dict[str, Any]
 ) -> None:
-    """Write a chunk of T results of `draw_coded`, each as it comes; `shape` is (T, C, h, w)."""
+    """Write a chunk of T results of `rasterize_coded`, each as it comes; `shape` is (T, C, h, w)."""
     layouts = {
         name: Layout((*shape[:2], *before, *shape[2:]), dtype, ("time", "camera", *axes, "row", "column"), unit, about)
         for name, (before, dtype, axes, unit, about) in CODED.items()

@@ -114,17 +114,17 @@ class LoopSettings(Computing):
         description="steps whose pictures are read before they are needed; null: 0 on a CPU, 4 on a GPU",
     )
     readers: Annotated[int, AffectsNoResult()] = Field(default=2, ge=1, le=64, description="threads that read ahead")
-    draw: Literal["stored", "embree", "nvdiffrast"] = Field(
+    buffers: Literal["stored", "embree", "nvdiffrast"] = Field(
         default="stored",
         description="where the buffers of a crop come from: stored: the files of the stage rasterize; embree, "
-        "nvdiffrast: rasterised from the meshes in each step, on the CPU or a GPU. Unless train.draw is "
+        "nvdiffrast: rasterised from the meshes in each step, on the CPU or a GPU. Unless train.buffers is "
         "stored, the files are deleted when no other stage needs them any more",
     )
 
     @model_validator(mode="after")
-    def _a_gpu_draws_for_a_gpu(self) -> "LoopSettings":
-        if self.draw == "nvdiffrast" and self.device != "cuda":
-            raise ValueError(f"draw nvdiffrast with device {self.device}; expected cuda")
+    def _a_gpu_rasterises_for_a_gpu(self) -> "LoopSettings":
+        if self.buffers == "nvdiffrast" and self.device != "cuda":
+            raise ValueError(f"buffers nvdiffrast with device {self.device}; expected cuda")
         return self
 
     @model_validator(mode="after")

@@ -7,7 +7,6 @@ from pipeline.avatar.data.pictures import Pictures
 from pipeline.avatar.model.checkpoint import load_avatar, require_codes
 from pipeline.avatar.train.distillation import Distiller
 from pipeline.avatar.train.session import parser, state_of, train
-from pipeline.errors import DataError
 from pipeline.settings.distill import DistillSettings
 
 
@@ -21,8 +20,6 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Read, train on, publish."""
     given = arguments()
-    if given.settings.into is None:
-        raise DataError("distill.into is null; expected 1, 2 or 4: the steps that the avatar renders in")
 
     def distiller(pictures: Pictures) -> Distiller:
         avatar = load_avatar(given.avatar)

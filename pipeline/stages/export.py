@@ -26,7 +26,7 @@ from pipeline.motion.glb import Moving, write_glb
 from pipeline.motion.retarget import home, resting
 from pipeline.motion.unwrap import bake, roll_out
 from pipeline.motion.wrap import Template, make_template, wrap
-from pipeline.raster.choose import make_rasterizer
+from pipeline.raster.backends.choose import make_rasterizer
 from pipeline.settings.export import ExportSettings
 from pipeline.settings.mesh import MeshSettings
 from pipeline.store.chunk import publish, read_arrays

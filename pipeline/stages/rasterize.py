@@ -9,8 +9,8 @@ from pipeline import cli
 from pipeline.cameras.rig import read_rig
 from pipeline.errors import DataError
 from pipeline.mesh.mesh import count_meshes, read_meshes
-from pipeline.raster.buffers import draw_coded, write_coded
-from pipeline.raster.choose import make_rasterizer
+from pipeline.raster.backends.choose import make_rasterizer
+from pipeline.raster.buffers import rasterize_coded, write_coded
 from pipeline.settings.rasterize import RasterizeSettings
 from pipeline.store.chunk import read_attributes
 
@@ -34,9 +34,9 @@ def main() -> None:
     cli.log.info("%s rasterises %d pictures per step", type(rasterizer).__name__, 1 if rig.moving else len(rig.cameras))
     progress = cli.Progress(len(steps), "steps")
 
-    def drawn() -> Iterator[dict[str, np.ndarray]]:
+    def coded() -> Iterator[dict[str, np.ndarray]]:
         for step, mesh in zip(steps, read_meshes(arguments.meshes), strict=True):
-            yield draw_coded(rasterizer, mesh, rig.cameras[step : step + 1] if rig.moving else rig.cameras)
+            yield rasterize_coded(rasterizer, mesh, rig.cameras[step : step + 1] if rig.moving else rig.cameras)
             progress.update(step + 1 - arguments.start)
 
     attributes = {
@@ -46,7 +46,7 @@ def main() -> None:
     }
     first = rig.cameras[0]
     shape = (len(steps), len(attributes["cameras"]), first.height, first.width)
-    write_coded(arguments.output, drawn(), shape, cli.record("rasterize", arguments) | attributes)
+    write_coded(arguments.output, coded(), shape, cli.record("rasterize", arguments) | attributes)
 
 
 if __name__ == "__main__":

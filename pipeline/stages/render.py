@@ -10,7 +10,7 @@ from pipeline import cli
 from pipeline.avatar.data.chosen import camera_places, chosen_cameras, single
 from pipeline.avatar.data.pictures import Pictures, sequence_views
 from pipeline.avatar.model.checkpoint import require_codes
-from pipeline.avatar.render import draw, read_to_draw
+from pipeline.avatar.render import read_to_render, render_views
 from pipeline.device import claim
 from pipeline.errors import DataError
 from pipeline.film import write_film
@@ -49,22 +49,22 @@ def main() -> None:
     given = arguments()
     settings = given.settings
     torch.set_flush_denormal(True)
-    avatar = read_to_draw(given.avatar, settings.decoder, settings, claim(settings.device))
+    avatar = read_to_render(given.avatar, settings.decoder, settings, claim(settings.device))
     with open_reels(given.buffers, given.part) as buffer_reels, open_reels(given.targets) as target_reels:
         buffers = single(buffer_reels)
         targets = single(target_reels) if given.targets else None
         cameras = chosen_cameras(buffers, given.cameras)
         pictures = Pictures(sequence_views(buffers, None, given.track, list(cameras.values())), keep=False)
         require_codes(given.avatar, avatar, given.track, len(pictures.views[0].z_exp))
-        progress, drawn = cli.Progress(len(pictures), "pictures"), []
+        progress, rendered = cli.Progress(len(pictures), "pictures"), []
         steps = settings.steps or avatar.sampling.steps
         eta = avatar.sampling.eta if settings.eta is None else settings.eta
         cli.log.info("%d steps of diffusion, eta %g", steps, eta)
-        for picture in draw(avatar, pictures, steps, eta, settings.seed, settings.batch):
-            drawn.append(picture.numpy())
-            progress.update(len(drawn))
+        for picture in render_views(avatar, pictures, steps, eta, settings.seed, settings.batch):
+            rendered.append(picture.numpy())
+            progress.update(len(rendered))
         first, stop = buffers.start, buffers.steps
-        rgb = np.stack(drawn).reshape(stop - first, len(cameras), *drawn[0].shape)  # (T, C, h, w, 3)
+        rgb = np.stack(rendered).reshape(stop - first, len(cameras), *rendered[0].shape)  # (T, C, h, w, 3)
         shown = [rgb[:, 0]]
         if given.film and targets:
             shown.append(real_pictures(targets, next(iter(cameras)), rgb[:, 0]))

@@ -34,7 +34,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Choose, draw, publish."""
+    """Choose, render, publish."""
     given = arguments()
     files = {name: getattr(given, name) for name in (*LISTS, *FILES) if name != "films"}
     with open_material(**files) as material:

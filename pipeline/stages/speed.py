@@ -11,7 +11,7 @@ from pipeline.avatar.data.chosen import chosen_cameras, single
 from pipeline.avatar.data.pictures import Pictures, Target, sequence_views
 from pipeline.avatar.model.checkpoint import require_codes
 from pipeline.avatar.model.schedule import Sampling
-from pipeline.avatar.render import draw_timed, read_to_draw
+from pipeline.avatar.render import read_to_render, render_timed
 from pipeline.device import claim
 from pipeline.errors import DataError
 from pipeline.evaluate.image import figures
@@ -29,7 +29,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     result = cli.parser(__doc__, SpeedSettings)
     result.add_argument("--trained", type=cli.existing_file, required=True, help="avatar.safetensors, for many steps")
-    result.add_argument("--drawn", type=cli.existing_file, required=True, help="the avatar of the films, for few steps")
+    result.add_argument("--few", type=cli.existing_file, required=True, help="the avatar of the films, for few steps")
     for kind in ("buffers", "targets"):
         result.add_argument(f"--{kind}", type=cli.existing_file, nargs="+", required=True, help="of one sequence")
     result.add_argument("--track", type=cli.existing_file, required=True, help="the sequence's track")
@@ -53,7 +53,7 @@ def means(film: np.ndarray, targets: list[Target], pixels_per_degree: float) -> 
 
 
 def main() -> None:
-    """Draw twice, measure, publish film and table."""
+    """Render twice, measure, publish film and table."""
     given = arguments()
     settings = given.settings
     if settings.steps is None:
@@ -61,12 +61,12 @@ def main() -> None:
     torch.set_flush_denormal(True)
     device = claim(settings.device)
     computing = Computing(device=settings.device, precision=given.precision, compile=given.compile)
-    files = {given.drawn, given.trained}
-    avatars = {path: read_to_draw(path, given.decoder, computing, device) for path in files}
-    drawn, trained = avatars[given.drawn], avatars[given.trained]
+    files = {given.few, given.trained}
+    avatars = {path: read_to_render(path, given.decoder, computing, device) for path in files}
+    fast, trained = avatars[given.few], avatars[given.trained]
     many = trained.sampling._replace(steps=settings.steps)
-    few = drawn.sampling if drawn.sampling.steps < many.steps else Sampling(1, eta=0.0)
-    ways = [(given.drawn, drawn, few), (given.trained, trained, many)]
+    few = fast.sampling if fast.sampling.steps < many.steps else Sampling(1, eta=0.0)
+    ways = [(given.few, fast, few), (given.trained, trained, many)]
     with open_reels(given.buffers) as buffer_reels, open_reels(given.targets) as target_reels:
         buffers = single(buffer_reels)
         places = list(chosen_cameras(buffers, given.camera).values())[:1]
@@ -76,7 +76,7 @@ def main() -> None:
         shown = [target for target in first if target is not None]
         for path, avatar, (steps, eta) in ways:
             require_codes(path, avatar, given.track, len(pictures.views[0].z_exp))
-            film, per_second = draw_timed(avatar, pictures, steps, eta, settings.seed, len(shown))
+            film, per_second = render_timed(avatar, pictures, steps, eta, settings.seed, len(shown))
             rows.append((steps, eta, len(film), per_second, *means(film, shown, given.pixels_per_degree)))
             films.append(titled(film, f"{steps} step" + "s" * (steps > 1)))
             cli.log.info("%d steps: %.3g pictures/s", steps, per_second)

@@ -19,12 +19,12 @@ from pipeline.head.model.arkit import SHIPPED, read_map
 from pipeline.head.model.identity import file_digest
 from pipeline.head.model.prior import HeadPrior, load_prior
 from pipeline.provenance import ROOT
-from pipeline.raster.choose import make_rasterizer
+from pipeline.raster.backends.choose import make_rasterizer
 from pipeline.settings.rig import RigSettings
 from pipeline.viewer.avatars import Avatars
 from pipeline.viewer.controls import Basis, Controls
-from pipeline.viewer.draw import Head
 from pipeline.viewer.page import Page
+from pipeline.viewer.render import Head
 from pipeline.viewer.results import Results
 
 PRIOR = ROOT / "pipeline/head/weights/head_prior.safetensors"

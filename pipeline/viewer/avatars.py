@@ -4,7 +4,6 @@ from pathlib import Path
 
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.checkpoint import read_avatar, read_training
-from pipeline.avatar.render import for_drawing
 from pipeline.cli import log
 from pipeline.errors import DataError
 from pipeline.viewer.results import Results
@@ -32,7 +31,7 @@ class Avatars:
             if version != self._read:
                 self._read = version
                 is_state = path.name == "state.safetensors"
-                self._avatar = for_drawing(read_training(path) if is_state else read_avatar(path))
+                self._avatar = (read_training(path) if is_state else read_avatar(path)).channels_last()
                 log.info("shows %s", path)
         except (DataError, OSError) as error:  # replaced or removed while it was read: the last one is shown on
             log.warning("not shown: %s", error)

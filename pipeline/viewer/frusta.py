@@ -12,7 +12,7 @@ LINE = 0.025  # of a frustum's length
 THUMBNAIL = 128  # pixels of a frustum's picture along its longer side
 
 
-def draw_frusta(scene: viser.SceneApi, rig: Rig, length: float, pictures: np.ndarray | None, visible: bool) -> None:
+def show_frusta(scene: viser.SceneApi, rig: Rig, length: float, pictures: np.ndarray | None, visible: bool) -> None:
     """Show every camera of a rig as a frustum of `length` metres, with its picture of (C, h, w, 3) uint8 if given."""
     for place, camera in enumerate(rig.cameras):
         pose, image = camera.world_from_camera, None
@@ -33,7 +33,7 @@ def draw_frusta(scene: viser.SceneApi, rig: Rig, length: float, pictures: np.nda
 
 
 def frustum_length(centres: np.ndarray) -> float:
-    """How long the frusta of cameras at `centres` (C, 3), metres, are drawn so that they do not hide each other."""
+    """How long the frusta of cameras at `centres` (C, 3), metres, are so that they do not hide each other."""
     if len(centres) < 2:
         return LONGEST
     apart = np.linalg.norm(centres[:, None] - centres[None], axis=-1)

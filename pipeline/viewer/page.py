@@ -20,8 +20,8 @@ from pipeline.raster.fragments import Rasterizer
 from pipeline.settings.rig import RigSettings
 from pipeline.viewer.avatars import Avatars
 from pipeline.viewer.controls import Controls
-from pipeline.viewer.draw import Head, draft, from_view, refined
-from pipeline.viewer.frusta import draw_frusta, frustum_length
+from pipeline.viewer.frusta import frustum_length, show_frusta
+from pipeline.viewer.render import Head, draft, from_view, refined
 from pipeline.viewer.results import Results
 from pipeline.viewer.surface import coloured, colours
 from pipeline.viewer.turns import Job, Turns
@@ -52,7 +52,7 @@ class Page:
         self.picture = Picture(rig.width, rig.height, rig.metres)
         self.turns = Turns()
         self.shown: tuple[Mesh, np.ndarray, np.ndarray] | None = None  # what the avatar renders: mesh, code, eyes
-        self._drawn: Avatar | None = None  # the avatar that was shown last
+        self._avatar_shown: Avatar | None = None  # the avatar that was shown last
         self.frames = 0  # pictures of the avatar sent to any browser
         self._clients: dict[int, Client] = {}
         self._stopped = threading.Event()
@@ -60,7 +60,7 @@ class Page:
         self.frustum = frustum_length(np.stack([camera.centre for camera in results.rig.cameras]))
         self._place_first_camera()
         self._listen()
-        self.turns.ask(SCENE, self._draw_scene)
+        self.turns.ask(SCENE, self._show_scene)
         threading.Thread(target=self._play, name="play", daemon=True).start()
 
     def stop(self) -> None:
@@ -118,8 +118,8 @@ class Page:
                 gone.stop()
 
     def change(self) -> None:
-        """Draw the scene anew, by what the controls say now."""
-        self.turns.ask(SCENE, self._draw_scene)
+        """Show the scene anew, by what the controls say now."""
+        self.turns.ask(SCENE, self._show_scene)
 
     def _play(self) -> None:
         """The clock: it moves the time line while `play` is on, and has somebody look at what stages have made."""
@@ -137,16 +137,16 @@ class Page:
         """Let the controls know what stages have made since, and show what a training has saved since."""
         changed = self.results.look_again()
         self.controls.refresh()
-        if changed or (self._draws_avatar() and self.avatars.newest() is not self._drawn):
+        if changed or (self._shows_avatar() and self.avatars.newest() is not self._avatar_shown):
             self.change()
 
-    def _draw_scene(self) -> Job | None:
+    def _show_scene(self) -> Job | None:
         """Everything but the avatar; then every client's view is asked for anew."""
         try:
             sequence, step = self.controls.place()
-            self._draw_cameras(sequence, step)
-            self._draw_cloud(sequence, step)
-            self._draw_mesh(sequence, step)
+            self._show_cameras(sequence, step)
+            self._show_cloud(sequence, step)
+            self._show_mesh(sequence, step)
             self._say("")
         except PipelineError as error:
             self._say(f"**{error}**")
@@ -158,11 +158,11 @@ class Page:
         sequence, step = self.controls.place()
         self.controls.status.content = text or f"{sequence}, time step {step} of {self.results.steps(sequence)}"
 
-    def _draw_cameras(self, sequence: str, step: int) -> None:
+    def _show_cameras(self, sequence: str, step: int) -> None:
         pictures = self.results.pictures(sequence, step) if self.controls.cameras.value else None
-        draw_frusta(self.server.scene, self.results.rig, self.frustum, pictures, bool(self.controls.cameras.value))
+        show_frusta(self.server.scene, self.results.rig, self.frustum, pictures, bool(self.controls.cameras.value))
 
-    def _draw_cloud(self, sequence: str, step: int) -> None:
+    def _show_cloud(self, sequence: str, step: int) -> None:
         cloud = self.results.cloud(sequence, step) if self.controls.cloud.value else None
         points, colour = cloud if cloud is not None else (np.zeros((1, 3), np.float32), np.zeros((1, 3), np.uint8))
         middle, visible = self.frame.centre, cloud is not None  # half precision in the browser: keep the numbers small
@@ -170,11 +170,11 @@ class Page:
             "/cloud", points - middle, colour, point_size=0.0012, position=middle, visible=visible
         )
 
-    def _draw_mesh(self, sequence: str, step: int) -> None:
+    def _show_mesh(self, sequence: str, step: int) -> None:
         mesh, code, fitted = self._mesh(sequence, step)
         shown = None if mesh is None or code is None else (mesh, code, self._eyes(sequence, step, code))
         self.shown = shown  # in one go: other threads look
-        if mesh is None or not self.controls.mesh.value or self._draws_avatar():
+        if mesh is None or not self.controls.mesh.value or self._shows_avatar():
             self.server.scene.add_frame("/mesh", show_axes=False)
             return
         way = self.controls.colour.value if fitted or self.controls.colour.value in ("canonical", "normals") else ""
@@ -204,7 +204,7 @@ class Page:
         pose = track["head_from_world"][step] if track else home(self.head.identity)
         return np.concatenate([gaze, self.head.lids(code, pose)]).astype(np.float32)
 
-    def _draws_avatar(self) -> bool:
+    def _shows_avatar(self) -> bool:
         return bool(self.controls.avatar.value) and self.avatars.newest() is not None
 
     def start_view(self, view: viser.CameraHandle, fine: bool) -> Iterator[np.ndarray | None] | None:
@@ -213,7 +213,7 @@ class Page:
         if avatar is None or self.shown is None:
             return None
         mesh, code, eyes = self.shown
-        self._drawn = avatar
+        self._avatar_shown = avatar
         height = max(64, min(VIEW_HEIGHT, view.image_height))
         width = int(max(64, min(4 * height, height * view.aspect)))
         camera = from_view(view.wxyz, view.position, view.fov, width, height)
@@ -253,20 +253,20 @@ class Client:
     def _begin(self, fine: bool) -> Job | None:
         started = time.perf_counter()
         try:
-            drawing = self._page.start_view(self._client.camera, fine)
-            if drawing is None:
+            rendering = self._page.start_view(self._client.camera, fine)
+            if rendering is None:
                 self._client.scene.set_background_image(None)
                 self._speed.visible = False
                 return None
-            return self._go_on(drawing, fine, started)
+            return self._go_on(rendering, fine, started)
         except DataError:  # the view looks away from the head
             self._client.scene.set_background_image(np.full((2, 2, 3), 255, np.uint8))
             return None
 
-    def _go_on(self, drawing: Iterator[np.ndarray | None], fine: bool, started: float) -> Job | None:
-        shown = next(drawing)
+    def _go_on(self, rendering: Iterator[np.ndarray | None], fine: bool, started: float) -> Job | None:
+        shown = next(rendering)
         if shown is None:
-            return lambda: self._go_on(drawing, fine, started)
+            return lambda: self._go_on(rendering, fine, started)
         self._client.scene.set_background_image(shown, format="jpeg", jpeg_quality=90)
         self._page.frames += 1
         spent = time.perf_counter() - started

@@ -14,7 +14,7 @@ rule prior:
         environment("prior")
     threads: 4
     resources:
-        mem_mb=8000,
+        mem_mb=lambda wildcards, attempt: attempt * prior_limit_mb(SETTINGS.prior),
         runtime=240,
     params:
         job=job("prior", state="runs/prior"),
@@ -25,8 +25,8 @@ rule prior:
 rule train:
     input:
         stored_geometry("train"),
-        drawn_geometry("train"),
-        drawing_rig("train"),
+        rasterized_geometry("train"),
+        rasterizing_rig("train"),
         targets=of_training(TARGETS),
         tracks=of_training(TRACK),
     output:
@@ -48,8 +48,8 @@ rule train:
             held_out_cameras=HELD_OUT_CAMERAS,
             state=lambda wildcards: f"runs/{wildcards.subject}",
             buffers=stored_geometry("train"),
-            meshes=drawn_geometry("train"),
-            rig=drawing_rig("train"),
+            meshes=rasterized_geometry("train"),
+            rig=rasterizing_rig("train"),
         ),
     shell:
         "python -m pipeline.stages.train {params.job} --targets {input.targets:q} --tracks {input.tracks:q}"
@@ -59,8 +59,8 @@ rule train:
 rule distill:
     input:
         stored_geometry("distill"),
-        drawn_geometry("distill"),
-        drawing_rig("distill"),
+        rasterized_geometry("distill"),
+        rasterizing_rig("distill"),
         avatar=TRAINED_AVATAR,
         targets=of_training(TARGETS),
         tracks=of_training(TRACK),
@@ -83,8 +83,8 @@ rule distill:
             held_out_cameras=HELD_OUT_CAMERAS,
             state=lambda wildcards: f"runs/{wildcards.subject}",
             buffers=stored_geometry("distill"),
-            meshes=drawn_geometry("distill"),
-            rig=drawing_rig("distill"),
+            meshes=rasterized_geometry("distill"),
+            rig=rasterizing_rig("distill"),
         ),
     shell:
         "python -m pipeline.stages.distill {params.job} --avatar {input.avatar:q} --targets {input.targets:q}"
@@ -93,7 +93,7 @@ rule distill:
 
 rule render_capture:
     input:
-        avatar=DRAWN_AVATAR,
+        avatar=FILM_AVATAR,
         buffers=of_sequence(CAPTURE_BUFFERS),
         targets=real_pictures,
         track=TRACK,
@@ -121,7 +121,7 @@ rule render_capture:
 
 rule render_span:
     input:
-        avatar=DRAWN_AVATAR,
+        avatar=FILM_AVATAR,
         buffers=BUFFERS,
         track=TRACK,
     output:
@@ -177,7 +177,7 @@ rule film:
 rule speed:
     input:
         trained=TRAINED_AVATAR,
-        drawn=DRAWN_AVATAR,
+        few=FILM_AVATAR,
         buffers=of_sequence(CAPTURE_BUFFERS),
         targets=of_sequence(TARGETS),
         track=TRACK,
@@ -205,6 +205,6 @@ rule speed:
             precision=SETTINGS.render.precision,
         ),
     shell:
-        "python -m pipeline.stages.speed {params.job} --trained {input.trained:q} --drawn {input.drawn:q}"
+        "python -m pipeline.stages.speed {params.job} --trained {input.trained:q} --few {input.few:q}"
         " --buffers {input.buffers:q} --targets {input.targets:q} --track {input.track:q}"
         " --output {output.figures:q} --film {output.film:q} > {log:q} 2>&1"

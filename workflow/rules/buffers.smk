@@ -14,7 +14,7 @@ rule rig_capture:
     conda:
         environment("rig")
     resources:
-        mem_mb=1000,
+        mem_mb=memory("rig"),
         runtime=5,
     params:
         job=job("rig", rig="capture"),
@@ -38,7 +38,7 @@ rule rig_path:
     conda:
         environment("rig")
     resources:
-        mem_mb=1000,
+        mem_mb=memory("rig"),
         runtime=5,
     params:
         job=job(
@@ -59,7 +59,7 @@ rule rasterize:
         rig=rig_file,
         meshes=MESHES,
     output:
-        BUFFERS if SETTINGS.train.draw == "stored" else temp(BUFFERS),
+        BUFFERS if SETTINGS.train.buffers == "stored" else temp(BUFFERS),
     log:
         log_of("rasterize", BUFFERS),
     benchmark:

@@ -21,7 +21,7 @@ rule retarget:
     conda:
         environment("retarget")
     resources:
-        mem_mb=1000,
+        mem_mb=memory("retarget"),
         runtime=5,
     params:
         job=job(
@@ -52,7 +52,7 @@ rule animate:
     conda:
         environment("animate")
     resources:
-        mem_mb=1000,
+        mem_mb=memory("animate"),
         runtime=5,
     params:
         job=job(

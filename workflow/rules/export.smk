@@ -13,7 +13,7 @@ rule export_cameras:
     conda:
         environment("export")
     resources:
-        mem_mb=1000,
+        mem_mb=memory("export"),
         runtime=5,
     params:
         job=job("export", kind=lambda wildcards: wildcards.file.partition(".")[0]),

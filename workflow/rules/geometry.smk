@@ -38,7 +38,7 @@ rule landmarks:
     conda:
         environment("landmarks")
     resources:
-        mem_mb=1000,
+        mem_mb=memory("landmarks"),
         runtime=10,
     params:
         job=job(

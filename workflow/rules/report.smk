@@ -54,7 +54,7 @@ rule report:
         quality=of_all(QUALITY),
         films=films,
         driven=driven(RENDERS),
-        avatar=DRAWN_AVATAR,
+        avatar=FILM_AVATAR,
         speed=compared(SPEED),
         speed_film=compared(SPEED_FILM),
         metrics=METRICS,

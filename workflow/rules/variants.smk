@@ -71,7 +71,7 @@ rule ablation_table:
     conda:
         environment("ablations")
     resources:
-        mem_mb=1000,
+        mem_mb=memory("ablations"),
         runtime=10,
     params:
         job=job("ablations"),
@@ -91,7 +91,7 @@ rule baseline_table:
     conda:
         environment("ablations")
     resources:
-        mem_mb=1000,
+        mem_mb=memory("ablations"),
         runtime=10,
     params:
         job=job("ablations"),
@@ -116,7 +116,7 @@ rule compare:
     conda:
         environment("evaluate")
     resources:
-        mem_mb=1000,
+        mem_mb=memory("compare"),
         runtime=10,
     params:
         whole=lambda wildcards: f"{SETTINGS.results}/{wildcards.subject}",

@@ -44,20 +44,29 @@ class HostPart:
 
 @dataclass(frozen=True)
 class Part:
-    """B pictures of a step on the device; `weights` (B, h, w) float32 say how much each pixel counts."""
+    """B pictures of a step on the device; `weights` (B, h, w) float32 say how much each pixel counts.
+
+    In the texture steps, when only the planes learn, that is all; otherwise a step's parts are `NoisyPart`.
+    """
 
     indices: list[int]
     buffers: Buffers
     target: Target
     weights: torch.Tensor
-    noise: torch.Tensor | None = None
-    timesteps: torch.Tensor | None = None
-    latents: torch.Tensor | None = None
-    window: Rectangle | None = None
 
     def counts(self) -> torch.Tensor:
         """The sum of the weights, and the number of pixels where mesh and picture both say head: (2,)."""
         return torch.stack([self.weights.sum(), (self.target.head & self.buffers.mask).sum().float()])
+
+
+@dataclass(frozen=True)
+class NoisyPart(Part):
+    """A part that diffusion learns from: what its pictures get, as in `HostPart`."""
+
+    noise: torch.Tensor
+    timesteps: torch.Tensor
+    latents: torch.Tensor | None
+    window: Rectangle
 
 
 class Batches:
@@ -139,13 +148,15 @@ class Batches:
         Nothing here waits for the GPU.
         """
         device = self.processes.device
-        buffers, target = moved((part.buffers, part.target), device)
+        buffers, target = moved(part.buffers, device), moved(part.target, device)
         if part.sides:
             buffers, target = enlarge(buffers, *part.sides), enlarge(target, *part.sides)
         weights = region_weights(buffers.x_can, self.recipe.eye_weight, self.recipe.mouth_weight) * target.trusted
-        drawn = (part.noise, part.timesteps, part.latents)
-        drawn = (None if tensor is None else tensor.to(device, non_blocking=True) for tensor in drawn)
-        return Part(part.indices, buffers, target, weights, *drawn, part.window)
+        if part.noise is None or part.timesteps is None or part.window is None:
+            return Part(part.indices, buffers, target, weights)
+        noise, timesteps = (tensor.to(device, non_blocking=True) for tensor in (part.noise, part.timesteps))
+        latents = None if part.latents is None else part.latents.to(device, non_blocking=True)
+        return NoisyPart(part.indices, buffers, target, weights, noise, timesteps, latents, part.window)
 
     def parts(self, step: int) -> list[Part]:
         """`read` and `on_device` in one."""
@@ -169,7 +180,7 @@ class Batches:
         share = recipe.crop_share
         if share < 1:
             share += (1 - share) * float(torch.rand((), generator=generator))
-        cut = [max(round(share * side), 1) for side in (height, width)]
+        cut = max(round(share * height), 1), max(round(share * width), 1)
         grid = factor if self.latents_can_be_kept else 1
         top, left = (
             grid * int(torch.randint((side - part) // grid + 1, (), generator=generator))

@@ -120,12 +120,9 @@ def stack(parts: list[Part]) -> Part:
     return type(parts[0])(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
-def moved(parts: tuple[Part, ...], device: torch.device) -> list[Part]:
+def moved(part: Part, device: torch.device) -> Part:
     """The same on another device; from pinned memory without waiting for it."""
-    return [
-        type(part)(**{name: tensor.to(device, non_blocking=True) for name, tensor in vars(part).items()})
-        for part in parts
-    ]
+    return type(part)(**{name: tensor.to(device, non_blocking=True) for name, tensor in vars(part).items()})
 
 
 def pinned(part: Part) -> Part:
@@ -155,6 +152,16 @@ class Pictures:
             self._cache[index] = found
         return found
 
+    def with_target(self, index: int) -> tuple[Buffers, Target]:
+        """Buffers and target of one view (B = 1), which has one, as all views of a training do."""
+        buffers, target = self[index]
+        return buffers, self._there(target, index)
+
+    def _there(self, target: Target | None, index: int) -> Target:
+        if target is None:
+            raise DataError(f"{self.name(index)}: no real picture; expected targets of its sequence")
+        return target
+
     def name(self, index: int) -> str:
         """What a view is called in messages."""
         view = self.views[index]
@@ -174,14 +181,14 @@ class Pictures:
     def cropped(self, index: int, top: int, left: int, height: int, width: int) -> tuple[Buffers, Target]:
         """The same as a `crop` of a whole view; where views are not kept, only that part is read from the file."""
         if self.fit_in_memory:
-            buffers, target = self[index]
+            buffers, target = self.with_target(index)
             return crop(buffers, top, left, height, width), crop(target, top, left, height, width)
         reach = max(TRUST_REACH, band(self.sides(index)[0]) + 1)
         above, before = max(top - reach, 0), max(left - reach, 0)
         rows, columns = slice(above, top + height + reach), slice(before, left + width + reach)
         buffers, target = self._read(self.views[index], (rows, columns))
         inner = (top - above, left - before, height, width)
-        return crop(buffers, *inner), crop(target, *inner)
+        return crop(buffers, *inner), crop(self._there(target, index), *inner)
 
     def _own(self, reel: Reel) -> Reel:
         """The reel itself where these pictures were opened, in another thread one of the same files."""
@@ -202,10 +209,10 @@ class Pictures:
         def read(reel: Reel, name: str) -> torch.Tensor:
             return torch.from_numpy(self._own(reel).picture(name, view.step, view.camera, window))[None]
 
-        drawn = read_buffers(self._own(view.buffers), view.step, view.camera, window=window)
+        stored = read_buffers(self._own(view.buffers), view.step, view.camera, window=window)
         reach = band(view.buffers.shape("depth")[1])
-        drawn["depth"], drawn["x_can"] = continued(drawn["depth"], drawn["x_can"], drawn["mask"], reach)
-        geometry = (torch.from_numpy(drawn[name])[None] for name in ("depth", "normals", "x_can", "mask"))
+        stored["depth"], stored["x_can"] = continued(stored["depth"], stored["x_can"], stored["mask"], reach)
+        geometry = (torch.from_numpy(stored[name])[None] for name in ("depth", "normals", "x_can", "mask"))
         buffers = Buffers(*geometry, *(torch.from_numpy(part)[None] for part in (view.z_exp, view.eyes)))
         if view.targets is None:
             return buffers, None
@@ -213,7 +220,7 @@ class Pictures:
 
     def batch(self, indices: list[int], rectangle: Rectangle | None = None) -> tuple[Buffers, Target]:
         """Buffers and targets of several views, whole or the same rectangle of each."""
-        parts = [self.cropped(index, *rectangle) if rectangle else self[index] for index in indices]
+        parts = [self.cropped(index, *rectangle) if rectangle else self.with_target(index) for index in indices]
         return stack([buffers for buffers, _ in parts]), stack([target for _, target in parts])
 
     def codes(self) -> torch.Tensor:

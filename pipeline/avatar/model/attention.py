@@ -1,7 +1,7 @@
 """Expression tokens read by an added cross-attention, put into a diffusers U-Net through attention processors."""
 
 import copy
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -41,9 +41,8 @@ class ExpressionAttention(nn.Module):
         The text's part is diffusers' AttnProcessor2_0 for the attentions of a transformer block, which have no mask, no
         normalisation and no residual of their own; it is written out so that the query is computed once.
         """
-        query = attention.to_q(hidden_states)
-        keys, values = attention.to_k(encoder_hidden_states), attention.to_v(encoder_hidden_states)
-        to_out, dropout = attention.to_out
+        to_q, to_k, to_v, (to_out, dropout) = _projections(attention)
+        query, keys, values = to_q(hidden_states), to_k(encoder_hidden_states), to_v(encoder_hidden_states)
         read = dropout(to_out(self._attend(attention, query, keys, values)))
         own = self._query(query, hidden_states)
         keys, values = self.to_k(ip_hidden_states), self.to_v(ip_hidden_states)
@@ -57,8 +56,8 @@ class ExpressionAttention(nn.Module):
         self, attention: Attention, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
     ) -> torch.Tensor:
         """What the query (B, N, D) reads of keys and values (B, L, D)."""
-        heads = (self._heads(attention, x) for x in (query, keys, values))
-        return F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+        query, keys, values = (self._heads(attention, x) for x in (query, keys, values))
+        return F.scaled_dot_product_attention(query, keys, values).transpose(1, 2).flatten(2)
 
     @staticmethod
     def _heads(attention: Attention, x: torch.Tensor) -> torch.Tensor:
@@ -75,12 +74,19 @@ class SeparateExpressionAttention(ExpressionAttention):
     def __init__(self, attention: Attention, token_width: int):
         super().__init__(attention, token_width)
         self.to_q, self.to_k, self.to_v = (
-            copy.deepcopy(projection).requires_grad_(True)
-            for projection in (attention.to_q, attention.to_k, attention.to_v)
+            copy.deepcopy(projection).requires_grad_(True) for projection in _projections(attention)[:3]
         )
 
     def _query(self, query: torch.Tensor, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.to_q(hidden_states)
+
+
+def _projections(attention: Attention) -> tuple[nn.Linear, nn.Linear, nn.Linear, nn.ModuleList]:
+    """To query, keys, values and output. diffusers' types allow None, for attentions to nothing but themselves."""
+    return cast(
+        tuple[nn.Linear, nn.Linear, nn.Linear, nn.ModuleList],
+        (attention.to_q, attention.to_k, attention.to_v, attention.to_out),
+    )
 
 
 PROCESSORS = {"shared": ExpressionAttention, "separate": SeparateExpressionAttention}
@@ -94,5 +100,5 @@ def add_expression_attention(unet: UNet2DConditionModel, kind: Literal["shared",
         if name.endswith("attn2") and name.startswith(("down_blocks", "up_blocks"))
     ]
     for layer in layers:
-        layer.set_processor(PROCESSORS[kind](layer, unet.config.cross_attention_dim))
+        layer.set_processor(PROCESSORS[kind](layer, unet.config["cross_attention_dim"]))
     return len(layers)

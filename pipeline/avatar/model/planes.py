@@ -79,8 +79,8 @@ class FeaturePlanes(nn.Module):
 
     def roughness(self) -> torch.Tensor:
         """Mean squared difference of neighbouring texels, a scalar; zero where there is no plane."""
-        differences = [self.values.diff(dim=axis) for axis in (-2, -1)]
-        return sum(difference.square().sum() for difference in differences) / max(self.values.numel(), 1)
+        down, across = (self.values.diff(dim=axis).square().sum() for axis in (-2, -1))
+        return (down + across) / max(self.values.numel(), 1)
 
     def colours(self, features: torch.Tensor) -> torch.Tensor:
         """Colours (..., 3) in about [-1, 1] in features (..., K F): each plane's first three channels, summed."""

@@ -1,6 +1,7 @@
 """A pretrained latent diffusion model: its U-Net, its autoencoder and its embedding of the empty prompt."""
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
@@ -23,7 +24,7 @@ def load_pretrained(source: str, text: torch.Tensor | None = None) -> Pretrained
     Raises DataError when it cannot be found, or does not predict v.
     """
     try:
-        prediction = DDIMScheduler.load_config(source, subfolder="scheduler").get("prediction_type", "epsilon")
+        scheduler = cast(dict[str, Any], DDIMScheduler.load_config(source, subfolder="scheduler"))
         unet = UNet2DConditionModel.from_pretrained(source, subfolder="unet", use_safetensors=True)
         vae = AutoencoderKL.from_pretrained(source, subfolder="vae", use_safetensors=True)
         text = _empty_prompt(source) if text is None else text
@@ -33,6 +34,7 @@ def load_pretrained(source: str, text: torch.Tensor | None = None) -> Pretrained
             f"{source}: no pretrained model to load ({reason}); expected a hub id or a folder with the "
             "subfolders scheduler, unet, vae, tokenizer and text_encoder in diffusers' format"
         ) from error
+    prediction = scheduler.get("prediction_type", "epsilon")
     if prediction != "v_prediction":
         raise DataError(
             f"{source}: the model predicts {prediction}; expected v_prediction, as Stable Diffusion 2.1 does"

@@ -1,11 +1,12 @@
 """The diffusion: zero terminal SNR, v-prediction, trailing steps, and noise that is the same for every picture."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from diffusers import DDIMScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
 
 TRAINING_TIMESTEPS = 1000
 Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # noisy latents and their timesteps to v
@@ -95,7 +96,11 @@ def trailing(steps: int) -> torch.Tensor:
 
 @torch.no_grad()
 def walk(
-    predict_v: Predict, latents: torch.Tensor, steps: int, eta: float = 0.0, fresh: torch.Tensor | None = None
+    predict_v: Predict,
+    latents: torch.Tensor,
+    steps: int,
+    eta: float = 0.0,
+    fresh: torch.Tensor | Sequence[torch.Tensor] = (),
 ) -> Iterator[torch.Tensor]:
     """Yield the latents (B, C, h, w) that each of `steps` trailing steps starts from, and at last the picture's.
 
@@ -108,7 +113,8 @@ def walk(
         v = predict_v(latents, torch.full((len(latents),), timestep, device=latents.device))
         adds = bool(eta) and i < steps - 1
         noise = fresh[i] if adds else None
-        latents = scheduler.step(v, timestep, latents, eta=eta if adds else 0.0, variance_noise=noise).prev_sample
+        stepped = scheduler.step(v, timestep, latents, eta=eta if adds else 0.0, variance_noise=noise)
+        latents = cast(DDIMSchedulerOutput, stepped).prev_sample
     yield latents
 
 
@@ -117,5 +123,5 @@ def sample(predict_v: Predict, noise: torch.Tensor, pictures: int, steps: int, e
 
     The same noise for every picture, so that a picture does not depend on its place in a batch.
     """
-    *_, drawn = walk(predict_v, noise[:1].expand(pictures, -1, -1, -1), steps, eta, noise[1:])
-    return drawn
+    *_, last = walk(predict_v, noise[:1].expand(pictures, -1, -1, -1), steps, eta, noise[1:])
+    return last

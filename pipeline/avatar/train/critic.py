@@ -29,9 +29,9 @@ class Critic(nn.Module):
                 nn.Conv2d(wide, 1, 3, padding=1),
             )
 
-    def loss(self, real: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+    def loss(self, real: torch.Tensor, rendered: torch.Tensor) -> torch.Tensor:
         """Scalar loss of real and rendered latents, both (B, C, h, w), means over patches: that of the critic, whose
         gradient moves only the critic, and that of the renders, whose gradient moves only what rendered them."""
-        own = F.relu(1 - self.layers(real)).mean() + F.relu(1 + self.layers(drawn.detach())).mean()
+        own = F.relu(1 - self.layers(real)).mean() + F.relu(1 + self.layers(rendered.detach())).mean()
         held = {name: parameter.detach() for name, parameter in self.layers.named_parameters()}
-        return own - functional_call(self.layers, held, (drawn,)).mean()
+        return own - functional_call(self.layers, held, (rendered,)).mean()

@@ -2,13 +2,14 @@
 
 import torch
 
-from pipeline.avatar.data.batches import Part
+from pipeline.avatar.data.batches import NoisyPart
 from pipeline.avatar.data.pictures import Pictures
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.schedule import Predict, Sampling, picture_of_v, trailing, v_of_picture, walk
 from pipeline.avatar.processes import Processes
 from pipeline.avatar.train.critic import Critic
 from pipeline.avatar.train.loop import Loop
+from pipeline.errors import DataError
 from pipeline.settings.distill import DistillSettings
 
 
@@ -25,17 +26,19 @@ class Distiller(Loop):
     def __init__(
         self, avatar: Avatar, pictures: Pictures, settings: DistillSettings, processes: Processes | None = None
     ):
+        if settings.into is None:
+            raise DataError("distill.into is null; expected 1, 2 or 4: the steps that the avatar renders in")
         avatar.sampling = Sampling(settings.into, eta=0.0)
         self.timesteps = trailing(settings.into)
-        critic = Critic(avatar.autoencoder.channels, settings.seed) if settings.critic_weight else None
-        super().__init__(avatar, pictures, settings, critic, processes)
+        self.critic = Critic(avatar.autoencoder.channels, settings.seed) if settings.critic_weight else None
+        super().__init__(avatar, pictures, settings, self.critic, processes)
 
     def sample_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """Timesteps (count,) int64, each of those that sampling visits equally often."""
         return self.timesteps[torch.randint(len(self.timesteps), (count,), generator=generator)]
 
     def noisy_and_target(
-        self, part: Part, latents: torch.Tensor, predict_v: Predict
+        self, part: NoisyPart, latents: torch.Tensor, predict_v: Predict
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The avatar's own latents on the way from the part's noise, and the v of the real picture for them.
 
@@ -49,15 +52,15 @@ class Distiller(Loop):
         return noisy, v_of_picture(noisy, latents, part.timesteps)
 
     def further_loss(
-        self, part: Part, noisy: torch.Tensor, predicted: torch.Tensor, target: torch.Tensor, weights: torch.Tensor
+        self, part: NoisyPart, noisy: torch.Tensor, predicted: torch.Tensor, target: torch.Tensor, weights: torch.Tensor
     ) -> torch.Tensor | float:
         """The critic's loss on real and predicted latents, times its weight; 0 without a critic.
 
         noisy, predicted and target v (B, channels, h', w'). Where `weights` (B, h', w') are 0, the critic is shown the
         real latents for the predicted ones.
         """
-        if not self.recipe.critic_weight:
+        if self.critic is None:
             return 0.0
-        drawn, real = (picture_of_v(noisy, v, part.timesteps) for v in (predicted, target))
-        drawn = torch.where(weights[:, None] > 0, drawn, real)
-        return self.recipe.critic_weight * self.share(part) * self.beside.loss(real, drawn)
+        rendered, real = (picture_of_v(noisy, v, part.timesteps) for v in (predicted, target))
+        rendered = torch.where(weights[:, None] > 0, rendered, real)
+        return self.recipe.critic_weight * self.share(part) * self.critic.loss(real, rendered)

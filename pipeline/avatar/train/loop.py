@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from diffusers import ModelMixin
 from torch import nn
 
 from pipeline.avatar.data.ahead import READ_AHEAD, Ahead
-from pipeline.avatar.data.batches import Batches, HostPart, Part
+from pipeline.avatar.data.batches import Batches, HostPart, NoisyPart, Part
 from pipeline.avatar.data.pictures import Pictures, to_unit
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.checkpoint import describe
@@ -51,7 +52,7 @@ class Loop(ABC):
         self.device = self.processes.device
         self.avatar, self.pictures, self.recipe = avatar.to(self.device), pictures, recipe
         if self.device.type == "cuda":
-            avatar.to(memory_format=torch.channels_last)
+            avatar.channels_last()
         avatar.compute_in(recipe.precision)
         avatar.compile_networks(recipe.compile)
         if recipe.checkpointing:
@@ -149,7 +150,7 @@ class Loop(ABC):
         The colours count alike where mesh and picture both say head.
         """
         weight, head_pixels = counts
-        if part.noise is None:
+        if not isinstance(part, NoisyPart):
             return self._colour_error(self.avatar.texture_picture(part.buffers), part) / head_pixels
         avatar, buffers = self.avatar, part.buffers
         picture, tokens, colours = avatar.conditions(buffers)
@@ -176,17 +177,17 @@ class Loop(ABC):
 
     @abstractmethod
     def noisy_and_target(
-        self, part: Part, latents: torch.Tensor, predict_v: Predict
+        self, part: NoisyPart, latents: torch.Tensor, predict_v: Predict
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Noisy latents, and the v that the networks should predict for them, each (B, C, h', w') like the clean."""
 
     def further_loss(
-        self, part: Part, noisy: torch.Tensor, predicted: torch.Tensor, target: torch.Tensor, weights: torch.Tensor
+        self, part: NoisyPart, noisy: torch.Tensor, predicted: torch.Tensor, target: torch.Tensor, weights: torch.Tensor
     ) -> torch.Tensor | float:
         """The part's share of any other loss of the predicted v, given the loss's `weights` (B, h', w'): none."""
         return 0.0
 
-    def latents(self, part: Part, base: torch.Tensor) -> torch.Tensor:
+    def latents(self, part: NoisyPart, base: torch.Tensor) -> torch.Tensor:
         """Latents (B, C, h', w') of the part's pictures; kept where nothing that is learned or drawn changes them."""
         if part.latents is not None:
             return part.latents
@@ -197,7 +198,7 @@ class Loop(ABC):
         found = []
         for index in part.indices:  # one by one, so that a picture's latents do not depend on its neighbours
             if (latents := kept.whole(index)) is None:
-                rgb = self.pictures[index][1].rgb.to(self.device, non_blocking=True)
+                rgb = self.pictures.with_target(index)[1].rgb.to(self.device, non_blocking=True)
                 latents = self.avatar.encode(to_unit(rgb), base)[0]
                 kept.keep(index, latents)
             found.append(latents[:, top : top + height, left : left + width])
@@ -282,8 +283,8 @@ class Trainer(Loop):
         return draw_timesteps(count, self.recipe.terminal_share, generator)
 
     def noisy_and_target(
-        self, part: Part, latents: torch.Tensor, predict_v: Predict
+        self, part: NoisyPart, latents: torch.Tensor, predict_v: Predict
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The real picture's latents (B, channels, h', w') with noise on them, and their v, of the same shape."""
-        noised = latents, part.noise, part.timesteps
+        noised = latents, part.noise, cast(torch.IntTensor, part.timesteps)
         return self.scheduler.add_noise(*noised), self.scheduler.get_velocity(*noised)

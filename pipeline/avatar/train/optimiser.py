@@ -1,6 +1,7 @@
 """What moves the weights of an avatar: AdamW, its learning rates, the limit of the gradient, the running average."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -86,7 +87,7 @@ class Optimiser:
         return tensors | optimiser_tensors(self._adam, self.parameters)
 
     @torch.no_grad()
-    def load(self, tensors: Tensors) -> None:
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Go on where `tensors` ended."""
         kinds = [("now", self.now)] + [("average", self.average.tensors)] * bool(self.recipe.average_decay)
         for kind, own in kinds:

@@ -19,7 +19,8 @@ def preview(avatar: Avatar, pictures: Pictures) -> np.ndarray:
     """A few views evenly chosen, (2 h, n w, 3) uint8: the row above is predicted in one step, the row below is real."""
     columns = []
     for index in range(0, len(pictures), max(len(pictures) // COLUMNS, 1))[:COLUMNS]:
-        buffers, target = moved(pictures[index], avatar.text.device)
+        buffers, target = pictures.with_target(index)
+        buffers, target = moved(buffers, avatar.text.device), moved(target, avatar.text.device)
         noise = shared_noise(avatar.latent_shape(*target.head.shape[1:]), count=1, seed=0).to(avatar.text.device)
         columns.append(torch.cat([to_bytes(avatar.render(buffers, noise, steps=1, eta=0.0))[0], target.rgb[0]]))
     return torch.cat(columns, dim=1).cpu().numpy()

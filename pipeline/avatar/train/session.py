@@ -19,7 +19,7 @@ from pipeline.avatar.train.preview import Board, preview
 from pipeline.cameras.rig import read_rig
 from pipeline.device import claim
 from pipeline.errors import DataError
-from pipeline.raster.drawn import DrawnReel
+from pipeline.raster.rasterized import RasterizedReel
 from pipeline.store.chunk import read_attributes
 from pipeline.store.reel import Reel, open_reels
 from pipeline.store.state import TrainingState
@@ -46,23 +46,23 @@ def parser(about: str | None, settings: type[BaseModel]) -> argparse.ArgumentPar
 
 def state_of(given: argparse.Namespace, stage: str, *more: Path) -> TrainingState:
     """The state of the arguments' training by the module `stage`, whose result depends on the files `more` too."""
-    drawn = [given.rig] if given.meshes else []
-    files = (*given.buffers, *given.meshes, *drawn, *given.targets, *given.tracks, *more)
+    rig = [given.rig] if given.meshes else []
+    files = (*given.buffers, *given.meshes, *rig, *given.targets, *given.tracks, *more)
     return TrainingState(given.state, stage, given.settings, files, given.held_out_cameras)
 
 
-def drawable(given: argparse.Namespace, stack: ExitStack) -> dict[str, Reel]:
+def training_buffers(given: argparse.Namespace, stack: ExitStack) -> dict[str, Reel]:
     """Buffers by sequence, stored or rasterised here. Raises DataError where the files do not fit the settings."""
-    draw = given.settings.draw
-    if (draw == "stored") != bool(given.buffers) or bool(given.meshes) != bool(given.rig):
-        raise DataError(f"draw is {draw}; expected {'--buffers' if draw == 'stored' else '--meshes and --rig'}")
-    if draw == "stored":
+    source = given.settings.buffers
+    if (source == "stored") != bool(given.buffers) or bool(given.meshes) != bool(given.rig):
+        raise DataError(f"buffers are {source}; expected {'--buffers' if source == 'stored' else '--meshes and --rig'}")
+    if source == "stored":
         return stack.enter_context(open_reels(given.buffers))
     rig, meshes = read_rig(given.rig), stack.enter_context(open_reels(given.meshes))
-    drawn: dict[str, Reel] = {sequence: DrawnReel(reel, rig, draw) for sequence, reel in meshes.items()}
-    for reel in drawn.values():
+    rasterized: dict[str, Reel] = {sequence: RasterizedReel(reel, rig, source) for sequence, reel in meshes.items()}
+    for reel in rasterized.values():
         stack.callback(reel.close)
-    return drawn
+    return rasterized
 
 
 def training_views(given: argparse.Namespace, buffers: dict[str, Reel], targets: dict[str, Reel]) -> list[View]:
@@ -99,7 +99,7 @@ def train(given: argparse.Namespace, state: TrainingState, make: Callable[[Pictu
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
     with ExitStack() as stack:
-        buffers, targets = drawable(given, stack), stack.enter_context(open_reels(given.targets))
+        buffers, targets = training_buffers(given, stack), stack.enter_context(open_reels(given.targets))
         pictures = Pictures(training_views(given, buffers, targets))
         torch.manual_seed(given.settings.seed)
         loop = make(pictures)

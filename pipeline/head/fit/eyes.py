@@ -106,7 +106,7 @@ def _together(gaze: np.ndarray) -> np.ndarray:
     """Each eye drawn towards the mean of both; an unknown eye looks where the other one does."""
     known = np.isfinite(gaze).all(-1, keepdims=True)
     mean = np.where(known, gaze, 0).sum(1, keepdims=True) / np.maximum(known.sum(1, keepdims=True), 1)
-    mean = np.where(known.any(1, keepdims=True), mean, np.nan)
+    mean = np.where(np.any(known, axis=1, keepdims=True), mean, np.nan)
     return np.where(known, (1 - TOGETHER) * gaze + TOGETHER * mean, mean)
 
 

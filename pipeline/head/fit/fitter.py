@@ -121,8 +121,8 @@ def fit_beside(
     fitter: Fitter, identity: np.ndarray, frames: Sequence[Frame], before: Sequence[Heads | None]
 ) -> list[Tracked]:
     """Frames that do not depend on each other, as one batch, each from the head before it, as in `follow`."""
-    begun = [i for i, heads in enumerate(before) if heads is not None]
-    known, starts = [frames[i] for i in begun], [before[i] for i in begun]
+    begun = {i: heads for i, heads in enumerate(before) if heads is not None}
+    known, starts = [frames[i] for i in begun], list(begun.values())
     found = dict(zip(begun, _fit(fitter, known, starts, fitter.schedule) if begun else [], strict=True))
     for i, frame in enumerate(frames):
         if i not in found or found[i].median_mm > fitter.bad_mm:

@@ -18,6 +18,10 @@ GPU_CHUNK = 4 * CHUNK  # on a GPU: with a free identity at MonoNPHM's widths 2 G
 CELL = 0.02  # head units (5 mm): points are drawn evenly over cells of this size, however dense the cloud is there
 
 
+Chosen = np.ndarray | slice | list[int]  # frames: indices (F',), a mask (F,) or a slice
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]  # residual, agreement, frame, shared of Linearised
+
+
 @dataclass(frozen=True)
 class Samples:
     """As many points of each frame, float64, world metres: `points` (F, P + Q, 3), of which the first P lie on the
@@ -33,8 +37,8 @@ class Samples:
         if self.gaps is None:
             object.__setattr__(self, "gaps", np.zeros((len(self.points), 0)))
 
-    def frames(self, chosen: np.ndarray | slice) -> "Samples":
-        """The samples of the frames `chosen`: indices (F',), a mask (F,) or a slice."""
+    def frames(self, chosen: Chosen) -> "Samples":
+        """The samples of the frames `chosen`."""
         return Samples(self.points[chosen], self.normals[chosen], self.landmarks[chosen], self.gaps[chosen])
 
     def with_free(self, points: np.ndarray) -> "Samples":
@@ -65,8 +69,8 @@ class Heads:
         poses = np.where(chosen[:, None, None], other.head_from_world, self.head_from_world)
         return replace(self, expression=expression, head_from_world=poses)
 
-    def frames(self, chosen: np.ndarray | slice) -> "Heads":
-        """The same identity in the frames `chosen`: indices (F',), a mask (F,) or a slice."""
+    def frames(self, chosen: Chosen) -> "Heads":
+        """The same identity in the frames `chosen`."""
         return replace(self, expression=self.expression[chosen], head_from_world=self.head_from_world[chosen])
 
 
@@ -129,8 +133,7 @@ def draw(
 
 def join(samples: list[Samples]) -> Samples:
     """The samples of several frames as one batch."""
-    names = ("points", "normals", "landmarks", "gaps")
-    return Samples(*(np.concatenate([getattr(s, name) for s in samples]) for name in names))
+    return Samples(*(np.concatenate(parts) for parts in zip(*(vars(one).values() for one in samples), strict=True)))
 
 
 def linearise(prior: HeadPrior, heads: Heads, samples: Samples, with_shared: bool) -> Linearised:
@@ -145,7 +148,7 @@ def linearise(prior: HeadPrior, heads: Heads, samples: Samples, with_shared: boo
     agreement[:, :surface] = inside[:, :surface] * _agreement(heads, samples, gradient[:, :surface])
     residual, frame = counts * residual, counts[..., None] * frame
     shared = None if shared is None else counts[..., None] * shared
-    parts = [(residual, agreement, frame, shared)]
+    parts: list[Rows] = [(residual, agreement, frame, shared)]
     if samples.landmarks.shape[1]:
         parts.append(_landmark_rows(prior, heads, samples.landmarks, with_shared))
     bounded = prior.config.least_code is not None
@@ -153,9 +156,15 @@ def linearise(prior: HeadPrior, heads: Heads, samples: Samples, with_shared: boo
         parts.append(code_rows(prior, heads, with_shared))
     if samples.gaps.shape[1]:
         parts.append(gap_rows(prior, heads, samples.gaps, with_shared))
-    rows = (None if part[0] is None else np.concatenate(part, 1) for part in zip(*parts, strict=True))
     codes = prior.config.z_exp if bounded else 0
-    return Linearised(*rows, surface, points, codes, samples.gaps.shape[1])
+    return Linearised(*_all_rows(parts), surface, points, codes, samples.gaps.shape[1])
+
+
+def _all_rows(parts: list[Rows]) -> Rows:
+    """The rows of several kinds of residuals one after another."""
+    residual, agreement, frame = (np.concatenate(rows, 1) for rows in zip(*(part[:3] for part in parts), strict=True))
+    shared = [part[3] for part in parts if part[3] is not None]
+    return residual, agreement, frame, np.concatenate(shared, 1) if shared else None
 
 
 def canonical_landmarks(prior: HeadPrior, identity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -164,27 +173,23 @@ def canonical_landmarks(prior: HeadPrior, identity: np.ndarray) -> tuple[np.ndar
     return places, numbers(prior.landmarks.basis).reshape(*places.shape, -1)
 
 
-def _landmark_rows(
-    prior: HeadPrior, heads: Heads, landmarks: np.ndarray, with_shared: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+def _landmark_rows(prior: HeadPrior, heads: Heads, landmarks: np.ndarray, with_shared: bool) -> Rows:
     """Residual, agreement, frame and shared of the coordinates of landmarks (F, L, 3), all x before all y."""
     canonical, by_weights = canonical_landmarks(prior, heads.identity)
     x = pose.apply(heads.head_from_world, landmarks)
     known = in_box(prior, x)  # NaN is not
     x = np.where(known[..., None], x, 0)
-    parts = []
+    parts: list[Rows] = []
     for axis in range(3):
         place, _, frame, shared = answers(prior, heads, x, coordinate(axis), with_shared)
         if shared is not None:
             shared -= by_weights[:, axis]
             shared *= known[..., None]
         parts.append((known * (place - canonical[:, axis]), known.astype(float), known[..., None] * frame, shared))
-    return tuple(None if part[0] is None else np.concatenate(part, 1) for part in zip(*parts, strict=True))
+    return _all_rows(parts)
 
 
-def code_rows(
-    prior: HeadPrior, heads: Heads, with_shared: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+def code_rows(prior: HeadPrior, heads: Heads, with_shared: bool) -> Rows:
     """Residual, agreement, frame and shared of the numbers (F, E) of z_exp: what lies below the least that is known.
 
     Out there a network may do anything: the shipped prior's lids no longer move, whatever the others say, where brows,
@@ -199,9 +204,7 @@ def code_rows(
     return below, np.ones_like(below), frame, shared
 
 
-def gap_rows(
-    prior: HeadPrior, heads: Heads, gaps: np.ndarray, with_shared: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+def gap_rows(prior: HeadPrior, heads: Heads, gaps: np.ndarray, with_shared: bool) -> Rows:
     """Residual, agreement, frame and shared of the gaps (F, G) between lids.
 
     A lid's place x in the posed head is where the deformation D leads to the landmark at rest, D(x, w) = place(w), so
@@ -211,9 +214,10 @@ def gap_rows(
     z_exp = numbers(prior.z_exp_from(prior.tensor(heads.expression)))
     found = find_gaps(prior, heads.identity, z_exp, places)
     by_axis = [answers(prior, heads, found.x, coordinate(axis), with_shared)[1:] for axis in range(3)]
-    by_x, by_frame = (np.stack([rows[which] for rows in by_axis], 2) for which in (0, 1))  # (F, 8, 3, 3), (F, 8, 3, n)
+    by_x, by_frame = np.stack([rows[0] for rows in by_axis], 2), np.stack([rows[1] for rows in by_axis], 2)
+    by_weight = [rows[2] for rows in by_axis if rows[2] is not None]
 
-    def of_gaps(by_what: np.ndarray) -> np.ndarray:
+    def of_gaps(by_what: np.ndarray) -> np.ndarray:  # of (F, 8, 3, n)
         moved = -np.linalg.solve(by_x, by_what)
         return np.einsum("fgx,fgxn->fgn", found.unit, moved[:, ::2] - moved[:, 1::2])
 
@@ -222,9 +226,8 @@ def gap_rows(
     seen = np.where(known, scale * np.nan_to_num(gaps), found.length)
     frame = known[..., None] * of_gaps(np.concatenate([0 * by_frame[..., : pose.POSE], by_frame[..., pose.POSE :]], -1))
     shared = None
-    if with_shared:
-        by_identity = np.stack([rows[2] for rows in by_axis], 2) - by_weights[USED]
-        shared = known[..., None] * of_gaps(by_identity)
+    if by_weight:
+        shared = known[..., None] * of_gaps(np.stack(by_weight, 2) - by_weights[USED])
     return found.length - seen, known.astype(float), frame, shared
 
 
@@ -261,17 +264,16 @@ def answers(
         part = slice(start, start + chunk)
         grads = _gradients(prior, x[part], heads.expression[frame_of[part]], heads.identity, question, with_shared)
         value[part], gradient[part], by_expression[part] = grads[:3]
-        if with_shared:
+        if by_identity is not None:
             by_identity[part] = grads[3]
-    by_pose = np.concatenate([np.cross(x, gradient), gradient], -1)
-    frame = np.concatenate([by_pose, by_expression], -1).reshape(frames, count, -1)
+    frame = np.concatenate([np.cross(x, gradient), gradient, by_expression], -1).reshape(frames, count, -1)
     shared = None if by_identity is None else by_identity.reshape(frames, count, -1)
     return value.reshape(frames, count), gradient.reshape(frames, count, 3), frame, shared
 
 
 def in_box(prior: HeadPrior, x: np.ndarray) -> np.ndarray:
     """Whether points (..., 3), head units, lie in the space that the prior knows; (...,) bool."""
-    return ((x > np.array(prior.config.box_min)) & (x < np.array(prior.config.box_max))).all(-1)
+    return np.all((x > np.array(prior.config.box_min)) & (x < np.array(prior.config.box_max)), axis=-1)
 
 
 def _gradients(
@@ -284,8 +286,8 @@ def _gradients(
     if with_shared:
         z_id = z_id.expand(len(x), -1).clone().requires_grad_()
     value = question(prior, leaf, z_id, z_exp)
-    wanted = [leaf, z_exp, z_id] if with_shared else [leaf, z_exp]
-    by_x, by_exp, *by_id = torch.autograd.grad(value.sum(), wanted)
+    leaves = [leaf, z_exp, z_id] if with_shared else [leaf, z_exp]
+    by_x, by_exp, *by_id = torch.autograd.grad(value.sum(), leaves)
     result = [value.detach(), by_x[:, 0], by_exp @ prior.expression.basis, *(g @ prior.identity.basis for g in by_id)]
     return tuple(numbers(tensor) for tensor in result)
 

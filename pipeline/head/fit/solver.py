@@ -45,7 +45,7 @@ class Free:
     identity: bool = False
 
 
-def kernel_weight(residual: np.ndarray, width: np.ndarray) -> np.ndarray:
+def kernel_weight(residual: np.ndarray, width: np.ndarray | float) -> np.ndarray:
     """Geman-McClure: the weight of a squared residual in the next least squares problem, in (0, 1].
 
     residual and width have one unit and shapes that broadcast, as in `kernel`.
@@ -115,13 +115,14 @@ def normal_equations(
     right[:, pose.POSE :] -= heads.expression
     if not free.expression:
         _hold(matrix, right, diagonal)
-    if not free.identity:
+    by_identity = linear.shared if free.identity else None
+    if by_identity is None:
         return matrix, right, None, None, None
-    coupling = np.swapaxes(weighted, -1, -2) @ linear.shared
+    coupling = np.swapaxes(weighted, -1, -2) @ by_identity
     if not free.expression:
         coupling[:, diagonal] = 0
-    shared_weighted = linear.shared * weight[..., None]
-    shared = np.einsum("fpm,fpk->mk", shared_weighted, linear.shared, optimize=True)
+    shared_weighted = by_identity * weight[..., None]
+    shared = np.einsum("fpm,fpk->mk", shared_weighted, by_identity, optimize=True)
     shared_right = -np.einsum("fpm,fp->m", shared_weighted, linear.residual)
     shared[np.diag_indices_from(shared)] += 1
     shared_right -= heads.identity

@@ -1,6 +1,7 @@
 """The two networks of a head prior: the local ensemble behind the identity's SDF and the backward deformation."""
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
@@ -25,6 +26,11 @@ def _uniform(shape: tuple[int, ...], fan_in: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(shape).uniform_(-1, 1) * math.sqrt(1 / fan_in))
 
 
+def linears(layers: Iterable[nn.Module]) -> list[nn.Linear]:
+    """The linear ones of some layers, in their order."""
+    return [layer for layer in layers if isinstance(layer, nn.Linear)]
+
+
 def member_types(config: PriorConfig) -> tuple[Tensor, Tensor]:
     """Type (M,) int64 of each member and the sign (M,) its x coordinate is multiplied by (the odd ones of a pair)."""
     pair = torch.arange(2 * config.pairs)
@@ -39,6 +45,9 @@ class LocalEnsemble(nn.Module):
     Weights are stacked by type: `weights[l]` (types, out, in) and `biases[l]` (types, out). The first layer reads
     [z_glob, z_loc, x - anchor, hyper].
     """
+
+    types: Tensor
+    sign: Tensor
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
@@ -135,6 +144,8 @@ class LocalEnsemble(nn.Module):
 class AnchorNet(nn.Module):
     """Anchors of an identity: mean anchors and an MLP on the global part of z_id."""
 
+    mean: Tensor
+
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
         self.config = config
@@ -172,15 +183,17 @@ class Deformation(nn.Module):
         summary = self.compressor(torch.cat([z_id, anchors.flatten(-2)], -1))
         lead = torch.broadcast_shapes(summary.shape[:-1], z_exp.shape[:-1])
         code = torch.cat([summary.expand(*lead, -1), z_exp.expand(*lead, -1)], -1)
-        first, skip = self.layers[0], self.layers[self.skip]
+        layers = linears(self.layers)
+        first, skip = layers[0], layers[self.skip]
         behind = skip.weight[:, self.config.warp_width + 3 :]
         return F.linear(code, first.weight[:, 3:], first.bias), F.linear(code, behind / math.sqrt(2), skip.bias)
 
     def forward(self, x: Tensor, folded: tuple[Tensor, Tensor]) -> Tensor:
         """Canonical points (B, P, C) for posed points (B, P, 3) and the two folded biases (B, width)."""
         width, half = self.config.warp_width, 1 / math.sqrt(2)
-        hidden = F.linear(x, self.layers[0].weight[:, :3]) + folded[0][:, None]
-        for i, layer in enumerate(self.layers[1:], start=1):
+        first, *further = linears(self.layers)
+        hidden = F.linear(x, first.weight[:, :3]) + folded[0][:, None]
+        for i, layer in enumerate(further, start=1):
             hidden = activate(hidden, self.config.activation)
             if i == self.skip:
                 beside = F.linear(x, layer.weight[:, width : width + 3] * half) + folded[1][:, None]

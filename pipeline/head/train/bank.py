@@ -52,7 +52,7 @@ def make_bank(model: FaceModel, anchors: np.ndarray, settings: PriorSettings, fo
         if not path.exists():
             rows = [_head(sampler, expressions, points, [seed, i]) for i in range(first, first + count)]
             with publish(path) as part:
-                np.savez(part, **{name: np.stack([row[name] for row in rows]) for name in rows[0]})
+                np.savez(part, allow_pickle=False, **{name: np.stack([row[name] for row in rows]) for name in rows[0]})
         progress.update(first + count)
         shards.append(dict(np.load(path)))
     bank = {name: torch.from_numpy(np.concatenate([shard[name] for shard in shards])) for name in shards[0]}

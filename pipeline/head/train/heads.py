@@ -83,7 +83,7 @@ def choose_anchors(model: FaceModel, pairs: int, mid: int) -> np.ndarray:
     width = np.abs(x[:, 0]).max()
     middle = np.flatnonzero((np.abs(x[:, 0]) < 0.01 * width) & above_cut)
     left = np.flatnonzero((x[:, 0] > 0.07 * width) & above_cut)
-    on_line = _farthest(x[middle], density[middle], mid, [x[middle, 2].argmax()], np.full(len(middle), np.inf))
+    on_line = _farthest(x[middle], density[middle], mid, [int(x[middle, 2].argmax())], np.full(len(middle), np.inf))
     fine = KDTree(x[left]).query([model.ear_middle, model.eye_middle])[1][:pairs]
     to_line = np.linalg.norm(x[left][:, None] - x[middle[on_line]], axis=-1).min(1)
     on_left = _farthest(x[left], density[left], pairs, fine, np.minimum(to_line, 2 * x[left, 0]))

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pipeline.cli import Progress
+from pipeline.head.model.network import linears
 from pipeline.head.model.prior import HeadPrior
 from pipeline.head.train.bank import Bank
 from pipeline.head.train.heads import ExpressionSampler, choose_anchors, head_vertices
@@ -52,9 +53,9 @@ def start_codes(prior: HeadPrior, model: FaceModel, anchors: np.ndarray, seed: i
         prior.identity.basis.copy_(torch.from_numpy(np.concatenate(rows)))
         prior.expression.mean.copy_(torch.from_numpy(drawn.mean(0)))
         prior.expression.basis.copy_(torch.from_numpy((direction * np.sqrt(variance.clip(min=0)))[:, ::-1].copy()))
-        prior.anchor_net.layers[-1].weight.mul_(0.1)
+        linears(prior.anchor_net.layers)[-1].weight.mul_(0.1)
         prior.ensemble.weights[0][..., -config.coordinates :].mul_(4.0)  # offsets are a tenth of a unit, codes are one
-        prior.deformation.layers[0].weight[:, :3].mul_(4.0)
+        linears(prior.deformation.layers)[0].weight[:, :3].mul_(4.0)
         prior.deformation.last.weight.mul_(0.1)
     prior.expression.requires_grad_(False)
 

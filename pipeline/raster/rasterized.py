@@ -7,14 +7,14 @@ import numpy as np
 from pipeline.cameras.rig import Rig
 from pipeline.errors import DataError
 from pipeline.mesh.mesh import Mesh, mesh_of
-from pipeline.raster.buffers import draw_coded
-from pipeline.raster.choose import make_rasterizer
+from pipeline.raster.backends.choose import make_rasterizer
+from pipeline.raster.buffers import rasterize_coded
 from pipeline.raster.coding import CODED
 from pipeline.raster.fragments import Rasterizer
 from pipeline.store.reel import WHOLE, Reel, Window
 
 
-class DrawnReel(Reel):
+class RasterizedReel(Reel):
     """Stands for the reel of the buffers that the stage rasterize makes of `meshes`: the same numbers, coded alike.
 
     Only the requested window is rasterised. The last mesh and the last picture are kept: a picture's arrays are asked
@@ -49,8 +49,8 @@ class DrawnReel(Reel):
         if self._coded is None or self._coded[0] != place:
             self._rasterizer = self._rasterizer or make_rasterizer(self.backend)
             part = seen.crop(left, top, 1, right - left, bottom - top)
-            drawn = draw_coded(self._rasterizer, self._mesh_of(step), [part])
-            self._coded = place, {name: pictures[0] for name, pictures in drawn.items()}
+            coded = rasterize_coded(self._rasterizer, self._mesh_of(step), [part])
+            self._coded = place, {name: pictures[0] for name, pictures in coded.items()}
         return self._coded[1][name]
 
     def _mesh_of(self, step: int) -> Mesh:

@@ -117,10 +117,10 @@ def refined(
         left, top, width, height = head_window(camera, mesh.vertices, _unit(avatar), fold)
         camera = camera.crop(left, top, 1, width, height)
         noise = noise[..., top // fold : (top + height) // fold, left // fold : (left + width) // fold]
-    drawn = beyond.draw(rasterizer, mesh, [camera])
+    seen = beyond.rasterize(rasterizer, mesh, [camera])
     device = avatar.text.device
     names = ("depth", "normals", "x_can", "mask")
-    depth, normals, x_can, mask = (torch.from_numpy(drawn[name]).to(device) for name in names)
+    depth, normals, x_can, mask = (torch.from_numpy(seen[name]).to(device) for name in names)
     code = torch.from_numpy(z_exp.astype(np.float32))[None].to(device)
     pose = torch.from_numpy(eyes)[None].to(device)
     given = Buffers(depth, normals.float(), x_can, mask > 0, code, pose)

@@ -13,10 +13,10 @@ class ReferenceRasterizer(Rasterizer):
 
     def rasterize(self, vertices: np.ndarray, faces: np.ndarray, cameras: Sequence[Camera]) -> list[Fragments]:
         """See `pipeline.raster.fragments.Rasterizer.rasterize`."""
-        return [_draw(vertices.astype(np.float64), faces, camera) for camera in cameras]
+        return [_rasterized(vertices.astype(np.float64), faces, camera) for camera in cameras]
 
 
-def _draw(vertices: np.ndarray, faces: np.ndarray, camera: Camera) -> Fragments:
+def _rasterized(vertices: np.ndarray, faces: np.ndarray, camera: Camera) -> Fragments:
     size = (camera.height, camera.width)
     nearest = np.full(size, np.inf)
     triangle = np.full(size, BACKGROUND, np.int32)

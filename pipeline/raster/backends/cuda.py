@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-import nvdiffrast.torch as dr  # pyright: ignore[reportMissingImports]  # built on the GPU machine alone
 import torch
 
 from pipeline.cameras.camera import Camera
-from pipeline.raster.clip import clip_positions
+from pipeline.raster.backends.clip import clip_positions
+from pipeline.raster.backends.shade import shade
 from pipeline.raster.encode import encoded, on_host
 from pipeline.raster.fragments import Fragments, Pixels, Rasterizer
-from pipeline.raster.shade import shade
 
 TILE = 8  # nvdiffrast's CUDA rasteriser wants sizes divisible by 8
 
@@ -19,12 +18,15 @@ class CudaRasterizer(Rasterizer):
     """The GPU back-end: all cameras of a mesh in one call, their pictures, coded there, to the host in one copy."""
 
     def __init__(self) -> None:
-        self.context = dr.RasterizeCudaContext()
+        import nvdiffrast.torch  # pyright: ignore[reportMissingImports]  # built on the GPU machine alone
+
+        self._nvdiffrast = nvdiffrast.torch
+        self.context = nvdiffrast.torch.RasterizeCudaContext()
 
     def rasterize(self, vertices: np.ndarray, faces: np.ndarray, cameras: Sequence[Camera]) -> list[Fragments]:
         """See `pipeline.raster.fragments.Rasterizer.rasterize`."""
         nothing = np.zeros((len(vertices), 0), np.float32)
-        triangle, barycentric, depth, _ = self._draw(vertices, faces, nothing, cameras)
+        triangle, barycentric, depth, _ = self._rasterized(vertices, faces, nothing, cameras)
         pictures = [on_host(part).numpy() for part in (triangle, barycentric, depth)]
         return [
             Fragments(*(part[place, : camera.height, : camera.width] for part in pictures))
@@ -50,11 +52,11 @@ class CudaRasterizer(Rasterizer):
         self, vertices: np.ndarray, faces: np.ndarray, attributes: np.ndarray, cameras: Sequence[Camera]
     ) -> list[torch.Tensor]:
         """Triangle (C, h, w), depth (C, h, w) and values (C, h, w, K) for cameras of one size."""
-        triangle, _, depth, values = self._draw(vertices, faces, attributes, cameras)
+        triangle, _, depth, values = self._rasterized(vertices, faces, attributes, cameras)
         height, width = cameras[0].height, cameras[0].width
         return [part[:, :height, :width] for part in (triangle, depth, values)]
 
-    def _draw(
+    def _rasterized(
         self, vertices: np.ndarray, faces: np.ndarray, attributes: np.ndarray, cameras: Sequence[Camera]
     ) -> tuple[torch.Tensor, ...]:
         """`shade`'s pictures, all of the largest camera's size or a little more."""
@@ -65,5 +67,5 @@ class CudaRasterizer(Rasterizer):
             for array in (vertices, np.asarray(faces, np.int32), np.asarray(attributes, np.float32))
         )
         positions, points = clip_positions(places, cameras, height, width)
-        raster, _ = dr.rasterize(self.context, positions, corners, resolution=(height, width))
+        raster, _ = self._nvdiffrast.rasterize(self.context, positions, corners, resolution=(height, width))
         return shade(raster, points, corners, known)
