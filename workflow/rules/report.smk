@@ -21,6 +21,7 @@ rule evaluate:
         log_of("evaluate", METRICS),
     benchmark:
         benchmark_of("evaluate", METRICS)
+    priority: 2  # on one core for long: films that nothing waits for are rendered beside it
     conda:
         environment("evaluate")
     resources:
