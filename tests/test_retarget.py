@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.capture.curves import ARKIT
 from pipeline.head.fit.eyes import lids_of
 from pipeline.head.model import pose
+from pipeline.head.model.arkit import SHIPPED, read_map
 from pipeline.head.model.identity import Identity, file_digest, read_identity, write_identity
 from pipeline.head.model.prior import load_prior
 from pipeline.motion.retarget import guarded, home, resting, retarget_codes, retarget_gaze, retarget_poses
@@ -164,6 +166,30 @@ def test_stage(two_people):
 def test_codes_stay_within_what_the_prior_knows(two_people):
     assert call(two_people, strength=2).returncode == 0  # relative: what is below the driver's rest is below zero
     assert read_arrays(two_people / "out.zarr.zip", "z_exp")[0].min() == 0
+
+
+def test_lids_shut_as_the_drivers_do_each_relative_to_their_own_rest(two_people):
+    """The subject's own track never shows a blink, which a guard of 1 takes out of the code altogether."""
+    prior = load_prior(PRIOR)
+    blinks = np.zeros((3, len(ARKIT)), np.float32)
+    blinks[1, ARKIT.index("eyeBlinkLeft")] = 1
+    blinks[2, [ARKIT.index("eyeBlinkLeft"), ARKIT.index("eyeBlinkRight")]] = 0.9
+    codes = read_map(SHIPPED, prior.config.exp).z_exp(blinks)
+    (poses,) = read_arrays(two_people / "track.zarr.zip", "head_from_world")
+    track = {
+        "z_exp": Array(codes, ("time", "code"), "1", "codes"),
+        "head_from_world": Array(poses, ("time", "row", "column"), "head unit / m", "poses"),
+    }
+    write_chunk(two_people / "track.zarr.zip", track, read_attributes(two_people / "track.zarr.zip"))
+    theirs = lids_of(prior, read_identity(two_people / "driver.safetensors").w_id, codes, poses)
+    assert call(two_people, guard=1).returncode == 0
+    lids, driven = read_arrays(two_people / "out.zarr.zip", "lids", "z_exp")
+    assert (theirs[2] < 0.5 * theirs[0]).all()
+    np.testing.assert_allclose(lids / lids[0], theirs / theirs[0], atol=0.06)
+    np.testing.assert_array_equal(driven[0], prior.neutral.numpy())
+    assert call(two_people, guard=1, strength=0.5).returncode == 0
+    (lids,) = read_arrays(two_people / "out.zarr.zip", "lids")
+    np.testing.assert_allclose(lids / lids[0], (1 + theirs / theirs[0]) / 2, atol=0.06)
 
 
 def test_stage_with_a_face_at_rest(two_people):

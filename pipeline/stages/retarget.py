@@ -10,7 +10,8 @@ from pipeline.head.fit.eyes import lids_of
 from pipeline.head.model.identity import file_digest, read_identity
 from pipeline.head.model.prior import load_prior, within_reach
 from pipeline.head.track import track_arrays
-from pipeline.motion.retarget import retarget_codes, retarget_gaze, retarget_poses
+from pipeline.motion.lids import opened, with_lids
+from pipeline.motion.retarget import resting, retarget_codes, retarget_gaze, retarget_poses
 from pipeline.settings.retarget import RetargetSettings
 from pipeline.store.chunk import read_all, read_arrays, write_chunk
 
@@ -35,9 +36,13 @@ def main() -> None:
             raise DataError(f"{path}: fitted with another head prior than {arguments.prior}")
     z_exp, poses = read_arrays(arguments.track, "z_exp", "head_from_world")
     own = np.concatenate([read_arrays(path, "z_exp")[0] for path in arguments.own])
-    codes = retarget_codes(z_exp, own, prior.neutral.numpy(), settings.strength, settings.relative, settings.guard)
+    neutral = prior.neutral.numpy()
+    codes = retarget_codes(z_exp, own, neutral, settings.strength, settings.relative, settings.guard)
     codes = within_reach(prior, codes)
     moved = retarget_poses(poses, driver, driven, settings.head)
+    if settings.relative and prior.config.landmarks:
+        shares = 1 + settings.strength * (opened(prior, driver.w_id, z_exp, resting(z_exp, neutral)) - 1)
+        codes = with_lids(prior, driven.w_id, codes, moved, resting(own, neutral), np.maximum(shares, 0))
     gaze = driven_gaze(arguments.track, arguments.own, settings.relative)
     write_chunk(
         arguments.output,

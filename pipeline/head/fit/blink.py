@@ -44,31 +44,40 @@ def _within(prior: HeadPrior, expression: np.ndarray) -> np.ndarray:
 
 
 def shut_lids(prior: HeadPrior, heads: Heads, samples: Samples, schedule: Schedule, usual: np.ndarray) -> Heads:
-    """Heads of one frame (F = 1) with the gaps between lids as they were seen, by Levenberg-Marquardt steps.
+    """Heads of one frame (F = 1) with the gaps between lids as they were seen; see `move_lids`.
 
-    They begin where the energy is least along the step that the `usual` slopes (4, J) advise.
-
-    Minimises the squared gaps' residuals over `lid_mm`, plus what a change of the expression costs the other residuals
-    and the expression's own prior, in second order; points round the eyes say where lids are now, and are left out.
+    A change of the expression costs what it does to the other residuals and the expression's own prior, in second
+    order; points round the eyes say where lids are now, and are left out.
     """
     if not np.isfinite(samples.gaps).any():
         return heads
     stiff = _stiffness(prior, heads, replace(samples, gaps=samples.gaps[:, :0]), schedule)
+    return move_lids(prior, heads, samples.gaps, stiff, schedule.lid_mm, usual)
+
+
+def move_lids(
+    prior: HeadPrior, heads: Heads, gaps: np.ndarray, stiff: np.ndarray, lid_mm: float, usual: np.ndarray
+) -> Heads:
+    """Heads of one frame (F = 1) with `gaps` (1, 4) between lids, world metres, by Levenberg-Marquardt steps.
+
+    They begin where the energy is least along the step that the `usual` slopes (4, J) advise. Minimises the squared
+    gaps' residuals over `lid_mm`, plus x' stiff x, (J, J), of a change x of the expression.
+    """
     per_mm = float(pose.scale_of(heads.head_from_world)[0]) / 1e3
     start, damping = heads.expression[0], 1e-3
-    deviation = schedule.lid_mm * per_mm
+    deviation = lid_mm * per_mm
 
     def looked_at(tried: Heads) -> tuple[float, Heads, np.ndarray, np.ndarray]:
-        residual, slope = _lids(prior, tried, samples, deviation)
+        residual, slope = _lids(prior, tried, gaps, deviation)
         moved = tried.expression[0] - start
         return float(residual @ residual + moved @ stiff @ moved), tried, residual, slope
 
-    off = gap_rows(prior, heads, samples.gaps, False)[0][0] / deviation
+    off = gap_rows(prior, heads, gaps, False)[0][0] / deviation
     advised = -np.linalg.solve(usual.T @ usual / deviation**2 + stiff, usual.T @ off / deviation)
     begun = [replace(heads, expression=_within(prior, heads.expression + far * advised)) for far in FAR]
     energy, heads, residual, slope = min((looked_at(one) for one in (heads, *begun)), key=lambda one: one[0])
     for _ in range(STEPS):
-        if np.abs(residual).max() * schedule.lid_mm < NEAR_MM:
+        if np.abs(residual).max() * lid_mm < NEAR_MM:
             break
         away = heads.expression[0] - start
         matrix = slope.T @ slope + stiff
@@ -83,10 +92,10 @@ def shut_lids(prior: HeadPrior, heads: Heads, samples: Samples, schedule: Schedu
     return heads
 
 
-def _lids(prior: HeadPrior, heads: Heads, samples: Samples, deviation: float) -> tuple[np.ndarray, np.ndarray]:
+def _lids(prior: HeadPrior, heads: Heads, gaps: np.ndarray, deviation: float) -> tuple[np.ndarray, np.ndarray]:
     """Residuals (R,) of the gaps, and of codes that have a bound, in standard deviations (of gaps `deviation`, head
     units), and their derivatives (R, J) by the expression."""
-    parts = [(gap_rows(prior, heads, samples.gaps, False), deviation)]
+    parts = [(gap_rows(prior, heads, gaps, False), deviation)]
     if prior.config.least_code is not None:
         parts.append((code_rows(prior, heads, False), Schedule.CODE))
     residuals = [rows[0][0] / unit for rows, unit in parts]
