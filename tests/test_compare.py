@@ -38,6 +38,11 @@ def test_the_interval_is_that_of_the_mean_and_moments_are_drawn_whole():
     assert repeated == pytest.approx((low, high))  # five cameras that see the same add nothing
 
 
+def test_a_single_moment_has_no_interval():
+    (row,) = scores(film(0, steps=1), film(0.5, steps=1))
+    assert (row["difference"], row["low"], row["high"]) == (pytest.approx(0.5), "", "")
+
+
 def test_results_without_a_common_picture_are_refused():
     other = [Picture("heldout_both", "avatar", "T", "c", 0, {"psnr_head": 20.0})]
     with pytest.raises(DataError, match="no picture in common"):

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from pipeline.errors import DataError
 from pipeline.evaluate.faces import INPUT, PLACES, Embedding, Faces, similarity, upright
 from pipeline.evaluate.image import SCALES, ms_ssim
-from pipeline.evaluate.intervals import rows
+from pipeline.evaluate.intervals import read_intervals, rows, write_figures
 from pipeline.evaluate.lpips import CONVOLUTIONS, SCALE, SHIFT, Lpips, load_lpips
 from pipeline.evaluate.paper import paper_means
 from pipeline.evaluate.pictures import Picture
@@ -234,3 +234,10 @@ def test_figures_come_by_sequence_and_camera_with_intervals():
     mean, low, high, count = table["heldout_both", "all", "all", "avatar", "psnr"]
     assert (mean, count) == (26.25, 8)
     assert 20 <= low < mean < high <= 30
+
+
+def test_what_a_single_film_scores_has_no_interval(tmp_path):
+    one = [Picture("heldout_both", "avatar", "A", camera, 0, {"jod": 8.0 + place}) for place, camera in enumerate("cd")]
+    assert [row[6:] for row in rows(one) if row[:3] == ("heldout_both", "all", "all")] == [("", "", 2)]
+    write_figures(tmp_path / "figures.tsv", [*one, *film(np.arange(20.0, 25.0), "A", "c")])
+    assert set(read_intervals(tmp_path / "figures.tsv")) == {("heldout_both", "avatar", "psnr")}

@@ -137,6 +137,17 @@ def test_stage(files):
         assert rig.moving != bool(more)
 
 
+def test_an_orbit_goes_round_where_the_head_is_on_the_way(files):
+    (poses,) = read_arrays(files / "track.zarr.zip", "head_from_world")
+    centre, up, front = pose.centre_up_front(poses)
+    places = [Frame.upright(*one).shifted(0.028, -0.03).centre for one in zip(centre, up, front, strict=True)]
+    for name, middle in (("orbit", np.mean(places, 0)), ("orbit@head", places[0])):
+        stabilised = ("--stabilised", "head") if name.endswith("@head") else ()
+        assert run_rig(files, "--rig", "orbit", "--track", str(files / "track.zarr.zip"), *stabilised).returncode == 0
+        first = read_rig(files / "rig.json").cameras[0]
+        np.testing.assert_allclose(first.project(middle)[0], [72, 96], atol=1e-3)
+
+
 def test_stage_along_views_and_held_to_the_head(files):
     views = [{"seconds": 0, "eye": [0, 0, 1]}, {"seconds": 0.25, "eye": [0.5, 0.1, 0.8], "zoom": 2, "easing": "linear"}]
     (files / "path.json").write_text(json.dumps({"views": views}))

@@ -20,7 +20,7 @@ from safetensors import safe_open
 
 from pipeline import cli
 from pipeline.errors import DataError
-from pipeline.evaluate.intervals import interval
+from pipeline.evaluate.intervals import UNKNOWN, interval
 from pipeline.evaluate.pictures import Picture, read_pictures
 from pipeline.evaluate.tables import latex, markdown, tsv
 from pipeline.store.chunk import publish, read_attributes
@@ -54,8 +54,8 @@ def scores(a: list[Picture], b: list[Picture]) -> list[dict[str, Any]]:
                 continue
             values = np.array([(first[split][key][name], second[split][key][name]) for key in used])
             difference = values[:, 1] - values[:, 0]
-            low, high = interval(difference, np.array([(key[0], str(key[2])) for key in used]))
-            row = (split, name, *values.mean(0).tolist(), float(difference.mean()), low, high, len(used))
+            bounds = interval(difference, np.array([(key[0], str(key[2])) for key in used])) or UNKNOWN
+            row = (split, name, *values.mean(0).tolist(), float(difference.mean()), *bounds, len(used))
             rows.append(dict(zip(COLUMNS, row, strict=True)))
     if not rows:
         raise DataError("the two results have no picture in common; expected the same sequences and cameras")

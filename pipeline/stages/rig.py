@@ -1,6 +1,7 @@
 """rig: the cameras to render the head from: the capture's cropped round it, one of them, or a path before it."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,10 @@ def make(arguments: argparse.Namespace, identity: Identity, poses: np.ndarray) -
     if arguments.rig == "camera":
         rig = crop_round([cameras.cameras[cameras.index(arguments.camera)]], frame_of(rest).centre, picture)
     elif arguments.rig == "orbit":
-        rig = orbit(cameras.cameras, frame_of(rest), picture, len(poses), settings.sway_degrees, settings.nod_degrees)
+        frame = frame_of(rest)
+        if arguments.stabilised == "world":  # round where the head is on the way, so that it stays in the picture
+            frame = replace(frame, centre=np.mean([frame_of(pose).centre for pose in poses], axis=0))
+        rig = orbit(cameras.cameras, frame, picture, len(poses), settings.sway_degrees, settings.nod_degrees)
     elif arguments.rig == "shake":
         rest = poses[0]
         rig = shake(Frame.upright(*centre_up_front(rest)), picture, len(poses))
