@@ -19,9 +19,10 @@ from pipeline.head.model.arkit import SHIPPED, read_map
 from pipeline.head.model.prior import load_prior
 from pipeline.mesh.cut import Plane
 from pipeline.mesh.head import mesh_head
-from pipeline.motion.unwrap import roll_out
+from pipeline.motion.unwrap import fill_in, roll_out
 from pipeline.motion.wrap import filled, make_template, wrap
 from pipeline.provenance import ROOT
+from pipeline.raster.colours import UNSEEN
 from pipeline.viewer.results import Results
 from tests import in_process
 from tests.test_rig import arc
@@ -116,6 +117,17 @@ def test_rolled_out_head_has_no_face_across_the_seam():
     assert uv[:, 1].max() <= 1
 
 
+def test_what_no_camera_sees_looks_like_what_is_beside_it_and_the_texture_repeats():
+    colour, seen = np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), bool)
+    seen[:, :8], seen[:, 40:56] = True, True
+    colour[:, :8], colour[:, 40:56] = 250, 50
+    found = fill_in(colour, seen)
+    np.testing.assert_array_equal(found[seen], colour[seen])
+    assert (found[:, 10] > 240).all()
+    assert (found[:, 36] < 60).all()
+    assert (found[:, 62] > 240).all()  # two texels left of the left edge
+
+
 def test_glb_opens_with_its_shapes_texture_and_motion(finished):
     track, frames = finished / f"tracks/{SEQUENCE}.zarr.zip", finished / "frames" / SPAN
     more = ("--prior", PRIOR, "--map", SHIPPED, "--identity", finished / "identity.safetensors", "--track", track)
@@ -123,7 +135,9 @@ def test_glb_opens_with_its_shapes_texture_and_motion(finished):
     path = export(finished, "glb", "export/SMILE.glb", *more)
     scene = trimesh.load(path)
     (mesh,) = scene.geometry.values()
-    assert mesh.visual.material.baseColorTexture.size == (64, 64)
+    texture = np.asarray(mesh.visual.material.baseColorTexture)
+    assert texture.shape == (64, 64, 3)
+    assert not (texture == UNSEEN).all(-1).any()  # what no camera sees looks like what is beside it
     assert 0.2 < np.ptp(mesh.vertices[:, 1]) < 0.5  # metres
     document, arrays = read_glb(path)
     (whole,) = document["meshes"]

@@ -48,7 +48,8 @@ def write_results(folder: Path, stages: tuple[str, ...] = ("frames", "clouds", "
     if "frames" in stages:
         rgb = np.random.default_rng(2).integers(0, 255, (STEPS, 5, 96, 64, 3), dtype=np.uint8)
         axes = ("time", "camera", "row", "column", "channel")
-        write_chunk(folder / "frames" / span, {"rgb": Array(rgb, axes, "sRGB", "noise")}, about)
+        alpha = Array(np.full(rgb.shape[:4], 255, np.uint8), axes[:4], "0..255", "the person is everywhere")
+        write_chunk(folder / "frames" / span, {"rgb": Array(rgb, axes, "sRGB", "noise"), "alpha": alpha}, about)
     if "clouds" in stages:
         write_clouds(folder, 0, [mesh.vertices for mesh in meshes])
     if "fit" in stages:

@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from pipeline.cameras.camera import Camera
+from pipeline.errors import DataError
 from pipeline.mesh.mesh import vertex_normals
 from pipeline.raster.colours import surface_colours
 from pipeline.raster.fragments import Rasterizer, interpolate
 
 FAR = 100.0  # of the camera that looks at the rolled out head
+SEEN = 0.2**4  # weight of one camera that looks at a texel from 78 degrees aside; beyond, it sees what is behind too
+SOFT = 1 / 50  # of the texture's side: how far colours of places that no camera sees run into each other
 
 
 def roll_out(places: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -39,11 +43,15 @@ def bake(
     rolled: tuple[np.ndarray, np.ndarray, np.ndarray],
     cameras: Sequence[Camera],
     pictures: np.ndarray,
+    person: np.ndarray,
     size: int,
 ) -> np.ndarray:
     """A texture (size, size, 3) uint8 of a mesh (V, 3) world metres, from pictures (C, h, w, 3) of that moment.
 
-    Every texel is seen by the cameras by itself, so the texture is as sharp as they are.
+    Only where they show the `person` (C, h, w) bool, since the mesh reaches beyond the head by a pixel here and there.
+    Every texel is seen by the cameras by itself, so the texture is as sharp as they are. What none of them sees, as
+    under a nose, has the colours of the nearest texels that some do, blurred. Raises DataError when they see nothing of
+    the mesh.
     """
     corner, flat_faces, uv = rolled
     texels = np.zeros((size, size, 6), np.float32)
@@ -57,11 +65,26 @@ def bake(
             new = fragments.hit & ~hit
             texels[new] = interpolate(fragments, order, attributes)[new]
             hit |= new
-    colour = np.full((size, size, 3), 200, np.uint8)
+    colour, seen = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), bool)
     normals = texels[hit][:, 3:]
     normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-    colour[hit] = surface_colours(rasterizer, world, faces, texels[hit][:, :3], normals, cameras, pictures)
-    return colour
+    places = texels[hit][:, :3]
+    colour[hit], weight = surface_colours(rasterizer, world, faces, places, normals, cameras, pictures, person)
+    seen[hit] = weight > SEEN
+    if not seen.any():
+        raise DataError("texture: no camera sees the mesh; expected pictures of the head")
+    return fill_in(colour, seen)
+
+
+def fill_in(colour: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """A texture (h, w, 3) uint8 whose texels that are not `seen` (h, w) look like those nearest to them; u repeats."""
+    width = seen.shape[1]
+    row, column = distance_transform_edt(~np.tile(seen, 3), return_distances=False, return_indices=True)
+    row, column = row[:, width : 2 * width], column[:, width : 2 * width] % width
+    nearest = colour[row, column]
+    blur = SOFT * width
+    soft = gaussian_filter(nearest.astype(np.float32), (blur, blur, 0), mode=("nearest", "wrap", "nearest"))
+    return np.where(seen[..., None], colour, soft.round().astype(np.uint8))
 
 
 def _over(size: int, shift: int) -> Camera:

@@ -17,7 +17,9 @@ def vertex_colours(
 ) -> np.ndarray:
     """Colours (V, 3) uint8 sRGB of vertices (V, 3) world metres from the cameras' pictures (C, h, w, 3) uint8."""
     normals = vertex_normals(vertices, faces)
-    return surface_colours(rasterizer, vertices, faces, vertices, normals, cameras, pictures)
+    shown = np.ones(pictures.shape[:3], bool)
+    colours, _ = surface_colours(rasterizer, vertices, faces, vertices, normals, cameras, pictures, shown)
+    return colours
 
 
 def surface_colours(
@@ -28,23 +30,27 @@ def surface_colours(
     normals: np.ndarray,
     cameras: Sequence[Camera],
     pictures: np.ndarray,
-) -> np.ndarray:
+    shown: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     """Colours (P, 3) uint8 sRGB of points (P, 3) with normals (P, 3) on a mesh, from pictures (C, h, w, 3) uint8.
 
     The mean over the cameras that see a point, weighted by how much they face it: the fourth power of the cosine, so
-    that sharp, frontal views count. Pictures may be smaller than the cameras say.
+    that sharp, frontal views count; of each picture only the pixels `shown` (C, h, w) bool. Also the sum of these
+    weights (P,), 0 where no camera sees the point. Pictures may be smaller than the cameras say.
     """
     total, weight = np.zeros((len(points), 3)), np.zeros(len(points))
     sized = [camera.resized(*picture.shape[1::-1]) for camera, picture in zip(cameras, pictures, strict=True)]
-    for camera, picture, seen in zip(sized, pictures, rasterizer.rasterize(vertices, faces, sized), strict=True):
+    drawn = rasterizer.rasterize(vertices, faces, sized)
+    for camera, picture, use, seen in zip(sized, pictures, shown, drawn, strict=True):
         inside, row, column, depth = camera.hits(points)
         first = seen.depth[row, column]
         away = camera.centre - points[inside]
         cosine = np.einsum("vk,vk->v", away, normals[inside]) / np.linalg.norm(away, axis=1)
-        share = np.where((first > 0) & (depth < first + NEAR), cosine.clip(0) ** 4, 0)
+        sees = (first > 0) & (depth < first + NEAR) & use[row, column]
+        share = np.where(sees, cosine.clip(0) ** 4, 0)
         total[inside] += share[:, None] * picture[row, column]
         weight[inside] += share
     known = weight > 1e-6
     colours = np.full((len(points), 3), float(UNSEEN))
     colours[known] = total[known] / weight[known, None]
-    return colours.round().astype(np.uint8)
+    return colours.round().astype(np.uint8), weight

@@ -139,9 +139,9 @@ def glb(given: argparse.Namespace) -> Moving:
         reel = single(reels)
         codes, poses = read_arrays(given.seen, "z_exp", "head_from_world")
         quiet = int(np.linalg.norm(codes[: reel.steps] - head.rest, axis=1).argmin())
-        pictures = reel.pictures("rgb", quiet)
+        pictures, person = reel.pictures("rgb", quiet), reel.pictures("alpha", quiet) > 127
     world = pose.apply(np.linalg.inv(poses[quiet]), head.vertices(codes[quiet]))
-    texture = bake(rasterizer, world, head.template.faces, rolled, cameras, pictures, given.settings.texture)
+    texture = bake(rasterizer, world, head.template.faces, rolled, cameras, pictures, person, given.settings.texture)
     rest_from_head = home(head.identity) @ np.linalg.inv(head.poses)  # (T, 4, 4), in the axes of the head at rest
     turns = rest_from_head[:, :3, :3] / pose.scale_of(rest_from_head)[:, None, None]
     return Moving(
