@@ -1,6 +1,6 @@
 """Back-ends of the rasteriser on a head-sized mesh before a ring of cameras. Prints one JSON line last.
 
-    python -m benchmarks.rasterize [--cameras 4] [--nvdiffrast]
+    python -m benchmarks.rasterize [--cameras 4] [--subdivisions 6] [--nvdiffrast]
 
 The numpy z-buffer is the reference of Embree and, with --nvdiffrast, of nvdiffrast. For each:
 *_s: seconds for the same pictures at the default crop, CPU time (nvdiffrast: wall time, a first picture left out);
@@ -48,10 +48,11 @@ def main() -> None:
     """Draw the same pictures both ways."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cameras", type=int, default=4)
+    parser.add_argument("--subdivisions", type=int, default=6, help="each makes four triangles of one")
     parser.add_argument("--nvdiffrast", action="store_true", help="measure it too; needs an NVIDIA GPU")
     given = parser.parse_args()
     count = given.cameras
-    cameras, mesh = ring(count), bumpy_head()
+    cameras, mesh = ring(count), bumpy_head(given.subdivisions)
     rasterizers = {"reference": ReferenceRasterizer(), "embree": EmbreeRasterizer()}
     if given.nvdiffrast:
         rasterizers["nvdiffrast"] = make_rasterizer("nvdiffrast")

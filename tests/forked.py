@@ -13,7 +13,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 FORKING = get_context("forkserver")
-FORKING.set_forkserver_preload(["snakemake.cli"])
+# what every run imports, some only once it has begun
+FORKING.set_forkserver_preload(["snakemake.cli", "snakemake.report.html_reporter", "snakemake.storage"])
 
 
 def snakemake(folder: Path, environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -126,6 +126,18 @@ def test_without_prior_there_is_no_controlnet_and_the_unet_reads_the_condition(p
         assert not torch.equal(render(plain, buffers), render(plain, other(buffers, name))), name
 
 
+def test_without_prior_the_gradients_limit_is_on_the_unet(pictures):
+    limits = {"limited": "controlnet", "gradient_limit": 1e-12, "texture_steps": 0}
+    settings = TrainSettings(**settings_of("no_prior").model_dump() | limits)
+    trainer = Trainer(stirred("no_prior"), pictures, settings)
+    trainer.train_step()
+    largest = dict.fromkeys(("unet", "planes"), 0.0)
+    for name, parameter in trainer.optimiser.parameters.items():
+        part = name.split(".")[0]
+        largest[part] = max(largest.get(part, 0.0), float(parameter.grad.abs().max()))
+    assert largest["unet"] < 1e-9 < largest["planes"]
+
+
 @pytest.mark.parametrize(("name", "planes"), [(WHOLE, 5), ("spherical_uv", 3), ("no_features", 0)])
 def test_planes_of_the_variants(name, planes, pictures):
     avatar, (buffers, _) = stirred(name), pictures[4]

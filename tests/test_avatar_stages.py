@@ -71,10 +71,13 @@ def reels(scene):
         yield buffers, targets
 
 
-@pytest.fixture
-def avatar_file(tmp_path, scene, monkeypatch):
-    call(monkeypatch, train, train_arguments(tmp_path, scene, SHORT, "avatar.safetensors"))
-    return tmp_path / "avatar.safetensors"
+@pytest.fixture(scope="module")
+def avatar_file(tmp_path_factory):
+    """An avatar trained on such a scene."""
+    folder = tmp_path_factory.mktemp("trained")
+    arguments = train_arguments(folder, write_scene(folder / "scene", spans=2), SHORT, "avatar.safetensors")
+    in_process.run_well("stages.train", *arguments)
+    return folder / "avatar.safetensors"
 
 
 def test_training_learns(scene, reels):
@@ -195,12 +198,22 @@ def test_render_makes_pictures_and_a_film_beside_the_real_video(tmp_path, scene,
 
 def test_render_twice_gives_the_same_pixels(tmp_path, scene, avatar_file, monkeypatch):
     rendered = []
+    opened: list[Pictures] = []
+
+    class Noted(Pictures):
+        def __init__(self, *given, **more):
+            super().__init__(*given, **more)
+            opened.append(self)
+
+    monkeypatch.setattr(render, "Pictures", Noted)
     for _ in range(2):
         more = ("--settings", json.dumps({"steps": 4, "eta": 1}))
         call(monkeypatch, render, render_arguments(tmp_path, avatar_file, scene, *more))
         rendered.append(read_arrays(tmp_path / "r.zarr.zip", "rgb")[0])
     assert rendered[0].shape == (3, 3, 16, 16, 3)
     assert np.array_equal(*rendered)
+    assert [len(pictures) for pictures in opened] == [9, 9]
+    assert not any(pictures.fit_in_memory or pictures._cache for pictures in opened)  # each is needed once only
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")

@@ -1,5 +1,6 @@
 """The chunk store: what is published is whole, what fails leaves nothing."""
 
+import os
 import resource
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -34,6 +35,7 @@ VALUES = st.sampled_from([np.uint8, np.int64, np.float16, np.float32, np.float64
 )
 
 
+@settings(max_examples=40)  # each is a file, flushed to the disk
 @given(values=VALUES)
 def test_round_trip(values: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("chunk") / "a.zarr.zip"
@@ -59,6 +61,7 @@ def test_an_axis_that_nobody_knows_is_an_error() -> None:
         Layout((4, 8), np.uint8, ("time", "y"), "", "").piece()
 
 
+@settings(max_examples=25)
 @given(lengths=st.lists(st.integers(0, 90), min_size=1, max_size=6))
 def test_rows_that_grow_are_what_came_in(lengths: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("chunk") / "a.zarr.zip"
@@ -90,6 +93,21 @@ def test_a_piece_that_is_missing_is_found_before_publishing(tmp_path: Path) -> N
     with pytest.raises(ValueError, match="rgb: 1 of 6 pieces were written"):
         write_one()
     assert not list(tmp_path.iterdir())
+
+
+def test_content_and_new_name_are_on_the_disk_in_this_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a power cut leaves an empty file under the final name, or forgets the name."""
+    flushed: list[tuple[str, bool]] = []
+    fsync, path = os.fsync, tmp_path / "a.txt"
+
+    def note(handle: int) -> None:
+        flushed.append((os.readlink(f"/proc/self/fd/{handle}"), path.exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    with publish(path) as partial:
+        partial.write_text("whole")
+    assert flushed == [(str(partial), False), (str(tmp_path), True)]
 
 
 def outcome(read: Callable[[], np.ndarray]) -> tuple[str, np.ndarray | None]:

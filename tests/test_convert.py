@@ -1,5 +1,6 @@
 """MonoNPHM's checkpoints: a synthetic one converted, against a plain reading of the paper's formulas; bad files."""
 
+import re
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -275,10 +276,15 @@ def test_anchors_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_one_line(tmp_path: Path) -> None:
     files = write(tmp_path, configs(), checkpoint(configs()))
-    files[0].write_bytes(b"")
-    with pytest.raises(DataError, match=r"checkpoint\.tar: not a checkpoint of PyTorch") as caught:
-        convert(*files, 4, 4)
-    assert "\n" not in str(caught.value)
+    for path, message in zip(
+        files, ("not a checkpoint of PyTorch", "no readable 'decoder'", "not an array"), strict=True
+    ):
+        content = path.read_bytes()
+        path.write_bytes(b"")
+        with pytest.raises(DataError, match=re.escape(f"{path.name}: {message}")) as caught:
+            convert(*files, 4, 4)
+        assert "\n" not in str(caught.value)
+        path.write_bytes(content)
 
 
 class Trap:

@@ -1,6 +1,7 @@
 """Which GPU a job gets: names of GPUs are made up, the processes that claim them are real."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline.device import DeviceError, lock_folder, visible_gpus
 from pipeline.provenance import ROOT
@@ -48,6 +50,12 @@ def test_two_jobs_of_one_machine_get_two_gpus_and_a_third_waits_for_a_killed_one
         third.wait(1)
     second.kill()
     assert third.stdout.readline().strip() == names[1]
+
+
+def test_other_tests_see_no_gpu():
+    """On a machine that has one too: they compare the CPU's results bit for bit, and stages would all take it."""
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+    assert not torch.cuda.is_available()
 
 
 def test_gpus_are_those_that_are_visible(monkeypatch):

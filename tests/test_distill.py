@@ -220,7 +220,7 @@ def distilled(tmp_path, scene, teacher, monkeypatch) -> Path:
 def test_render_takes_as_many_steps_as_the_avatar_is_made_for(tmp_path, scene, teacher, distilled, monkeypatch):
     def rendered(avatar: Path, **settings) -> np.ndarray:
         files = ["--avatar", avatar, "--buffers", *scene["buffers"], "--track", scene["tracks"][0]]
-        where = ["--output", tmp_path / "r.zarr.zip", "--film", tmp_path / "r.mp4"]
+        where = ["--cameras", "front", "--output", tmp_path / "r.zarr.zip", "--film", tmp_path / "r.mp4"]
         call(monkeypatch, render, ["--settings", json.dumps(settings), *files, *where])
         return read_arrays(tmp_path / "r.zarr.zip", "rgb")[0]
 

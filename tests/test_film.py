@@ -124,11 +124,12 @@ def test_another_background() -> None:
     assert (green[0, 0] == (0, 255, 0)).all()
 
 
-def test_films_say_which_colours_they_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".webm"])
+def test_films_say_which_colours_they_are(tmp_path: Path, suffix: str) -> None:
     """And hold them: a red that is coded by one matrix and shown by another is off by more than ten levels."""
     frame = np.full((64, 64, 3), (200, 40, 30), np.uint8)
-    write_film(tmp_path / "film.mp4", np.stack([frame] * 3), frames_per_second=24, seconds=0.1, scale=1)
-    with av.open(str(tmp_path / "film.mp4")) as film:
+    write_film(tmp_path / f"film{suffix}", np.stack([frame] * 3), frames_per_second=24, seconds=0.1, scale=1)
+    with av.open(str(tmp_path / f"film{suffix}")) as film:
         stream = film.streams.video[0]
         shown = next(film.decode(stream))
         codec = stream.codec_context

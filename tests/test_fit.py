@@ -350,7 +350,7 @@ def test_frames_beside_each_other_are_fitted_as_one_by_one(prior):
 @pytest.fixture(scope="module")
 def footage(prior, tmp_path_factory) -> dict:
     """A rig file and a sequence of four steps, once as one span and once as two; one with an empty cloud, one where the
-    second cloud is no head; landmarks of all steps, and of the first two."""
+    second cloud is no head, and the first step alone; landmarks of all steps, and of the first one and two."""
     folder = tmp_path_factory.mktemp("footage")
     rng, rig = np.random.default_rng(1), rig_in_front(np.eye(4))
     mean, expression = np.zeros(prior.config.identity_modes), 0.5 * rng.normal(size=prior.config.expression_modes)
@@ -368,7 +368,9 @@ def footage(prior, tmp_path_factory) -> dict:
         "halves": [write_spans(folder / "halves", frames[start : start + 2]) for start in (0, 2)],
         "empty": [write_spans(folder / "empty", [frames[0], empty])],
         "junk": [write_spans(folder / "junk", [frames[0], junk])],
+        "one": [write_spans(folder / "one", frames[:1])],
         "landmarks": write_landmarks(folder / "landmarks.zarr.zip", "nod", landmarks),
+        "one_landmarks": write_landmarks(folder / "one_landmarks.zarr.zip", "nod", landmarks[:1]),
         "two_landmarks": write_landmarks(folder / "two_landmarks.zarr.zip", "nod", landmarks[:2]),
         "poses": poses,
     }
@@ -448,9 +450,9 @@ def test_stages_fit_a_sequence_and_do_not_care_for_spans_or_workers(footage, tmp
     assert np.linalg.norm(error[3:]) / SCALE < 5e-3
 
     nothing = tmp_path / "nothing.zarr.zip"
-    done = _fit_sequence(footage, *arguments[:2], nothing, "--landmarks", footage["two_landmarks"], bad_mm=0.001)
+    done = _fit_sequence(footage, "one", arguments[1], nothing, "--landmarks", footage["one_landmarks"], bad_mm=0.001)
     assert done.returncode == 1
-    assert "nod of s: 2 of 2 time steps have failed (cloud and face more than 0.001 mm apart" in done.stderr
+    assert "nod of s: 1 of 1 time steps have failed (cloud and face more than 0.001 mm apart" in done.stderr
     assert not nothing.exists()
 
     done = _fit_sequence(footage, "whole", *arguments[1:], "--landmarks", footage["two_landmarks"])

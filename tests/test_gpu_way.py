@@ -13,6 +13,7 @@ from avatar_scene import TINY
 from torch._dynamo.testing import CompileCounter
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.distill import WAYS
 from pipeline.avatar.data.pictures import Pictures, moved
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.schedule import shared_noise
@@ -89,6 +90,14 @@ def test_a_training_step_mixes_no_devices_and_waits_once_every_n_steps(kind, pic
     for name, parameter in loop.optimiser.parameters.items():
         assert parameter.device == DEVICE, name
         assert parameter.grad is None or parameter.grad.device == DEVICE, name
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS.values() if way is not Distiller], ids=lambda way: way.__name__)
+def test_other_ways_of_distilling_mix_no_devices(way, pictures):
+    avatar, teacher = (Avatar(Architecture(**TINY, predicts="v"), code_size=4) for _ in range(2))
+    loop = way(avatar, pictures, DistillSettings(**SMALL | {"into": 2}), Processes(DEVICE))
+    loop.teacher = teacher.to(DEVICE)
+    assert loop.train_step().device == DEVICE
 
 
 @pytest.mark.parametrize("eyes", ["none", "turned"])

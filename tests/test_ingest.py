@@ -4,6 +4,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import av
@@ -20,6 +21,7 @@ from pipeline.detect import models
 from pipeline.errors import DataError
 from pipeline.stages import ingest
 from pipeline.store.chunk import read_arrays, read_attributes
+from tests import in_process
 from tests.tiny_videos import decode_all, encode
 
 SEQUENCE, CAMERA, FRAMES = "EXP-5-mouth", "222200037", 3
@@ -53,7 +55,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch, line: list[str]) -> None:
 def test_stage_writes_the_span(tiny_capture: Path, tmp_path: Path) -> None:
     output = tmp_path / "frames" / "000000-000003.zarr.zip"
     line = arguments(tiny_capture, output, code="abc")
-    subprocess.run([sys.executable, "-m", "pipeline.stages.ingest", *line], check=True)
+    in_process.run_well("stages.ingest", *line)
     rgb, alpha = read_arrays(output, "rgb", "alpha")
     rig = read_rig(tiny_capture.with_suffix(".cameras.json"))
     assert rgb.shape == (FRAMES, len(rig.cameras), 384, 256, 3)
@@ -205,10 +207,8 @@ def test_declared_frames_must_be_true(tiny_capture: Path, tmp_path: Path, monkey
         run_here(monkeypatch, arguments(tiny_capture, tmp_path / "a.zarr.zip", 1, 3, settings='{"stride": 2}'))
 
 
-def stage_fails(line: list[str], **options: object) -> str:
-    """Run the stage in its own process; it must exit with 1 and one error line, which is returned."""
-    command = [sys.executable, "-m", "pipeline.stages.ingest", *line]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+def only_error(done: subprocess.CompletedProcess[str]) -> str:
+    """The one error line of a stage that must have ended with 1."""
     assert done.returncode == 1, done.stderr
     errors = [line for line in done.stderr.splitlines() if " pictures/s, " not in line]
     assert len(errors) == 1, done.stderr
@@ -218,17 +218,18 @@ def stage_fails(line: list[str], **options: object) -> str:
 def test_stage_says_one_line_and_exits_with_1(own_capture: Path, tmp_path: Path) -> None:
     line = arguments(own_capture, tmp_path / "frames" / "a.zarr.zip")
     shutil.rmtree(own_capture / "sequences" / SEQUENCE)
-    assert f"sequence {SEQUENCE} has no recording of camera 220700191, " in stage_fails(line)
+    assert f"sequence {SEQUENCE} has no recording of camera 220700191, " in only_error(
+        in_process.run("stages.ingest", *line)
+    )
     assert not (tmp_path / "frames").exists()
 
 
 def test_full_disk(tiny_capture: Path, tmp_path: Path) -> None:
     """A write that fails half-way (a file size limit acts as a disk that fills up) leaves nothing behind."""
     output = tmp_path / "frames" / "a.zarr.zip"
-    limit = (300_000, 300_000)
-    error = stage_fails(
-        arguments(tiny_capture, output), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    )
+    command = [sys.executable, "-m", "pipeline.stages.ingest", *arguments(tiny_capture, output)]
+    with_limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (300_000, 300_000))
+    error = only_error(subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=with_limit))
     assert "File too large" in error
     assert str(output) in error
     assert not list(output.parent.iterdir())

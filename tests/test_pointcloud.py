@@ -1,7 +1,6 @@
 """Point clouds: matching against references, COLMAP's cameras, files and fusion, a textured ball from end to end."""
 
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from pipeline.stereo import colmap, consistency, correlation, fusion, hull, matc
 from pipeline.stereo.depth import DepthMaps, depth_maps
 from pipeline.stereo.views import GREY, demanded, make_views, matte, neighbour_from_reference, neighbours
 from pipeline.store.chunk import Array, read_arrays, write_chunk
+from tests import in_process
 
 CENTRE, RADIUS = np.array([0.3, -0.2, 0.5]), 0.09
 WIDTH, HEIGHT, FOCAL = 128, 144, 480.0
@@ -553,21 +553,21 @@ def write_frames(path: Path, cameras, moves) -> None:
 
 
 def run_stage(
-    frames: Path, cameras: Path, output: Path, start: int, stop: int, *more: str
+    frames: Path, cameras: Path, output: Path, start: int, stop: int, *more: object
 ) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pipeline.stages.pointcloud", *more, "--subject", "ball", "--sequence", "TURN"]
-    command += ["--start", str(start), "--stop", str(stop), "--cameras", cameras, "--frames", frames]
-    return subprocess.run([*command, "--threads", "2", "--output", output], capture_output=True, text=True, check=False)
+    command = ["stages.pointcloud", *more, "--subject", "ball", "--sequence", "TURN", "--start", start, "--stop", stop]
+    return in_process.run(*command, "--cameras", cameras, "--frames", frames, "--output", output)
 
 
-def test_stage_gives_the_same_for_any_span_length(tmp_path, cloud):
+def test_stage_gives_the_same_for_any_span_length_and_with_workers(tmp_path, cloud):
     cameras = ring()
     write_rig(tmp_path / "cameras.json", Rig(cameras))
     outputs = {}
     for start, stop in ((0, 2), (1, 2)):
         frames, outputs[start] = tmp_path / f"frames{start}.zarr.zip", tmp_path / f"cloud{start}.zarr.zip"
         write_frames(frames, cameras, (0.0, 0.01)[start:stop])
-        done = run_stage(frames, tmp_path / "cameras.json", outputs[start], start, stop)
+        more = ("--threads", stop - start)  # one thread in this process, two as workers
+        done = run_stage(frames, tmp_path / "cameras.json", outputs[start], start, stop, *more)
         assert done.returncode == 0, done.stderr
     names = ("points", "normals", "colors", "offsets")
     both, second = read_arrays(outputs[0], *names), read_arrays(outputs[1], *names)

@@ -9,13 +9,16 @@ import os
 import re
 import shutil
 import subprocess
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from pipeline.provenance import ROOT
+from pipeline.store.chunk import Array, write_chunk
 from tests import forked
 
 CAMERAS = ("left", "middle", "right")
@@ -266,6 +269,20 @@ def test_a_stage_that_is_stopped_fails_with_its_own_status_and_words(project, mo
     assert "the stage's own words" in result.stdout
     assert "returned non-zero exit status 143" in result.stdout
     assert "latency" not in result.stdout
+
+
+def test_what_was_made_with_other_settings_is_made_anew_where_snakemake_has_lost_its_records(project, tmp_path):
+    path = Path("results/7/meshes/one/000000-000002.zarr.zip")
+    record = project.folder / ".snakemake/metadata" / urlsafe_b64encode(str(path).encode()).decode()
+    whole = shutil.copy2(project.folder / path, tmp_path / "kept")
+    lost = record.rename(tmp_path / "record")
+    made = {"stage": "mesh", "settings": {"voxel_mm": 99}, "code": ""}
+    write_chunk(project.folder / path, {"points": Array(np.zeros(3), ("point",), "", "")}, made)
+    result = project.call("-n", str(path))
+    shutil.copy2(whole, project.folder / path)
+    lost.rename(record)
+    assert f"{path}: made with other settings, which .snakemake knows nothing of" in result.stdout
+    assert re.search(r"^rule mesh:$", result.stdout, re.MULTILINE), result.stdout
 
 
 def test_a_missing_calibration_is_one_line(project):

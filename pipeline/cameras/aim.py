@@ -13,5 +13,5 @@ def aim_of(rig: Rig) -> np.ndarray:
         across = np.eye(3) - np.outer(axis, axis)
         matrix += across
         right += across @ camera.centre
-    # parallel cameras aim nowhere: then the point nearest to their centres' middle is as good as any
+    # parallel cameras aim nowhere: of the points that are as near as any this is the one nearest to the world's origin
     return np.linalg.lstsq(matrix, right, rcond=1e-6)[0]

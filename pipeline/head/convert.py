@@ -123,7 +123,7 @@ def read_anchors(path: Path | None, checkpoint: Checkpoint, count: int) -> Tenso
     if path is not None:
         try:
             anchors = torch.from_numpy(np.load(path, allow_pickle=False)).float()
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, EOFError) as error:
             raise DataError(f"{path}: not an array of anchors ({error}); expected ({count}, 3)") from error
     elif "anchors" in checkpoint.parts["id_decoder"]:
         path, anchors = checkpoint.path, checkpoint.parts["id_decoder"]["anchors"].float()

@@ -1,5 +1,6 @@
 """The time steps of a sequence: clouds, the silhouettes they were made from, and landmarks where there are any."""
 
+from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +61,7 @@ class Clouds:
 
     def require_plausible(self) -> None:
         """Raise DataError naming the sequence and the share where most clouds hold too few points for a head."""
-        sizes = np.concatenate([np.diff(read_arrays(path, "offsets")[0]) for path in self.clouds.paths])
+        sizes = self._sizes()
         thin = sizes < LEAST_POINTS
         if thin.mean() > MOST_THIN:
             raise DataError(
@@ -68,6 +69,22 @@ class Clouds:
                 f" {LEAST_POINTS} points ({np.median(sizes):.0f} in the median); expected a head in more than half;"
                 " are the calibration and the sizes of the pictures right?"
             )
+
+    def require_filled(self, steps: Iterable[int]) -> None:
+        """Raise DataError naming the first of some steps whose cloud is empty: before hours of fitting, not after."""
+        sizes = self._sizes()
+        for step in steps:
+            if not sizes[step]:
+                raise self._empty(step)
+
+    def _sizes(self) -> np.ndarray:
+        """Points of every cloud, (T,) int."""
+        return np.concatenate([np.diff(read_arrays(path, "offsets")[0]) for path in self.clouds.paths])
+
+    def _empty(self, step: int) -> DataError:
+        return DataError(
+            f"{self.clouds.path(step)}: the cloud of step {step} of {self.sequence} is empty; expected points on a head"
+        )
 
     def with_landmarks(self, landmarks: np.ndarray) -> "Clouds":
         """The same steps with other landmarks (T, L, 3), world metres, NaN where unknown."""
@@ -79,10 +96,7 @@ class Clouds:
         """A time step. Raises DataError naming it when its cloud is empty."""
         points, normals = self.clouds.rows(step, "offsets", "points", "normals")
         if not len(points):
-            raise DataError(
-                f"{self.clouds.path(step)}: the cloud of step {step} of {self.sequence} is empty; "
-                "expected points on a head"
-            )
+            raise self._empty(step)
         alpha = self.frames.pictures("alpha", step)
         return Frame(self.sequence, step, points.astype(float), normals.astype(float), alpha, self.landmarks[step])
 

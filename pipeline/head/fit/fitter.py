@@ -198,6 +198,8 @@ def fit_identity(fitter: Fitter, sequences: list[Clouds], key_frames: int) -> tu
     naming a frame whose cloud holds no head.
     """
     frames = candidates(sequences, CANDIDATES * key_frames)
+    for clouds in sequences:
+        clouds.require_filled(step for source, step in frames if source is clouds)
     first = frames[0][0].frame(frames[0][1])
     mean = np.zeros(fitter.prior.config.identity_modes)
     with _naming(first):
