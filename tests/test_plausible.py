@@ -72,6 +72,10 @@ INTRINSICS = {
     "half": (lambda m: m.__setitem__(slice(2), m[:2] / 2), "intrinsics fit pictures of 128x192"),
     "outside": (lambda m: m.__setitem__((0, 2), -40), r"principal point \(-40, 192\) outside its picture of 256x384"),
     "skew": (lambda m: m.__setitem__((0, 1), 5), "skew of 5 pixels; expected none"),
+    "normalised": (
+        lambda m: m.__setitem__((slice(2), slice(2)), np.diag([2.3, 2.3])),
+        "focal lengths 2.3 and 2.3 in a picture of 256x384; expected 76.8 to 5760 pixels: are they normalised",
+    ),
     "uneven": (lambda m: m.__setitem__((1, 1), 300), "focal lengths 880 and 300 pixels; expected two alike"),
 }
 

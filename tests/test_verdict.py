@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from pipeline.capture.sfm.compare import off_tracks, tracks_of
 from pipeline.capture.sfm.epipolar import distances, fundamental
 from pipeline.capture.sfm.features import Features
 from pipeline.capture.sfm.find import Placed, place
-from pipeline.capture.sfm.matches import Seen, match_all, match_guided
+from pipeline.capture.sfm.matches import Seen, View, match_all, match_guided
 from pipeline.capture.sfm.refine import FITTING, astray
 from pipeline.capture.sfm.repose import repose
 from pipeline.capture.sfm.verdict import blame, exchanged, judge, neighbours
@@ -118,6 +119,29 @@ def test_swapped_pictures_are_told(seen: list[Seen], cameras: list[Camera]) -> N
     found = verdict(seen, exchanged(cameras, 1, 5))
     assert sorted(found.off) == [1, 5]
     assert found.swapped == [(1, 5)]
+
+
+def covered(seen: list[Seen], shift: tuple[int, int], number: int) -> list[Seen]:
+    """What cameras see with masks of the ball, that of camera `number` shifted."""
+    result = []
+    for i, one in enumerate(seen):
+        mask = np.zeros((384, 256), np.uint8)
+        cv2.circle(mask, (128 + (i == number) * shift[0], 192 + (i == number) * shift[1]), 82, 255, -1)
+        result.append(Seen(View(one.view.name, one.view.pictures, (mask,)), one.features))
+    return result
+
+
+def test_a_mask_that_misses_the_person_is_named(
+    seen: list[Seen], cameras: list[Camera], caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(tuple(cameras))
+    assert settle(rig, covered(seen, (0, 0), 3), "stop", "here") == rig
+    assert not caplog.messages
+    assert settle(rig, covered(seen, (40, -30), 3), "stop", "here") == rig
+    assert re.fullmatch(
+        rf"here: camera {cameras[3].name}: \d\d% of the points .* outside its mask; .*", caplog.messages[0]
+    )
+    assert len(caplog.messages) == 1
 
 
 def test_blame_takes_the_fewest() -> None:

@@ -21,6 +21,7 @@ from pipeline.capture.formats import open_capture
 from pipeline.capture.formats.base import Capture
 from pipeline.capture.new import frame_counts, held_out_cameras, held_out_line, sequences_and_split
 from pipeline.capture.sfm.act import blamed, unchecked
+from pipeline.capture.sfm.agreed import agreed, masks_said
 from pipeline.capture.sfm.epipolar import distances
 from pipeline.capture.sfm.matches import Pairs, Seen, View, look
 from pipeline.capture.sfm.pictures import few_moments, shortest, views_of
@@ -55,6 +56,7 @@ def main() -> None:
     verdict, pairs = judge(seen, rig.cameras, cli.Progress(len(rig.cameras) * 4, "pairs").update)
     rows = camera_rows(rig, views, seen, verdict, pairs)
     found = blamed(verdict, rig, {}) + unchecked(verdict, rig)
+    found += masks_said(seen, rig.cameras, agreed(seen, rig.cameras, pairs))
     found += cut_heads(views, moments)
     found += [f"camera {row['name']}, frame {moments[0]}: {note}" for row in rows for note in row["notes"]]
     counts = frame_counts(capture)

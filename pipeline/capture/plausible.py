@@ -11,6 +11,9 @@ from pipeline.errors import DataError
 FEWEST = 3  # cameras: the person's hull, with which every cloud begins, needs three
 SKEW = 1e-3  # shares of the focal length: what rounding leaves
 UNEVEN = 2.0  # ratio of the focal lengths; pixels are square to 1 %, pictures made square from 16:9 squashed by 1.78
+# Focal lengths as shares of the picture's longer side: of 136 degrees, and of 4. Normalised ones and millimetres are
+# below, sensors' units above.
+FOCAL = (0.2, 15.0)
 FACTORS = (2.0, 4.0, 8.0, 0.5, 0.25, 0.125)  # between the calibration's pictures and the recorded ones
 NEAR_FACTOR = 0.15  # by which a principal point may miss such a factor
 # Metres from the cameras to what they look at. The rigs of this field stand 0.6 to 1.5 m away, phones 0.3.
@@ -75,6 +78,12 @@ def check_intrinsics(camera: Camera, what: str) -> None:
         raise DataError(
             f"{what}: principal point ({point[0]:.4g}, {point[1]:.4g}) outside its picture of {size}; "
             f"expected it near ({half[0]:g}, {half[1]:g})"
+        )
+    longer = max(camera.width, camera.height)
+    if not FOCAL[0] * longer <= min(focal) <= max(focal) <= FOCAL[1] * longer:
+        raise DataError(
+            f"{what}: focal lengths {focal[0]:.4g} and {focal[1]:.4g} in a picture of {size}; expected "
+            f"{FOCAL[0] * longer:.4g} to {FOCAL[1] * longer:.4g} pixels: are they normalised, or millimetres?"
         )
     if max(focal) > UNEVEN * min(focal):
         raise DataError(f"{what}: focal lengths {focal[0]:.4g} and {focal[1]:.4g} pixels; expected two alike")

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.cameras.rig import Rig
 from pipeline.capture.plausible import FEWEST as FEWEST_CAMERAS
+from pipeline.capture.sfm.agreed import agreed, masks_said
 from pipeline.capture.sfm.matches import Pairs, Seen
 from pipeline.capture.sfm.repose import repose
 from pipeline.capture.sfm.verdict import Verdict, judge
@@ -27,7 +28,7 @@ def settle(
     verdict, pairs = judge(seen, rig.cameras, lambda done: None)
     behind = dict(late(rig))
     said = blamed(verdict, rig, behind)
-    for line in [*said, *unchecked(verdict, rig)]:
+    for line in [*said, *unchecked(verdict, rig), *masks_said(seen, rig.cameras, agreed(seen, rig.cameras, pairs))]:
         log.warning("%s: %s", where, line)
     off = sorted({*verdict.off, *behind})
     if not off or action == "keep":

@@ -35,9 +35,7 @@ def known_points(
         if a in good and b in good:
             in_a, in_b = seen[a].pixels[index[:, 0]], seen[b].pixels[index[:, 1]]
             near = distances(cameras[a], cameras[b], in_a, in_b) < seen[a].view.tolerance
-            for (i, j), point in zip(
-                index[near], _between(cameras[a], cameras[b], in_a[near], in_b[near]), strict=True
-            ):
+            for (i, j), point in zip(index[near], between(cameras[a], cameras[b], in_a[near], in_b[near]), strict=True):
                 found[a, int(i)] = found[b, int(j)] = point
     return found
 
@@ -58,7 +56,7 @@ def known_to(
     return np.array(pixels).reshape(-1, 2), np.array(known).reshape(-1, 3)
 
 
-def _between(a: Camera, b: Camera, in_a: np.ndarray, in_b: np.ndarray) -> np.ndarray:
+def between(a: Camera, b: Camera, in_a: np.ndarray, in_b: np.ndarray) -> np.ndarray:
     """Points (m, 3) that two cameras see at pixels (m, 2) each: least squares of the projections' linear form."""
     rows = []
     for camera, pixels in ((a, in_a), (b, in_b)):
