@@ -19,8 +19,8 @@ import torch
 
 from benchmarks.prior import SCHEDULE, distances, visible_points
 from benchmarks.truth_error import NARROW_FACE
-from pipeline.head.fit.residuals import Heads, Samples
-from pipeline.head.fit.solver import Free, levenberg
+from pipeline.head.fit.least_squares.residuals import Heads, Samples
+from pipeline.head.fit.least_squares.solver import Free, levenberg
 from pipeline.head.model.arkit import SHIPPED, ArkitMap, read_map
 from pipeline.head.model.prior import HeadPrior, load_prior
 from pipeline.head.model.unwarp import unwarp

@@ -16,7 +16,7 @@ import trimesh
 from scipy.spatial import KDTree
 
 from benchmarks.truth_error import COVERED, NARROW_FACE, OFF, camera_centres, truth_head
-from pipeline.evaluate.surface import seen
+from pipeline.evaluate.measures.surface import seen
 from pipeline.head.train.ict import LANDMARKS
 
 FACE, BACK = "M_Face", "M_BackHead"

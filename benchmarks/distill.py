@@ -49,7 +49,7 @@ from pipeline.avatar.model.schedule import (
 from pipeline.avatar.render import render_views
 from pipeline.avatar.train.distillation import Distiller
 from pipeline.avatar.train.loop import Trainer
-from pipeline.evaluate.image import flip_map, psnr
+from pipeline.evaluate.measures.image import flip_map, psnr
 from pipeline.planning.presets import Values
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.train import TrainSettings

@@ -124,8 +124,8 @@ def fit(cpu: bool) -> Figures:
 
     from pipeline.head.fit.clouds import Frame
     from pipeline.head.fit.fitter import Fitter, fit_beside
-    from pipeline.head.fit.residuals import Heads
-    from pipeline.head.fit.solver import Schedule
+    from pipeline.head.fit.least_squares.residuals import Heads
+    from pipeline.head.fit.least_squares.solver import Schedule
     from pipeline.head.model import pose
     from pipeline.head.model.prior import load_prior
     from pipeline.workers import compute_alike

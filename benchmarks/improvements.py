@@ -23,7 +23,7 @@ from benchmarks.short_training import parser as options
 from pipeline.avatar.data.pictures import Pictures
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.render import render_views
-from pipeline.evaluate.image import figures, psnr
+from pipeline.evaluate.measures.image import figures, psnr
 from pipeline.head.model.regions import ELLIPSES, region
 from pipeline.planning.presets import Values, laid_over
 from pipeline.settings.evaluate import EvaluateSettings

@@ -29,7 +29,7 @@ from benchmarks.fitting import Altered, Bench, level_set, parser
 from benchmarks.truth_error import measure, truth_face, truth_head, visible_samples
 from pipeline.cameras.rig import Rig
 from pipeline.cameras.triangulation import triangulate
-from pipeline.evaluate.surface import FACING
+from pipeline.evaluate.measures.surface import FACING
 from pipeline.head.fit.clouds import Frame
 from pipeline.head.train.ict import LANDMARKS
 from pipeline.settings.landmarks import LandmarksSettings

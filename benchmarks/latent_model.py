@@ -25,7 +25,7 @@ from benchmarks.short_training import parser as options
 from pipeline.avatar.data.pictures import Pictures, to_bytes, to_unit
 from pipeline.avatar.model.pretrained import Pretrained, load_pretrained
 from pipeline.avatar.model.schedule import TRAINING_TIMESTEPS, make_scheduler
-from pipeline.evaluate.image import psnr
+from pipeline.evaluate.measures.image import psnr
 from tests.latent_model import write_latent_model
 
 BATCH = 4

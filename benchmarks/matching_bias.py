@@ -23,11 +23,11 @@ from benchmarks.pointcloud import read_frames
 from benchmarks.truth_error import NARROW_FACE, truth_head
 from pipeline.raster.backends.embree import EmbreeRasterizer
 from pipeline.settings.pointcloud import PointcloudSettings
-from pipeline.stereo.correlation import Windows
-from pipeline.stereo.depth import largest, shrinks
-from pipeline.stereo.hull import footprint
-from pipeline.stereo.matching import SHARED
-from pipeline.stereo.views import make_views, neighbour_from_reference, neighbours
+from pipeline.stereo.depth_maps.correlation import Windows
+from pipeline.stereo.depth_maps.depth import largest, shrinks
+from pipeline.stereo.depth_maps.hull import footprint
+from pipeline.stereo.depth_maps.matching import SHARED
+from pipeline.stereo.depth_maps.views import make_views, neighbour_from_reference, neighbours
 
 FEWEST = 500  # pixels of all cameras together: smaller regions are left out
 

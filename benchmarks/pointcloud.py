@@ -29,7 +29,7 @@ from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import read_rig
 from pipeline.capture.calibration import read_rig_of
 from pipeline.capture.formats import open_capture
-from pipeline.capture.ingest import read_span
+from pipeline.capture.pictures.ingest import read_span
 from pipeline.settings.ingest import IngestSettings
 from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo.cloud import Cloud, point_cloud

@@ -17,7 +17,7 @@ from benchmarks.short_training import PLAIN, small_pictures, trained_avatar
 from benchmarks.short_training import parser as options
 from pipeline.avatar.data.pictures import Pictures
 from pipeline.avatar.render import render_views
-from pipeline.evaluate.image import psnr
+from pipeline.evaluate.measures.image import psnr
 from pipeline.settings.train import TrainSettings
 
 THIRD = 3

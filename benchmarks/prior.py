@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from benchmarks.truth_error import NARROW_FACE
-from pipeline.head.fit.residuals import Heads, Samples
-from pipeline.head.fit.solver import Free, Schedule, levenberg
+from pipeline.head.fit.least_squares.residuals import Heads, Samples
+from pipeline.head.fit.least_squares.solver import Free, Schedule, levenberg
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior, load_prior
 from pipeline.head.model.regions import ELLIPSES, region

@@ -31,7 +31,7 @@ from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.model.checkpoint import read_avatar
 from pipeline.avatar.model.pretrained import load_tiny_decoder
 from pipeline.avatar.render import render_timed
-from pipeline.evaluate.image import flip_map, psnr
+from pipeline.evaluate.measures.image import flip_map, psnr
 from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.settings.render import RenderSettings
 

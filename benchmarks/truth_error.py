@@ -22,7 +22,7 @@ import trimesh
 from scipy.spatial import KDTree
 
 from pipeline.capture.formats import open_capture
-from pipeline.evaluate.surface import seen, surface_samples
+from pipeline.evaluate.measures.surface import seen, surface_samples
 from pipeline.head.train.ict import triangles_of
 
 NARROW_FACE = 6706  # the vertices before this one

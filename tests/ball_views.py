@@ -3,8 +3,8 @@
 import numpy as np
 
 from pipeline.cameras.camera import Camera
-from pipeline.capture.sfm.features import Features
-from pipeline.capture.sfm.matches import Seen, View
+from pipeline.capture.sfm.matching.features import Features
+from pipeline.capture.sfm.matching.matches import Seen, View
 
 COUNT, POINTS = 8, 300
 

@@ -7,7 +7,7 @@ import torch
 
 from pipeline.cameras.rig import Rig
 from pipeline.head.fit.clouds import Frame
-from pipeline.head.fit.residuals import Heads
+from pipeline.head.fit.least_squares.residuals import Heads
 from pipeline.head.model.prior import HeadPrior
 from pipeline.mesh.cut import Plane
 from pipeline.mesh.head import mesh_head

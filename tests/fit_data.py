@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig
-from pipeline.head.fit.residuals import Heads
+from pipeline.head.fit.least_squares.residuals import Heads
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior
 from pipeline.settings.prior_config import PriorConfig

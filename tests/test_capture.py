@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.capture.calibration import read_rig_of
-from pipeline.capture.colour import correct_color
-from pipeline.capture.decode import read_picture
+from pipeline.capture.pictures.colour import correct_color
+from pipeline.capture.pictures.decode import read_picture
 from pipeline.capture.formats import open_capture
 from pipeline.capture.formats.nersemble import TERMS
-from pipeline.capture.ingest import read_span
-from pipeline.capture.matting import alpha_from_plate, solve_alpha
-from pipeline.capture.video import probe, read_frames
+from pipeline.capture.pictures.ingest import read_span
+from pipeline.capture.pictures.matting import alpha_from_plate, solve_alpha
+from pipeline.capture.pictures.video import probe, read_frames
 from pipeline.errors import DataError
 from tests.tiny_videos import decode_all, encode
 
@@ -231,7 +231,7 @@ def test_a_large_picture_is_matted_small_and_enlarged_along_its_edges(monkeypatc
     plate = np.full((480, 320, 3), 200.0)
     picture = truth[..., None] * np.array([70, 50, 40.0]) + (1 - truth[..., None]) * plate
     picture = np.clip(picture + random.normal(0, 2, plate.shape), 0, 255).astype(np.uint8)
-    monkeypatch.setattr("pipeline.capture.matting.SOLVED_HEIGHT", 240)
+    monkeypatch.setattr("pipeline.capture.pictures.matting.SOLVED_HEIGHT", 240)
     alpha = alpha_from_plate(picture, plate.astype(np.uint8)) / 255
     small = cv2.resize(picture, (160, 240), interpolation=cv2.INTER_AREA)
     enlarged = cv2.resize(alpha_from_plate(small, np.full((240, 160, 3), 200, np.uint8)) / 255, (320, 480))

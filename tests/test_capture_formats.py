@@ -15,7 +15,7 @@ from pipeline.cameras.distortion import Straightener, bent, without_lens
 from pipeline.cameras.rig import Rig, read_rig, write_rig
 from pipeline.capture.calibration import read_rig_of
 from pipeline.capture.formats import open_capture
-from pipeline.capture.ingest import check_recording, read_span
+from pipeline.capture.pictures.ingest import check_recording, read_span
 from pipeline.errors import ConfigError, DataError
 from tests.other_captures import write_colmap, write_transforms
 

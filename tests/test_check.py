@@ -14,8 +14,8 @@ from pipeline.capture.calibration import read_rig_of
 from pipeline.capture.check import thumbnail
 from pipeline.capture.formats import open_capture
 from pipeline.capture.sfm import verdict
-from pipeline.capture.sfm.matches import Pairs, Seen, View, look, match_all
-from pipeline.capture.sfm.pictures import views_of
+from pipeline.capture.sfm.matching.matches import Pairs, Seen, View, look, match_all
+from pipeline.capture.sfm.matching.pictures import views_of
 from pipeline.capture.sfm.verdict import judge
 from tests import in_process
 from tests.conftest import DEMO, TINY_CAMERAS

@@ -23,7 +23,7 @@ from pipeline.avatar.train.distillation import Distiller
 from pipeline.avatar.train.loop import Trainer
 from pipeline.avatar.train.session import state_of
 from pipeline.errors import DataError
-from pipeline.evaluate.image import psnr
+from pipeline.evaluate.measures.image import psnr
 from pipeline.settings.architecture import Architecture
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.recipe import Recipe

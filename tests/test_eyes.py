@@ -33,9 +33,9 @@ from pipeline.head.fit.landmarks import (
     each_of,
     lid_bias_of,
 )
-from pipeline.head.fit.lids import find_gaps, posed_landmarks, seen_gaps
-from pipeline.head.fit.residuals import Heads, Samples, canonical_landmarks, code_rows, linearise
-from pipeline.head.fit.solver import Free, Schedule, levenberg
+from pipeline.head.fit.least_squares.lids import find_gaps, posed_landmarks, seen_gaps
+from pipeline.head.fit.least_squares.residuals import Heads, Samples, canonical_landmarks, code_rows, linearise
+from pipeline.head.fit.least_squares.solver import Free, Schedule, levenberg
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior, load_prior
 from pipeline.store.chunk import Array, read_arrays, write_chunk

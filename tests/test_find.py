@@ -11,12 +11,12 @@ from PIL.ExifTags import IFD, Base
 
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig
-from pipeline.capture.decode import read_picture
-from pipeline.capture.exif import focal_pixels
+from pipeline.capture.pictures.decode import read_picture
+from pipeline.capture.pictures.exif import focal_pixels
 from pipeline.capture.sfm.act import change, settle
-from pipeline.capture.sfm.features import Features
+from pipeline.capture.sfm.matching.features import Features
 from pipeline.capture.sfm.find import PARTNERS, find, place, promising
-from pipeline.capture.sfm.matches import Seen
+from pipeline.capture.sfm.matching.matches import Seen
 from pipeline.capture.sfm.refine import laid_on, refined
 from pipeline.detect.late import MOST, late_cameras
 from pipeline.errors import DataError

@@ -9,7 +9,7 @@ import pytest
 import trimesh
 from synthetic_head import RADIUS, head_from_world, make_rig, write_ball
 
-from pipeline.evaluate.surface import compare, jitter_mm, nearest_on_surface, surface_samples
+from pipeline.evaluate.measures.surface import compare, jitter_mm, nearest_on_surface, surface_samples
 from pipeline.mesh.mesh import Mesh
 from pipeline.store.chunk import Array, read_arrays, read_attributes, write_chunk
 from tests import in_process

@@ -20,8 +20,8 @@ from pipeline.avatar.model.schedule import shared_noise
 from pipeline.avatar.processes import Processes
 from pipeline.avatar.train.distillation import Distiller
 from pipeline.avatar.train.loop import Loop, Trainer
-from pipeline.head.fit.lids import posed_landmarks
-from pipeline.head.fit.residuals import Heads, answers, canonical_landmarks, coordinate
+from pipeline.head.fit.least_squares.lids import posed_landmarks
+from pipeline.head.fit.least_squares.residuals import Heads, answers, canonical_landmarks, coordinate
 from pipeline.head.model.prior import load_prior
 from pipeline.settings.architecture import Architecture
 from pipeline.settings.distill import DistillSettings

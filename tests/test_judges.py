@@ -9,10 +9,10 @@ from onnx_file import write_embedding
 from safetensors.torch import save_file
 
 from pipeline.errors import DataError
-from pipeline.evaluate.faces import INPUT, PLACES, Embedding, Faces, similarity, upright
-from pipeline.evaluate.image import SCALES, ms_ssim
+from pipeline.evaluate.measures.faces import INPUT, PLACES, Embedding, Faces, similarity, upright
+from pipeline.evaluate.measures.image import SCALES, ms_ssim
 from pipeline.evaluate.intervals import read_intervals, rows, write_figures
-from pipeline.evaluate.lpips import CONVOLUTIONS, SCALE, SHIFT, Lpips, load_lpips
+from pipeline.evaluate.measures.lpips import CONVOLUTIONS, SCALE, SHIFT, Lpips, load_lpips
 from pipeline.evaluate.paper import paper_means
 from pipeline.evaluate.pictures import Picture
 from tests import in_process

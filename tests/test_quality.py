@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.capture.sfm.matches import View
-from pipeline.capture.sfm.quality import cut, cut_heads, quality
+from pipeline.capture.sfm.matching.matches import View
+from pipeline.capture.sfm.matching.quality import cut, cut_heads, quality
 
 
 def bust(dx: int, dy: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from pipeline.cameras.rig import Rig, write_rig
 from pipeline.capture.calibration import read_rig_of
 from pipeline.capture.formats import open_capture
 from pipeline.capture.formats.numbers import rotation
-from pipeline.capture.ingest import check_recording, read_span
+from pipeline.capture.pictures.ingest import check_recording, read_span
 from pipeline.errors import ConfigError, DataError
 from pipeline.planning.plan import Plan
 from pipeline.planning.table import read_table

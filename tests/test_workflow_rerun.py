@@ -163,9 +163,9 @@ def test_a_stage_edit_reruns_it_and_what_is_downstream(project, stage, reruns):
 @pytest.mark.parametrize(
     ("module", "reruns"),
     [
-        ("evaluate/flicker.py", {"evaluate", "report"}),
+        ("evaluate/measures/flicker.py", {"evaluate", "report"}),
         ("raster/backends/embree.py", AFTER_MESHES),
-        ("capture/matting.py", {"calibrate", "ingest"} | AFTER_FRAMES),
+        ("capture/pictures/matting.py", {"calibrate", "ingest"} | AFTER_FRAMES),
     ],
 )
 def test_a_library_edit_reruns_exactly_the_rules_that_import_it(project, module, reruns):

@@ -22,10 +22,10 @@ from pipeline.capture.formats.base import Capture
 from pipeline.capture.new import frame_counts, held_out_cameras, held_out_line, sequences_and_split
 from pipeline.capture.sfm.act import blamed, unchecked
 from pipeline.capture.sfm.agreed import agreed, masks_said
-from pipeline.capture.sfm.epipolar import distances
-from pipeline.capture.sfm.matches import Pairs, Seen, View, look
-from pipeline.capture.sfm.pictures import few_moments, shortest, views_of
-from pipeline.capture.sfm.quality import cut_heads, quality
+from pipeline.capture.sfm.matching.epipolar import distances
+from pipeline.capture.sfm.matching.matches import Pairs, Seen, View, look
+from pipeline.capture.sfm.matching.pictures import few_moments, shortest, views_of
+from pipeline.capture.sfm.matching.quality import cut_heads, quality
 from pipeline.capture.sfm.verdict import Verdict, judge
 from pipeline.errors import DataError
 from pipeline.store.chunk import publish

@@ -9,10 +9,10 @@ import numpy as np
 
 from pipeline.cli import Progress
 from pipeline.errors import DataError
-from pipeline.evaluate.flicker import flicker
+from pipeline.evaluate.measures.flicker import flicker
 from pipeline.evaluate.footage import SPLITS, Footage
-from pipeline.evaluate.image import figures, pooled_psnr
-from pipeline.evaluate.jod import jod
+from pipeline.evaluate.measures.image import figures, pooled_psnr
+from pipeline.evaluate.measures.jod import jod
 from pipeline.evaluate.paper import paper_means
 from pipeline.evaluate.pictures import Picture
 from pipeline.evenly import evenly

@@ -7,7 +7,7 @@ and nothing says how many they were. Its JOD is FovVideoVDP's, which nothing her
 
 import numpy as np
 
-from pipeline.evaluate.image import pooled_psnr
+from pipeline.evaluate.measures.image import pooled_psnr
 from pipeline.evaluate.pictures import Picture, films_of
 
 BATCH = 16  # pictures

@@ -3,8 +3,8 @@
 import numpy as np
 
 from pipeline.head.fit.blink import move_lids, usual_slopes
-from pipeline.head.fit.lids import find_gaps
-from pipeline.head.fit.residuals import Heads, canonical_landmarks
+from pipeline.head.fit.least_squares.lids import find_gaps
+from pipeline.head.fit.least_squares.residuals import Heads, canonical_landmarks
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior, numbers, within_reach
 

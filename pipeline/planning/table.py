@@ -92,7 +92,7 @@ def recorded_frames(folder: Path, sequence: str) -> int:
     if known is not None and not films:
         return known
     # in a process of its own: no planning should wait for a library that reads videos when the table has the number
-    command = [sys.executable, "-m", "pipeline.capture.video", *map(str, films.values())]
+    command = [sys.executable, "-m", "pipeline.capture.pictures.video", *map(str, films.values())]
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
     if done.returncode:

@@ -10,16 +10,16 @@ import numpy as np
 from pipeline import cli
 from pipeline.cameras.rig import Rig, write_rig
 from pipeline.capture.calibration import read_rig_of
-from pipeline.capture.decode import read_source
+from pipeline.capture.pictures.decode import read_source
 from pipeline.capture.formats import open_capture
 from pipeline.capture.formats.base import Capture
-from pipeline.capture.ingest import Developer
+from pipeline.capture.pictures.ingest import Developer
 from pipeline.capture.plausible import check_rig, common_point
 from pipeline.capture.sfm.act import settle
 from pipeline.capture.sfm.find import find, place, unposed_rig
-from pipeline.capture.sfm.matches import look
-from pipeline.capture.sfm.pictures import MOMENTS, few_moments, shortest, views_of
-from pipeline.capture.sfm.quality import cut_heads
+from pipeline.capture.sfm.matching.matches import look
+from pipeline.capture.sfm.matching.pictures import MOMENTS, few_moments, shortest, views_of
+from pipeline.capture.sfm.matching.quality import cut_heads
 from pipeline.capture.sfm.refine import astray, changed, refined
 from pipeline.detect import models
 from pipeline.detect.late import FEWEST as FEWEST_FRAMES

@@ -13,7 +13,7 @@ from pipeline.head.fit.beside import usual_bias
 from pipeline.head.fit.clouds import by_sequence, read_landmarks, read_points
 from pipeline.head.fit.fitter import Fitter, fit_identity
 from pipeline.head.fit.landmarks import as_seen, believed, bias_of, lid_bias_of, shared_mm
-from pipeline.head.fit.lids import PAIRS
+from pipeline.head.fit.least_squares.lids import PAIRS
 from pipeline.head.model import pose
 from pipeline.head.model.identity import Identity, file_digest, write_identity
 from pipeline.head.model.prior import HeadPrior, load_prior

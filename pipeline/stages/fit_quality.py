@@ -8,7 +8,7 @@ import numpy as np
 from pipeline import cli
 from pipeline.cameras.rig import read_rig
 from pipeline.errors import DataError
-from pipeline.evaluate.surface import compare, jitter_mm
+from pipeline.evaluate.measures.surface import compare, jitter_mm
 from pipeline.head.model import pose
 from pipeline.mesh.cut import Plane
 from pipeline.mesh.mesh import read_meshes

@@ -15,7 +15,7 @@ from pipeline.head.fit.clouds import Clouds, read_landmarks, read_points
 from pipeline.head.fit.eyes import eyeballs_of, gaze_of, lids_of, name_unseen
 from pipeline.head.fit.fitter import Fitter
 from pipeline.head.fit.landmarks import as_seen, believed
-from pipeline.head.fit.residuals import Heads
+from pipeline.head.fit.least_squares.residuals import Heads
 from pipeline.head.fit.sequence import BESIDE, Smoothness, fit_sequence
 from pipeline.head.model.identity import file_digest, read_identity
 from pipeline.head.model.prior import HeadPrior, load_prior

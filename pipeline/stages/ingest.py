@@ -8,7 +8,7 @@ from pipeline import cli
 from pipeline.cameras.rig import read_rig
 from pipeline.capture.formats import open_capture
 from pipeline.capture.formats.base import whole
-from pipeline.capture.ingest import check_recording, read_span
+from pipeline.capture.pictures.ingest import check_recording, read_span
 from pipeline.detect.person import person_mask
 from pipeline.errors import DataError
 from pipeline.settings.ingest import IngestSettings

@@ -14,7 +14,7 @@ from pipeline.avatar.model.schedule import Sampling
 from pipeline.avatar.render import read_to_render, render_timed
 from pipeline.device import claim
 from pipeline.errors import DataError
-from pipeline.evaluate.image import figures
+from pipeline.evaluate.measures.image import figures
 from pipeline.film import titled, write_film
 from pipeline.settings.precision import Computing
 from pipeline.settings.speed import SpeedSettings

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.cameras.rig import Rig
 from pipeline.capture.plausible import FEWEST as FEWEST_CAMERAS
 from pipeline.capture.sfm.agreed import agreed, masks_said
-from pipeline.capture.sfm.matches import Pairs, Seen
+from pipeline.capture.sfm.matching.matches import Pairs, Seen
 from pipeline.capture.sfm.repose import repose
 from pipeline.capture.sfm.verdict import Verdict, judge
 from pipeline.cli import log

@@ -13,7 +13,7 @@ import pycolmap
 from pipeline.cameras.camera import Camera
 from pipeline.capture.plausible import common_point
 from pipeline.capture.sfm import model
-from pipeline.capture.sfm.matches import Seen, match_guided
+from pipeline.capture.sfm.matching.matches import Seen, match_guided
 
 WIDEST = np.radians(60)  # between cameras that are matched: nothing is found beyond
 NEAREST = 14  # of a camera's neighbours at most are matched with it: photographs may be many

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from pipeline.cameras.camera import Camera
-from pipeline.capture.sfm.epipolar import distances
-from pipeline.capture.sfm.matches import FEWEST, Pairs, Seen
+from pipeline.capture.sfm.matching.epipolar import distances
+from pipeline.capture.sfm.matching.matches import FEWEST, Pairs, Seen
 from pipeline.capture.sfm.repose import between
 
 # Of the points that others see on the person, the share outside a camera's mask from which the mask is named.

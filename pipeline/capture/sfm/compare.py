@@ -11,7 +11,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.cameras.camera import Camera
-from pipeline.capture.sfm.matches import Pairs, Seen
+from pipeline.capture.sfm.matching.matches import Pairs, Seen
 
 LONG = 4  # views that see a point at least: what two or three share, nearly any cameras fit
 ROUNDS = 3  # of linear triangulation weighed by depth, which then minimises pixels

@@ -9,14 +9,14 @@ import numpy as np
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig
 from pipeline.capture.calibration import scaled
-from pipeline.capture.decode import probe_source
-from pipeline.capture.exif import focal_pixels
+from pipeline.capture.pictures.decode import probe_source
+from pipeline.capture.pictures.exif import focal_pixels
 from pipeline.capture.formats.base import Capture, Stills
 from pipeline.capture.plausible import FEWEST as FEWEST_CAMERAS
 from pipeline.capture.sfm.adjust import adjust
-from pipeline.capture.sfm.features import Features
-from pipeline.capture.sfm.features import match as match_features
-from pipeline.capture.sfm.matches import FEWEST, Pairs, Seen, match_all
+from pipeline.capture.sfm.matching.features import Features
+from pipeline.capture.sfm.matching.features import match as match_features
+from pipeline.capture.sfm.matching.matches import FEWEST, Pairs, Seen, match_all
 from pipeline.capture.sfm.solve import solve
 from pipeline.cli import log
 from pipeline.errors import DataError

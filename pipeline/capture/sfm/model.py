@@ -8,7 +8,7 @@ import numpy as np
 import pycolmap
 
 from pipeline.cameras.camera import Camera
-from pipeline.capture.sfm.matches import Pairs, Seen
+from pipeline.capture.sfm.matching.matches import Pairs, Seen
 
 SEED = 1
 # Its progress lines would drown the stage's own

@@ -12,7 +12,7 @@ from pipeline.capture.sfm.act import change
 from pipeline.capture.sfm.adjust import BANDS, adjust
 from pipeline.capture.sfm.compare import LONG, off_tracks, tracks_of
 from pipeline.capture.sfm.find import Placed
-from pipeline.capture.sfm.matches import FEWEST, PIXELS_HIGH, Seen
+from pipeline.capture.sfm.matching.matches import FEWEST, PIXELS_HIGH, Seen
 from pipeline.capture.sfm.verdict import judge
 from pipeline.cli import log
 from pipeline.errors import DataError

@@ -8,8 +8,8 @@ import pycolmap
 
 from pipeline.cameras.camera import Camera
 from pipeline.capture.sfm.adjust import adjust
-from pipeline.capture.sfm.epipolar import distances
-from pipeline.capture.sfm.matches import FEWEST, Pairs, Seen
+from pipeline.capture.sfm.matching.epipolar import distances
+from pipeline.capture.sfm.matching.matches import FEWEST, Pairs, Seen
 from pipeline.errors import DataError
 
 

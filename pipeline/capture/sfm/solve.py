@@ -10,7 +10,7 @@ import pycolmap
 from pipeline.cameras.camera import Camera
 from pipeline.capture.sfm import model
 from pipeline.capture.sfm.adjust import quietly
-from pipeline.capture.sfm.matches import FEWEST, Pairs, Seen
+from pipeline.capture.sfm.matching.matches import FEWEST, Pairs, Seen
 
 # Focal lengths tried where none is known, shares of the picture's longer side: a phone's lens, a portrait lens. The
 # mapper refines the one it starts with; 901's 2.3 is found from 0.85 to 4.

@@ -8,8 +8,8 @@ import numpy as np
 
 from pipeline.cameras.camera import Camera
 from pipeline.capture.plausible import common_point
-from pipeline.capture.sfm.epipolar import distances
-from pipeline.capture.sfm.matches import FEWEST, PIXELS_HIGH, Pairs, Seen, match_all
+from pipeline.capture.sfm.matching.epipolar import distances
+from pipeline.capture.sfm.matching.matches import FEWEST, PIXELS_HIGH, Pairs, Seen, match_all
 from pipeline.capture.sfm.repose import known_points, known_to
 
 NEIGHBOURS = 5  # of each camera that it is matched with

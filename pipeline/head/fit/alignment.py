@@ -10,8 +10,8 @@ from pipeline.cameras.aim import aim_of
 from pipeline.cameras.rig import Rig
 from pipeline.errors import DataError
 from pipeline.head.fit.clouds import Frame
-from pipeline.head.fit.residuals import Heads, Samples, canonical_landmarks, draw
-from pipeline.head.fit.solver import Free, Point, Schedule, kernel_weight, levenberg
+from pipeline.head.fit.least_squares.residuals import Heads, Samples, canonical_landmarks, draw
+from pipeline.head.fit.least_squares.solver import Free, Point, Schedule, kernel_weight, levenberg
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.head.fit.lids import USED
+from pipeline.head.fit.least_squares.lids import USED
 from pipeline.head.model.prior import HeadPrior
 
 # How far the network's points, triangulated, lie from the prior's landmarks of the same name, mm in head axes: they

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from pipeline.head.fit.residuals import Heads, Linearised, Samples, code_rows, gap_rows, linearise
-from pipeline.head.fit.solver import Free, Point, Schedule, normal_equations
+from pipeline.head.fit.least_squares.residuals import Heads, Linearised, Samples, code_rows, gap_rows, linearise
+from pipeline.head.fit.least_squares.solver import Free, Point, Schedule, normal_equations
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior, numbers, within_reach
 from pipeline.head.model.regions import region

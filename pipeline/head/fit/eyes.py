@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from pipeline.cli import log
-from pipeline.head.fit.lids import apertures
-from pipeline.head.fit.residuals import canonical_landmarks
+from pipeline.head.fit.least_squares.lids import apertures
+from pipeline.head.fit.least_squares.residuals import canonical_landmarks
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior, numbers
 

@@ -12,9 +12,9 @@ from pipeline.evenly import evenly
 from pipeline.head.fit.alignment import first_head
 from pipeline.head.fit.clouds import Clouds, Frame
 from pipeline.head.fit.free_space import free_points
-from pipeline.head.fit.lids import USED, seen_gaps
-from pipeline.head.fit.residuals import Heads, Linearised, Samples, draw, join
-from pipeline.head.fit.solver import Free, Schedule, levenberg
+from pipeline.head.fit.least_squares.lids import USED, seen_gaps
+from pipeline.head.fit.least_squares.residuals import Heads, Linearised, Samples, draw, join
+from pipeline.head.fit.least_squares.solver import Free, Schedule, levenberg
 from pipeline.head.model import pose
 from pipeline.head.model.face import BROWS, on_face
 from pipeline.head.model.prior import HeadPrior

@@ -7,7 +7,7 @@ import torch
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig
 from pipeline.errors import DataError
-from pipeline.head.fit.residuals import Heads
+from pipeline.head.fit.least_squares.residuals import Heads
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior, numbers
 

@@ -11,8 +11,8 @@ from pipeline.cli import log
 from pipeline.evenly import evenly
 from pipeline.head.fit.beside import usual_bias
 from pipeline.head.fit.clouds import Clouds, Frame
-from pipeline.head.fit.lids import PAIRS, USED, seen_gaps
-from pipeline.head.fit.residuals import Heads, canonical_landmarks, in_box
+from pipeline.head.fit.least_squares.lids import PAIRS, USED, seen_gaps
+from pipeline.head.fit.least_squares.residuals import Heads, canonical_landmarks, in_box
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior, numbers
 from pipeline.settings.fit import FitSettings

@@ -10,8 +10,8 @@ import numpy as np
 from pipeline.head.fit.blink import shut_lids, usual_slopes
 from pipeline.head.fit.clouds import Clouds
 from pipeline.head.fit.fitter import Fitter, Tracked, face_median_mm, fit_beside, together
-from pipeline.head.fit.residuals import Heads, Samples, join, linearise
-from pipeline.head.fit.solver import Free, Point, normal_equations, smooth_step
+from pipeline.head.fit.least_squares.residuals import Heads, Samples, join, linearise
+from pipeline.head.fit.least_squares.solver import Free, Point, normal_equations, smooth_step
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior
 from pipeline.workers import Map

@@ -10,12 +10,12 @@ import numpy as np
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.distortion import Straightener
 from pipeline.cameras.rig import Rig
-from pipeline.capture.colour import correct_color, read_tint, tinted
-from pipeline.capture.cover import check_alpha, check_mask
-from pipeline.capture.decode import probe_source, read_masks, read_picture, read_source
+from pipeline.capture.pictures.colour import correct_color, read_tint, tinted
+from pipeline.capture.pictures.cover import check_alpha, check_mask
+from pipeline.capture.pictures.decode import probe_source, read_masks, read_picture, read_source
 from pipeline.capture.formats.base import Capture
-from pipeline.capture.matting import Matter, alpha_from_score
-from pipeline.capture.video import VideoInfo, check_rates
+from pipeline.capture.pictures.matting import Matter, alpha_from_score
+from pipeline.capture.pictures.video import VideoInfo, check_rates
 from pipeline.errors import DataError
 
 FindPerson = Callable[[np.ndarray], np.ndarray]  # a picture (H, W, 3) uint8 to how surely each pixel is person (H, W)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.stereo.correlation import BEND, Windows, peak
-from pipeline.stereo.views import View, neighbour_from_reference
+from pipeline.stereo.depth_maps.correlation import BEND, Windows, peak
+from pipeline.stereo.depth_maps.views import View, neighbour_from_reference
 
 SHARED = 0.5  # of the nats count: neighbours share the reference's noise
 LOOSE = 1e-2  # the least precision of a peak, per step^2

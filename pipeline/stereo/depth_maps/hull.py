@@ -9,7 +9,7 @@ from pipeline.cameras.aim import aim_of
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig
 from pipeline.errors import DataError
-from pipeline.stereo.views import View
+from pipeline.stereo.depth_maps.views import View
 
 
 def rig_target(cameras: Sequence[Camera]) -> tuple[np.ndarray, float]:

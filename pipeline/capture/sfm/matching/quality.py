@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.capture.sfm.matches import View
+from pipeline.capture.sfm.matching.matches import View
 
 # Share of an edge that the person may touch: hair strands do, a head that is cut covers more.
 CUT = 0.04

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import DataError
-from pipeline.head.fit.lids import USED, find_gaps
+from pipeline.head.fit.least_squares.lids import USED, find_gaps
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior, numbers
 from pipeline.head.model.regions import region

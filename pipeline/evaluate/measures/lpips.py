@@ -1,6 +1,6 @@
 """LPIPS (Zhang et al. 2018) on AlexNet's features, in plain layers that read their weights from a file.
 
-    python -m pipeline.evaluate.lpips alexnet-owt-7be5be79.pth alex.pth --output lpips_alex.safetensors
+    python -m pipeline.evaluate.measures.lpips alexnet-owt-7be5be79.pth alex.pth --output lpips_alex.safetensors
 
 joins torchvision's AlexNet and the linear layers of LPIPS 0.1 (weights/v0.1/alex.pth of its package), which are not
 shipped here, into the one file that the setting `evaluate.lpips` names.
@@ -88,7 +88,7 @@ def load_lpips(path: Path) -> Lpips:
         return Lpips(load_file(path))
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise DataError(
-            f"{path}: no weights of LPIPS on AlexNet ({error}); pipeline.evaluate.lpips joins them"
+            f"{path}: no weights of LPIPS on AlexNet ({error}); pipeline.evaluate.measures.lpips joins them"
         ) from None
 
 

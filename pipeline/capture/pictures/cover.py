@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pipeline.capture.decode import probe_source
+from pipeline.capture.pictures.decode import probe_source
 from pipeline.capture.formats.base import Source
-from pipeline.capture.video import VideoInfo
+from pipeline.capture.pictures.video import VideoInfo
 from pipeline.errors import DataError
 
 WHOLE_BORDER = 0.5  # of a border's pixels: a person may touch any border, but not most of all four

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 
 from pipeline.cameras.rig import Rig
-from pipeline.capture.decode import probe_source, read_masks, read_picture, read_source
+from pipeline.capture.pictures.decode import probe_source, read_masks, read_picture, read_source
 from pipeline.capture.formats.base import Capture
-from pipeline.capture.ingest import PLATE, Developer
-from pipeline.capture.matting import lit_plate
-from pipeline.capture.sfm.matches import View
+from pipeline.capture.pictures.ingest import PLATE, Developer
+from pipeline.capture.pictures.matting import lit_plate
+from pipeline.capture.sfm.matching.matches import View
 from pipeline.errors import DataError
 
 # Levels that a picture differs from its plate by where the person is; roughly is enough: no edge is matched anyway.

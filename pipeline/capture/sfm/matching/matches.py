@@ -12,8 +12,8 @@ import numpy as np
 import pycolmap
 
 from pipeline.cameras.camera import Camera
-from pipeline.capture.sfm.epipolar import fundamental
-from pipeline.capture.sfm.features import Features, extract, match
+from pipeline.capture.sfm.matching.epipolar import fundamental
+from pipeline.capture.sfm.matching.features import Features, extract, match
 
 # Matches that agree with one geometry before a pair counts: of 901's pairs that see nothing in common, chance makes 20
 # to 24 agree.

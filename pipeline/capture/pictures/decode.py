@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from pipeline.capture.formats.base import Film, Source
-from pipeline.capture.video import VideoInfo, probe, read_frames
+from pipeline.capture.pictures.video import VideoInfo, probe, read_frames
 from pipeline.errors import DataError
 
 OF_CAMERA = "a picture of this camera"

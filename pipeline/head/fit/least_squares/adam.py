@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from pipeline.head.fit.residuals import Heads, Samples, canonical_landmarks, in_box, linearise
-from pipeline.head.fit.solver import Point, Schedule
+from pipeline.head.fit.least_squares.residuals import Heads, Samples, canonical_landmarks, in_box, linearise
+from pipeline.head.fit.least_squares.solver import Point, Schedule
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior
 

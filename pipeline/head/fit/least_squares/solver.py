@@ -7,7 +7,7 @@ import numpy as np
 from scipy.linalg import solveh_banded
 
 from pipeline.errors import DataError
-from pipeline.head.fit.residuals import Heads, Linearised, Samples, linearise
+from pipeline.head.fit.least_squares.residuals import Heads, Linearised, Samples, linearise
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.cameras.camera import Camera
 from pipeline.stereo.compiled import compiled
-from pipeline.stereo.views import View, neighbour_from_reference
+from pipeline.stereo.depth_maps.views import View, neighbour_from_reference
 
 SLOWEST = 0.3  # cosine between two cameras' directions: others tell too little of each other's depths
 LAYER = 8.0  # splat: points within this many pixel footprints behind the nearest one belong to the same surface

@@ -8,10 +8,10 @@ import numpy as np
 
 from pipeline.cameras.camera import Camera
 from pipeline.errors import DataError
-from pipeline.stereo.consistency import agreed, agreement, fill, padded, smooth, splat, unproject
-from pipeline.stereo.hull import carve, depth_bounds, footprint
-from pipeline.stereo.matching import Found, Spreads, refine, sweep
-from pipeline.stereo.views import View, make_views, neighbours
+from pipeline.stereo.depth_maps.consistency import agreed, agreement, fill, padded, smooth, splat, unproject
+from pipeline.stereo.depth_maps.hull import carve, depth_bounds, footprint
+from pipeline.stereo.depth_maps.matching import Found, Spreads, refine, sweep
+from pipeline.stereo.depth_maps.views import View, make_views, neighbours
 
 SWEPT_PIXELS = 200  # the sweep works on pictures with no side longer than this
 HULL_VOXEL = 3.6  # all lengths from here on in footprints: what one pixel covers at the rig's target
