@@ -28,8 +28,8 @@ from benchmarks.random_model import SIZES
 from pipeline.avatar.data.pictures import to_unit
 from pipeline.avatar.model.autoencoder import LatentAutoencoder
 from pipeline.avatar.model.pretrained import load_pretrained
-from pipeline.capture.pictures.decode import read_source
 from pipeline.capture.formats import open_capture
+from pipeline.capture.pictures.decode import read_source
 
 
 def pictures_of(folder: Path, side: int) -> torch.Tensor:

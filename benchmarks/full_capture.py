@@ -21,8 +21,8 @@ import numpy as np
 from benchmarks.truth_error import truth_head
 from pipeline.cameras.camera import Camera
 from pipeline.capture.calibration import read_rig_of, scaled
-from pipeline.capture.pictures.decode import read_picture
 from pipeline.capture.formats import open_capture
+from pipeline.capture.pictures.decode import read_picture
 from pipeline.capture.pictures.video import read_frames
 from pipeline.mesh.mesh import Mesh
 from pipeline.raster.backends.embree import EmbreeRasterizer

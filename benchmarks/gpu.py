@@ -14,9 +14,9 @@ mesh            one head of the official prior's size (benchmarks.headlike), 256
 train_ours      a step of the sizes of Stable Diffusion 2.1 with random weights, batch 8, 512x512, as docs/gpu.md says
                 (bfloat16, CUDA graphs, which take minutes to compile): images/s, peak GB, the GPU's busy share
 train_release   the same by the release's recipe: float32, text encoder and autoencoder in every step
-draw            pictures of 512x512 in 1 and in 20 steps of diffusion, full decoder: frames/s, shares of the time
+render          pictures of 512x512 in 1 and in 20 steps of diffusion, full decoder: frames/s, shares of the time
 train_plain     train_ours without compilation
-draw_compiled   draw in 1 step with `compile: reduce-overhead`
+render_compiled render in 1 step with `compile: reduce-overhead`
 """
 
 import argparse
@@ -53,7 +53,7 @@ class Goal:
 
 GOALS = {
     "train_ratio": Goal(3),
-    "draw_fps_1": Goal(30),
+    "render_fps_1": Goal(30),
     "mesh_ms": Goal(100, at_least=False),
     "fit_pose_mm": Goal(0.01, at_least=False),
     "train_ours_gpu_busy": Goal(0.95),
@@ -195,7 +195,7 @@ def train(cpu: bool, ours: bool, **changes: Any) -> Figures:
     return measure(ours, given)
 
 
-def draw(cpu: bool, compile_mode: str = "none") -> Figures:
+def render(cpu: bool, compile_mode: str = "none") -> Figures:
     """Frames/s in 1 and in 20 steps and the networks' shares of the time, or in 1 step of compiled networks."""
     from benchmarks.sample import measure_random
 
@@ -210,9 +210,9 @@ PARTS: dict[str, Callable[[bool], Figures]] = {
     "mesh": mesh,
     "train_ours": lambda cpu: train(cpu, ours=True, compile="none" if cpu else "reduce-overhead"),
     "train_release": lambda cpu: train(cpu, ours=False),
-    "draw": draw,
+    "render": render,
     "train_plain": lambda cpu: train(cpu, ours=True),
-    "draw_compiled": lambda cpu: draw(cpu, "none" if cpu else "reduce-overhead"),
+    "render_compiled": lambda cpu: render(cpu, "none" if cpu else "reduce-overhead"),
 }
 
 

@@ -14,10 +14,10 @@ from benchmarks.full_capture import enlarged, noisy
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig
 from pipeline.capture.calibration import read_rig_of
-from pipeline.capture.pictures.colour import correct_color
-from pipeline.capture.pictures.decode import read_picture, read_source
 from pipeline.capture.formats import open_capture
 from pipeline.capture.formats.base import Capture
+from pipeline.capture.pictures.colour import correct_color
+from pipeline.capture.pictures.decode import read_picture, read_source
 from pipeline.capture.pictures.ingest import check_recording, read_span
 from pipeline.capture.pictures.matting import Matter
 from pipeline.settings.ingest import IngestSettings

@@ -67,7 +67,7 @@ def test_what_a_gpu_is_tried_with_runs_to_its_last_line_on_a_cpu(bench):
     assert figures["tests_skipped"] > 0
     assert figures["tests_failed"] == figures["tests_passed"] == 0
     assert gpu.PARTS["raster"](cpu=True)["other_mask"] < 0.05
-    for name in ("mesh", "train_ours", "train_release", "draw"):
+    for name in ("mesh", "train_ours", "train_release", "render"):
         assert min(numbers(gpu.PARTS[name](cpu=True))) > 0, name
     fit = gpu.PARTS["fit"](cpu=True)
     assert min(fit["s"], fit["cpu_s"]) > 0

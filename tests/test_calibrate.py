@@ -13,8 +13,8 @@ from PIL import Image
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import read_rig
 from pipeline.capture.calibration import read_rig_of, scaled
-from pipeline.capture.pictures.decode import read_picture
 from pipeline.capture.formats import open_capture
+from pipeline.capture.pictures.decode import read_picture
 from pipeline.capture.sfm.matching.pictures import views_of
 from pipeline.detect import models
 from pipeline.errors import DataError

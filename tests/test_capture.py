@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.capture.calibration import read_rig_of
-from pipeline.capture.pictures.colour import correct_color
-from pipeline.capture.pictures.decode import read_picture
 from pipeline.capture.formats import open_capture
 from pipeline.capture.formats.nersemble import TERMS
+from pipeline.capture.pictures.colour import correct_color
+from pipeline.capture.pictures.decode import read_picture
 from pipeline.capture.pictures.ingest import read_span
 from pipeline.capture.pictures.matting import alpha_from_plate, solve_alpha
 from pipeline.capture.pictures.video import probe, read_frames

@@ -11,11 +11,11 @@ from synthetic_head import HELD_OUT_CAMERA, HELD_OUT_SEQUENCE, SEQUENCES, see, w
 
 from pipeline.cameras.rig import read_rig
 from pipeline.errors import DataError
+from pipeline.evaluate.baselines.mesh_colour import MeshColour, spread
+from pipeline.evaluate.baselines.nearest_frame import NearestFrame
 from pipeline.evaluate.evaluation import Viewing, measure, table
 from pipeline.evaluate.footage import SPLITS, Footage, read_tracks
 from pipeline.evaluate.measures.image import figures
-from pipeline.evaluate.baselines.mesh_colour import MeshColour, spread
-from pipeline.evaluate.baselines.nearest_frame import NearestFrame
 from pipeline.evaluate.pictures import read_pictures
 from pipeline.store.chunk import read_arrays, read_attributes
 from pipeline.store.reel import open_reels

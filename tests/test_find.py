@@ -14,8 +14,8 @@ from pipeline.cameras.rig import Rig
 from pipeline.capture.pictures.decode import read_picture
 from pipeline.capture.pictures.exif import focal_pixels
 from pipeline.capture.sfm.act import change, settle
-from pipeline.capture.sfm.matching.features import Features
 from pipeline.capture.sfm.find import PARTNERS, find, place, promising
+from pipeline.capture.sfm.matching.features import Features
 from pipeline.capture.sfm.matching.matches import Seen
 from pipeline.capture.sfm.refine import laid_on, refined
 from pipeline.detect.late import MOST, late_cameras

@@ -17,14 +17,22 @@ from scipy.spatial.transform import Rotation
 
 from pipeline.cameras.rig import write_rig
 from pipeline.errors import DataError
-from pipeline.head.fit.least_squares.adam import adam
 from pipeline.head.fit.alignment import first_head
 from pipeline.head.fit.clouds import Clouds, Frame, by_sequence
 from pipeline.head.fit.fitter import Fitter, face_median_mm, fit_beside, follow, millimetres, spread, together
 from pipeline.head.fit.free_space import believed, distance_outside, free_points
+from pipeline.head.fit.least_squares.adam import adam
 from pipeline.head.fit.least_squares.residuals import Heads, Samples, draw, join, linearise
+from pipeline.head.fit.least_squares.solver import (
+    Free,
+    Schedule,
+    kernel,
+    kernel_weight,
+    levenberg,
+    smooth_step,
+    solve_step,
+)
 from pipeline.head.fit.sequence import energies, equations
-from pipeline.head.fit.least_squares.solver import Free, Schedule, kernel, kernel_weight, levenberg, smooth_step, solve_step
 from pipeline.head.model import pose
 from pipeline.head.model.identity import read_identity
 from pipeline.head.model.prior import HeadPrior, load_prior

@@ -14,9 +14,9 @@ import pytest
 
 from pipeline.cameras.rig import read_rig, write_rig
 from pipeline.capture.calibration import read_rig_of
+from pipeline.capture.formats import open_capture
 from pipeline.capture.pictures.colour import correct_color
 from pipeline.capture.pictures.decode import read_picture
-from pipeline.capture.formats import open_capture
 from pipeline.detect import models
 from pipeline.errors import DataError
 from pipeline.stages import ingest

@@ -9,9 +9,9 @@ from onnx_file import write_embedding
 from safetensors.torch import save_file
 
 from pipeline.errors import DataError
+from pipeline.evaluate.intervals import read_intervals, rows, write_figures
 from pipeline.evaluate.measures.faces import INPUT, PLACES, Embedding, Faces, similarity, upright
 from pipeline.evaluate.measures.image import SCALES, ms_ssim
-from pipeline.evaluate.intervals import read_intervals, rows, write_figures
 from pipeline.evaluate.measures.lpips import CONVOLUTIONS, SCALE, SHIFT, Lpips, load_lpips
 from pipeline.evaluate.paper import paper_means
 from pipeline.evaluate.pictures import Picture

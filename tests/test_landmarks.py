@@ -15,10 +15,18 @@ from scipy.spatial.transform import Rotation
 from pipeline.cameras.rig import Rig
 from pipeline.capture.landmarks import COUNT, FIXED
 from pipeline.errors import DataError
-from pipeline.head.fit.least_squares.adam import adam
 from pipeline.head.fit.alignment import first_head, pose_from_landmarks, pose_from_rig
 from pipeline.head.fit.clouds import Clouds, Frame, by_sequence
-from pipeline.head.fit.least_squares.residuals import Heads, Linearised, Samples, canonical_landmarks, draw, join, linearise
+from pipeline.head.fit.least_squares.adam import adam
+from pipeline.head.fit.least_squares.residuals import (
+    Heads,
+    Linearised,
+    Samples,
+    canonical_landmarks,
+    draw,
+    join,
+    linearise,
+)
 from pipeline.head.fit.least_squares.solver import Free, Point, Schedule, levenberg
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior, load_prior, save_prior

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
+from pipeline.evaluate.baselines.mesh_colour import LOWER, UPPER, ColourGrid
 from pipeline.evaluate.measures.flicker import flicker
 from pipeline.evaluate.measures.image import PSNR_CEILING, figures, flip_map, psnr, ssim_map
 from pipeline.evaluate.measures.jod import GaussianBlur, jod
-from pipeline.evaluate.baselines.mesh_colour import LOWER, UPPER, ColourGrid
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from pipeline.capture.calibration import read_rig_of
-from pipeline.capture.pictures.cover import check_alpha
-from pipeline.capture.pictures.decode import cut_short, read_grey, read_source
 from pipeline.capture.formats import numbers, open_capture
 from pipeline.capture.formats.base import Film, Stills
-from pipeline.capture.pictures.ingest import Developer
 from pipeline.capture.new import check_words, lines, look
+from pipeline.capture.pictures.cover import check_alpha
+from pipeline.capture.pictures.decode import cut_short, read_grey, read_source
+from pipeline.capture.pictures.ingest import Developer
 from pipeline.capture.pictures.video import probe
 from pipeline.errors import DataError, PipelineError
 from tests.other_captures import write_colmap, write_transforms

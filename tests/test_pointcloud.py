@@ -18,10 +18,7 @@ from pipeline.evenly import evenly
 from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo import cloud as clouds
 from pipeline.stereo import colmap, fusion
-from pipeline.stereo.depth_maps import matching
-from pipeline.stereo.depth_maps import hull
-from pipeline.stereo.depth_maps import correlation
-from pipeline.stereo.depth_maps import consistency
+from pipeline.stereo.depth_maps import consistency, correlation, hull, matching
 from pipeline.stereo.depth_maps.depth import DepthMaps, depth_maps
 from pipeline.stereo.depth_maps.views import GREY, demanded, make_views, matte, neighbour_from_reference, neighbours
 from pipeline.store.chunk import Array, read_arrays, write_chunk

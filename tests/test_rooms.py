@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 from pipeline.provenance import ROOT
 
 MOST_LINES = 300  # a longer file holds two ideas
+MOST_FILES = 10  # in a folder, but where each is one stage or one format
+ONE_EACH = ("settings", "stages", "capture/formats")
 
 
 def test_rooms_import_only_those_below_them():
@@ -23,6 +26,12 @@ def test_no_file_is_long():
         if (lines := len(path.read_text().splitlines())) > MOST_LINES
     }
     assert not long
+
+
+def test_no_folder_is_full():
+    files = [path for path in ROOT.glob("pipeline/**/*.py") if path.name != "__init__.py"]
+    counts = Counter(path.parent.relative_to(ROOT / "pipeline").as_posix() for path in files)
+    assert {folder for folder, count in counts.items() if count > MOST_FILES} == set(ONE_EACH)
 
 
 def test_every_command_can_be_run_as_a_process():

@@ -13,9 +13,9 @@ from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig
 from pipeline.capture.sfm.act import change, settle
 from pipeline.capture.sfm.compare import off_tracks, tracks_of
+from pipeline.capture.sfm.find import Placed, place
 from pipeline.capture.sfm.matching.epipolar import distances, fundamental
 from pipeline.capture.sfm.matching.features import Features
-from pipeline.capture.sfm.find import Placed, place
 from pipeline.capture.sfm.matching.matches import Seen, View, match_all, match_guided
 from pipeline.capture.sfm.refine import FITTING, astray
 from pipeline.capture.sfm.repose import repose

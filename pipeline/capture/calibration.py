@@ -8,10 +8,10 @@ import numpy as np
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.distortion import square, without_lens
 from pipeline.cameras.rig import Rig
-from pipeline.capture.pictures.decode import probe_source
 from pipeline.capture.formats.base import Capture, RecordedCamera
-from pipeline.capture.plausible import check_rig
+from pipeline.capture.pictures.decode import probe_source
 from pipeline.capture.pictures.video import VideoInfo
+from pipeline.capture.plausible import check_rig
 from pipeline.cli import log
 from pipeline.errors import DataError
 

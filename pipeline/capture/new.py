@@ -20,12 +20,12 @@ import yaml
 from pipeline import cli
 from pipeline.cameras.camera import Camera
 from pipeline.capture.calibration import read_rig_of
-from pipeline.capture.pictures.cover import check_alpha, check_mask
-from pipeline.capture.pictures.decode import probe_source, read_masks
 from pipeline.capture.formats import open_capture
 from pipeline.capture.formats.base import Capture, Film
-from pipeline.capture.plausible import FEWEST, check_count
+from pipeline.capture.pictures.cover import check_alpha, check_mask
+from pipeline.capture.pictures.decode import probe_source, read_masks
 from pipeline.capture.pictures.video import check_rates
+from pipeline.capture.plausible import FEWEST, check_count
 from pipeline.errors import DataError
 
 HELD_OUT_SHARE = 0.2  # of the time of a capture that has one sequence

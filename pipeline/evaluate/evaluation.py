@@ -9,8 +9,8 @@ import numpy as np
 
 from pipeline.cli import Progress
 from pipeline.errors import DataError
-from pipeline.evaluate.measures.flicker import flicker
 from pipeline.evaluate.footage import SPLITS, Footage
+from pipeline.evaluate.measures.flicker import flicker
 from pipeline.evaluate.measures.image import figures, pooled_psnr
 from pipeline.evaluate.measures.jod import jod
 from pipeline.evaluate.paper import paper_means

@@ -11,8 +11,8 @@ import numpy as np
 
 from pipeline.cameras.rig import Rig, read_rig
 from pipeline.errors import DataError
-from pipeline.evaluate.measures.image import psnr
 from pipeline.evaluate.intervals import read_intervals
+from pipeline.evaluate.measures.image import psnr
 from pipeline.raster.coding import read_buffers
 from pipeline.store.chunk import read_arrays, read_attributes
 from pipeline.store.reel import Reel, open_reels

@@ -10,9 +10,9 @@ import numpy as np
 from pipeline import cli
 from pipeline.cameras.rig import Rig, write_rig
 from pipeline.capture.calibration import read_rig_of
-from pipeline.capture.pictures.decode import read_source
 from pipeline.capture.formats import open_capture
 from pipeline.capture.formats.base import Capture
+from pipeline.capture.pictures.decode import read_source
 from pipeline.capture.pictures.ingest import Developer
 from pipeline.capture.plausible import check_rig, common_point
 from pipeline.capture.sfm.act import settle

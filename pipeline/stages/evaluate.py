@@ -6,13 +6,13 @@ from pathlib import Path
 from pipeline import cli
 from pipeline.avatar.data.chosen import cameras_there
 from pipeline.cameras.rig import read_rig
-from pipeline.evaluate.evaluation import Judge, Viewing, measure, table, write_comparison, write_metrics
-from pipeline.evaluate.measures.faces import Embedding, Faces
-from pipeline.evaluate.footage import Footage, read_tracks
-from pipeline.evaluate.intervals import write_figures
-from pipeline.evaluate.measures.lpips import load_lpips
 from pipeline.evaluate.baselines.mesh_colour import MeshColour
 from pipeline.evaluate.baselines.nearest_frame import NearestFrame
+from pipeline.evaluate.evaluation import Judge, Viewing, measure, table, write_comparison, write_metrics
+from pipeline.evaluate.footage import Footage, read_tracks
+from pipeline.evaluate.intervals import write_figures
+from pipeline.evaluate.measures.faces import Embedding, Faces
+from pipeline.evaluate.measures.lpips import load_lpips
 from pipeline.evaluate.pictures import write_pictures
 from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.store.reel import open_reels

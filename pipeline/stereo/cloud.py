@@ -15,9 +15,9 @@ from pipeline.evenly import evenly
 from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo import colmap
 from pipeline.stereo.depth_maps.depth import HULL_VOXEL, Pictures, depth_maps, largest, shrinks
-from pipeline.stereo.fusion import fuse
 from pipeline.stereo.depth_maps.hull import carve, depth_bounds, footprint
 from pipeline.stereo.depth_maps.views import View, demanded, make_views, neighbours
+from pipeline.stereo.fusion import fuse
 
 TIE_POINTS = 2000  # sparse points in COLMAP's model, enough for it to see which images overlap
 LONE_DENIALS = 0.03  # share of the points that one silhouette may deny against all others, ...

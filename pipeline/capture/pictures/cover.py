@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pipeline.capture.pictures.decode import probe_source
 from pipeline.capture.formats.base import Source
+from pipeline.capture.pictures.decode import probe_source
 from pipeline.capture.pictures.video import VideoInfo
 from pipeline.errors import DataError
 

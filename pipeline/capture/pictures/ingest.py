@@ -10,10 +10,10 @@ import numpy as np
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.distortion import Straightener
 from pipeline.cameras.rig import Rig
+from pipeline.capture.formats.base import Capture
 from pipeline.capture.pictures.colour import correct_color, read_tint, tinted
 from pipeline.capture.pictures.cover import check_alpha, check_mask
 from pipeline.capture.pictures.decode import probe_source, read_masks, read_picture, read_source
-from pipeline.capture.formats.base import Capture
 from pipeline.capture.pictures.matting import Matter, alpha_from_score
 from pipeline.capture.pictures.video import VideoInfo, check_rates
 from pipeline.errors import DataError

@@ -9,9 +9,9 @@ import numpy as np
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig
 from pipeline.capture.calibration import scaled
+from pipeline.capture.formats.base import Capture, Stills
 from pipeline.capture.pictures.decode import probe_source
 from pipeline.capture.pictures.exif import focal_pixels
-from pipeline.capture.formats.base import Capture, Stills
 from pipeline.capture.plausible import FEWEST as FEWEST_CAMERAS
 from pipeline.capture.sfm.adjust import adjust
 from pipeline.capture.sfm.matching.features import Features

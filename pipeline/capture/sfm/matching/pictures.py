@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from pipeline.cameras.rig import Rig
-from pipeline.capture.pictures.decode import probe_source, read_masks, read_picture, read_source
 from pipeline.capture.formats.base import Capture
+from pipeline.capture.pictures.decode import probe_source, read_masks, read_picture, read_source
 from pipeline.capture.pictures.ingest import PLATE, Developer
 from pipeline.capture.pictures.matting import lit_plate
 from pipeline.capture.sfm.matching.matches import View
