@@ -144,7 +144,7 @@ def test_the_command_joins_both_files(tmp_path, widths):
     )
     torch.save({name: w for name, w in weights.items() if "lin" in name}, tmp_path / "b.pth")
     files = [tmp_path / name for name in ("a.pth", "b.pth", "out.safetensors")]
-    in_process.run_well("evaluate.lpips", *files[:2], "--output", files[2])
+    in_process.run_well("evaluate.measures.lpips", *files[:2], "--output", files[2])
     prediction, truth = noisy((64, 64))
     head = np.ones((64, 64), bool)
     assert load_lpips(tmp_path / "out.safetensors").figures(prediction, truth, head) == Lpips(weights).figures(
