@@ -64,9 +64,9 @@ rule greet:
 
 
 def test_three_files_make_a_stage_with_settings_schema_page_and_rule(tmp_path):
-    """In a folder whose name Snakemake could take for a wildcard."""
+    """In a folder whose name Snakemake could take for a wildcard, where all else is planned too."""
     tmp_path = tmp_path / "a {curly} name"
-    for name in ("pipeline", "workflow", "profiles", "docs"):
+    for name in ("pipeline", "workflow", "profiles", "envs", "docs"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "images"))
     for name in ("Snakefile", "config.yaml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -80,6 +80,8 @@ def test_three_files_make_a_stage_with_settings_schema_page_and_rule(tmp_path):
     done = forked.snakemake(tmp_path, environment, *target)
     assert done.returncode == 0, done.stdout
     assert (tmp_path / "results/901/greeting.txt").read_text() == "good day, 901"
+    planned = forked.snakemake(tmp_path, environment, "-n", "--quiet")
+    assert planned.returncode == 0, planned.stdout
     subprocess.run([sys.executable, "-m", "pipeline.planning.reference"], cwd=tmp_path, check=True)
     schema = json.loads((tmp_path / "workflow/schemas/config.schema.json").read_text())
     assert schema["$defs"]["GreetSettings"]["properties"]["word"]["default"] == "hello"

@@ -42,6 +42,11 @@ except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
 
+def literal(text):
+    """A text that Snakemake is to take as it is: braces doubled."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 def shipped(path):
     """A file of the project, relative to the working directory."""
     return configuration.require_plain("the project's path", os.path.relpath(Path(workflow.basedir, path)))
@@ -60,9 +65,7 @@ HELD_OUT_SEQUENCES = ",".join(PLAN.held_out_sequences)
 
 # Snakemake puts this before every command in place of its own options. Without pipefail a stage that fails, or is
 # stopped, before a pipe into tee would count as done.
-shell.prefix(
-    f"set -euo pipefail; export PYTHONPATH={shlex.quote(workflow.basedir).replace('{', '{{').replace('}', '}}')}; "
-)
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={literal(shlex.quote(workflow.basedir))}; ")
 
 
 pathvars:
@@ -189,7 +192,7 @@ def of_span(stage, reads=None, **options):
 
 def environment(stage):
     """The conda environment of a stage, for --sdm conda."""
-    return f"../../envs/{'gpu' if gpus(stage) else 'cpu'}.yaml"
+    return literal(str(Path(workflow.basedir, f"envs/{'gpu' if gpus(stage) else 'cpu'}.yaml")))
 
 
 def files_of(pattern, subject, sequences):
