@@ -6,12 +6,16 @@ import sys
 import numpy as np
 import pytest
 import trimesh
+from avatar_scene import TINY
 
+from pipeline.avatar.model.avatar import Avatar
+from pipeline.avatar.model.checkpoint import trained_tensors, write_avatar
 from pipeline.cameras.camera import Camera
 from pipeline.cameras.orbit import look_at
 from pipeline.cameras.rig import Rig, write_rig
 from pipeline.mesh.mesh import Mesh, write_meshes
 from pipeline.provenance import ROOT
+from pipeline.settings.architecture import Architecture
 from pipeline.store.chunk import Array, write_chunk
 
 SIZE, CAMERAS, SPANS = 320, 4, (2, 12)
@@ -44,8 +48,12 @@ def peaks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
     rig, track = folder / "rig.json", folder / "track.zarr.zip"
     write_rig(rig, Rig(tuple(cameras)))
     heads = np.repeat(np.diag([4.0, 4, 4, 1])[None], max(SPANS), 0)
-    write_chunk(track, {"head_from_world": Array(heads, ("time", "row", "column"), "", "")}, {})
-    found: dict[str, list[float]] = {"rasterize": [], "isolate": []}
+    codes = Array(np.zeros((max(SPANS), 4), np.float32), ("time", "code"), "", "")
+    poses = Array(heads, ("time", "row", "column"), "", "")
+    write_chunk(track, {"head_from_world": poses, "z_exp": codes}, {"sequence": "S"})
+    avatar, avatar_file = Avatar(Architecture(**TINY), code_size=4), folder / "avatar.safetensors"
+    write_avatar(avatar_file, avatar, trained_tensors(avatar), steps=0)
+    found: dict[str, list[float]] = {"rasterize": [], "isolate": [], "render": []}
     for steps in SPANS:
         meshes, buffers, frames = (folder / f"{kind}{steps}.zarr.zip" for kind in ("meshes", "buffers", "frames"))
         write_meshes(meshes, [mesh] * steps, {"neck": {"offset": -1.0, "tilt_degrees": 0.0}})
@@ -65,11 +73,15 @@ def peaks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
         files = ["--frames", frames, "--buffers", buffers, "--track", track, "--cameras", rig]
         targets = folder / f"targets{steps}.zarr.zip"
         found["isolate"].append(peak_mib("pipeline.stages.isolate", *span, *files, "--output", targets))
+        files = ["--part", "--avatar", avatar_file, "--buffers", buffers, "--track", track]
+        output = ["--output", folder / f"rendered{steps}.zarr.zip"]
+        found["render"].append(peak_mib("pipeline.stages.render", *files, *output))
     return found
 
 
-@pytest.mark.parametrize("stage", ["rasterize", "isolate"])
+@pytest.mark.parametrize("stage", ["rasterize", "isolate", "render"])
 def test_a_longer_span_takes_no_more(peaks: dict[str, list[float]], stage: str) -> None:
-    """Ten more steps of four cameras are 127 MB of float32 buffers, and 33 MB of frames and targets."""
+    """Ten more steps of four cameras are 127 MB of float32 buffers, 33 MB of frames and targets, and 12 MB of rendered
+    pictures, which were held twice and coded."""
     short, long = peaks[stage]
     assert long < short + 25, peaks
