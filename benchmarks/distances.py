@@ -52,7 +52,7 @@ def grid(picture: np.ndarray, mask: np.ndarray) -> float:
 
 
 def main() -> None:
-    """Draw and print."""
+    """Render and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, required=True, help="a subject's results, such as results/901")
     parser.add_argument("--pictures", type=Path, help="folder that the pictures are written to")

@@ -23,7 +23,7 @@ from pathlib import Path
 from pipeline.planning.memory import STEP, Scene, limit_mb
 
 ROOT = Path(__file__).resolve().parents[1]
-CAMERAS, RECORDED, DRAWN = 13, (2200, 3300), (512, 512)
+CAMERAS, RECORDED, RENDERED = 13, (2200, 3300), (512, 512)
 PRIOR = ROOT / "pipeline/head/weights/head_prior.safetensors"
 SUBJECT, SEQUENCE = "901", "EXP-5-mouth"
 STAGES = (
@@ -56,7 +56,7 @@ def arguments(stage: str, width: int, steps: int, capture: Path, folder: Path) -
         "fit_identity": [*prior, *cameras, *given],
         "fit_sequence": [*names, *prior, *identity, *cameras, *given],
         "mesh": [*span, *prior, *identity, *track],
-        "rig": ["--settings", json.dumps(dict(zip(("width", "height"), DRAWN, strict=True))), "--rig", "capture"],
+        "rig": ["--settings", json.dumps(dict(zip(("width", "height"), RENDERED, strict=True))), "--rig", "capture"],
         "rasterize": [*span, "--meshes", made["mesh"], "--rig", made["rig"]],
         "isolate": [*span, *cameras, *frames, *track, "--rig", made["rig"], "--buffers", made["rasterize"]],
     }
@@ -106,7 +106,7 @@ def summary(stage: str, spans: dict[int, dict[str, float]]) -> dict[str, float]:
     else:
         result |= {"cpu_s_step": round(spans[steps]["cpu_s"] / steps, 3)}
     result["mb_step"] = round(spans[steps]["bytes"] / steps / 1e6, 3)
-    scene = Scene(CAMERAS, RECORDED[0] * RECORDED[1], DRAWN[0] * DRAWN[1])
+    scene = Scene(CAMERAS, RECORDED[0] * RECORDED[1], RENDERED[0] * RENDERED[1])
     result["limit_gb"] = (limit_mb(stage, scene, 1) if stage in STEP else WITHOUT_PICTURES[stage]) / 1e3
     return result
 

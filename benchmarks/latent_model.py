@@ -107,8 +107,8 @@ def train_unet(unet: UNet2DConditionModel, latents: torch.Tensor, text: torch.Te
 
     def loss(batch: torch.Tensor) -> torch.Tensor:
         noised = batch, torch.randn_like(batch), torch.randint(TRAINING_TIMESTEPS, (len(batch),))
-        said = unet(scheduler.add_noise(*noised), noised[2], text.expand(len(batch), -1, -1)).sample
-        return F.mse_loss(said, scheduler.get_velocity(*noised))
+        predicted = unet(scheduler.add_noise(*noised), noised[2], text.expand(len(batch), -1, -1)).sample
+        return F.mse_loss(predicted, scheduler.get_velocity(*noised))
 
     return train(unet, latents, steps, loss)
 

@@ -109,7 +109,7 @@ SHEETS = {"random": random_heads, "between": heads_between, "expressions": expre
 
 
 def main() -> None:
-    """Draw the sheets."""
+    """Render the sheets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prior", type=Path, default=Path("pipeline/head/weights/head_prior.safetensors"))
     parser.add_argument("--output", type=Path, default=Path("docs/images"))

@@ -45,7 +45,7 @@ def ring(count: int, width: int = DEFAULT.width, height: int = DEFAULT.height) -
 
 
 def main() -> None:
-    """Draw the same pictures both ways."""
+    """Rasterise the same pictures both ways."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cameras", type=int, default=4)
     parser.add_argument("--subdivisions", type=int, default=6, help="each makes four triangles of one")

@@ -162,7 +162,7 @@ def measure(given: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Draw, measure, print."""
+    """Render, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--size", choices=SIZES, default="tiny")

@@ -80,7 +80,7 @@ def found(folder: Path, rig: RigSettings) -> Scene:
 
 
 def main() -> None:
-    """Draw and print."""
+    """Render and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, help="a subject's results, such as results/901")
     parser.add_argument("--frames", type=int, default=10)

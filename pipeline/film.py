@@ -39,11 +39,12 @@ def titled(pictures: np.ndarray, title: str) -> np.ndarray:
     return np.concatenate([np.broadcast_to(strip, (count, *strip.shape)), pictures], axis=1)
 
 
-def write_film(path: Path, pictures: np.ndarray, frames_per_second: int, seconds: float, scale: int) -> None:
+def write_film(
+    path: Path, pictures: np.ndarray, frames_per_second: int, seconds: float, scale: int, comment: str = ""
+) -> None:
     """Publish pictures (T, h, w, 3) uint8 sRGB as a film, repeated in whole rounds to last at least `seconds`."""
-    write_frames(
-        path, lambda: iter(pictures), frames_per_second, rounds(len(pictures), frames_per_second, seconds), scale
-    )
+    repeats = rounds(len(pictures), frames_per_second, seconds)
+    write_frames(path, lambda: iter(pictures), frames_per_second, repeats, scale, comment)
 
 
 def rounds(steps: int, frames_per_second: int, seconds: float) -> int:
@@ -52,19 +53,25 @@ def rounds(steps: int, frames_per_second: int, seconds: float) -> int:
 
 
 def write_frames(
-    path: Path, frames: Callable[[], Iterator[np.ndarray]], frames_per_second: int | Fraction, repeats: int, scale: int
+    path: Path,
+    frames: Callable[[], Iterator[np.ndarray]],
+    frames_per_second: int | Fraction,
+    repeats: int,
+    scale: int,
+    comment: str = "",
 ) -> None:
     """Publish what `frames` yields, pictures (h, w, 3) uint8 sRGB, or (h, w, 4) for films with alpha, `repeats` times.
 
     The suffix says how: .mp4 is H.264, .mov ProRes 4444 and .webm VP9, both with alpha if the pictures have it. Each
     pixel becomes a square of `scale`; an odd side is filled with white, clear where there is alpha, as the codecs need
-    even ones. One picture is in memory at a time.
+    even ones. One picture is in memory at a time. `comment` goes into the film's metadata.
     """
     if path.suffix not in FORMATS:
         raise DataError(f"{path}: no film is written as {path.suffix}; expected {', '.join(FORMATS)}")
     codec, container_format, options, pixels = FORMATS[path.suffix]
     with publish(path) as partial, av.open(str(partial), "w", format=container_format) as container:
         stream = None
+        container.metadata["comment"] = comment
         for _ in range(repeats):
             for frame in frames():
                 large = _enlarged(frame, scale)
@@ -94,9 +101,10 @@ def _coded(picture: np.ndarray, pixels: str) -> av.VideoFrame:
     return frame
 
 
-def write_pictures(path: Path, frames: Iterator[np.ndarray]) -> None:
+def write_pictures(path: Path, frames: Iterator[np.ndarray], comment: str = "") -> None:
     """Publish what `frames` yields, pictures (h, w, 3 or 4) uint8, as PNG files 00000.png, ... in one zip."""
     with publish(path) as partial, ZipFile(partial, "w") as archive:
+        archive.comment = comment.encode()
         for number, frame in enumerate(frames):
             order = cv2.COLOR_RGBA2BGRA if frame.shape[2] == 4 else cv2.COLOR_RGB2BGR
             _, coded = cv2.imencode(".png", cv2.cvtColor(frame, order))

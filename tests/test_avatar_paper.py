@@ -116,7 +116,7 @@ def test_one_word_selects_the_paper_and_what_stands_in_a_section_wins():
     assert load(DEMO | {"preset": "demo"}).train == load(DEMO).train
 
 
-def test_networks_that_say_v_are_drawn_as_in_the_paper_and_those_that_say_the_picture_in_one_step(model):
+def test_networks_that_predict_v_sample_as_in_the_paper_and_those_that_predict_the_picture_in_one_step(model):
     assert tiny_avatar(model).sampling == Sampling(20, 1.0)
     assert Avatar(Architecture(), code_size=4).sampling == Sampling(1, 0.0)
 
@@ -260,7 +260,7 @@ TINY_DECODER = {"decoder_block_out_channels": (4, 4), "num_decoder_blocks": (1, 
 }
 
 
-def test_a_small_decoder_draws_in_the_autoencoders_place(model, pictures, tmp_path):
+def test_a_small_decoder_decodes_in_the_autoencoders_place(model, pictures, tmp_path):
     torch.manual_seed(2)
     small = AutoencoderTiny(**TINY_DECODER)
     small.save_pretrained(tmp_path / "small")

@@ -166,7 +166,7 @@ def test_other_settings_have_another_state(tmp_path, scene, monkeypatch):
     for seed in (0, 1):
         arguments = train_arguments(tmp_path, scene, SHORT | {"seed": seed}, "a.safetensors")
         monkeypatch.setattr(sys, "argv", ["train", *arguments])
-        folders.add(state_of(parser("", TrainSettings).parse_args(), "pipeline.stages.train").folder)
+        folders.add(state_of(parser("", TrainSettings).parse_args(), "train").folder)
     assert len(folders) == 2
 
 
@@ -217,7 +217,7 @@ def test_render_twice_gives_the_same_pixels(tmp_path, scene, avatar_file, monkey
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_networks_draw_the_same_pictures(tmp_path, scene, avatar_file, monkeypatch):
+def test_compiled_networks_render_the_same_pictures(tmp_path, scene, avatar_file, monkeypatch):
     torch._dynamo.utils.counters.clear()
     rendered = []
     for mode in ("none", "reduce-overhead"):

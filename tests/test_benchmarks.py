@@ -82,7 +82,7 @@ def test_benchmarks_on_results(bench, name, tiny_results, tmp_path):
     assert all(map(math.isfinite, figures))
 
 
-def test_sample_draws_an_avatar_of_results(bench, tiny_results):
+def test_sample_renders_an_avatar_of_results(bench, tiny_results):
     avatar = ("--avatar", tiny_results / "avatar.safetensors", "--results", tiny_results)
     figures = bench("sample", "--device", "cpu", "--steps", 2, *avatar)
     assert figures["few"]["1"]["psnr_head"] > 5

@@ -13,6 +13,7 @@ from pipeline.evaluate.compare import changes, flat, scores
 from pipeline.evaluate.intervals import interval
 from pipeline.evaluate.pictures import Picture
 from pipeline.store.chunk import read_arrays, read_attributes
+from pipeline.store.tensors import write_tensors
 from tests import in_process
 from tests.synthetic_head import write_pictures
 
@@ -62,12 +63,15 @@ def test_the_command_compares_two_results(tmp_path: Path):
     cameras = read_attributes(path)["cameras"]
     rgb[1, cameras.index(HELD_OUT_CAMERA)] = 0  # one black picture
     write_pictures(path, {"rgb": rgb}, sequence=HELD_OUT_SEQUENCE, start=0, stop=len(rgb), cameras=cameras)
-    for root in (a, b):
+    for root, rate in ((a, 1e-3), (b, 1e-4)):
         in_process.run_well(*command(root, root))
+        trained = {"stage": "train", "settings": {"learning_rate": rate, "seed": 0}, "code": "one"}
+        write_tensors(root / "avatar.safetensors", {}, {"made_by": trained})
     in_process.run_well("evaluate.compare", a, b, "--output", tmp_path / "out")
     rows = {(row["split"], row["figure"]): row for row in json.loads((tmp_path / "out/scores.json").read_text())}
     assert rows["heldout_both", "psnr_head"]["difference"] < -5
     assert rows["heldout_camera", "psnr_head"]["difference"] == pytest.approx(0)
+    assert (tmp_path / "out/changes.md").read_text() == "- train.learning_rate: 0.001 -> 0.0001\n"
     page = (tmp_path / "out/index.html").read_text()
     assert "different subjects" not in page
     first = page[page.index("<figcaption>") :]

@@ -244,7 +244,7 @@ def test_another_avatar_has_another_state(tmp_path, scene, teacher, distilled, m
     arguments = distill_arguments(tmp_path, scene, teacher)
     monkeypatch.setattr(sys, "argv", ["distill", *map(str, arguments)])
     given = distill.arguments()
-    own, other = (state_of(given, "pipeline.stages.distill", avatar).folder for avatar in (teacher, distilled))
+    own, other = (state_of(given, "distill", avatar).folder for avatar in (teacher, distilled))
     assert own != other
     assert own.is_dir()  # of the run that made `distilled`
 

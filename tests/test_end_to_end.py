@@ -14,7 +14,8 @@ import psutil
 import pytest
 import yaml
 
-from tests.tiny_workflow import RUN, assert_equal, decode, joined, result_files, run, start
+from pipeline.store.made_by import made_by
+from tests.tiny_workflow import ROOT, RUN, assert_equal, decode, joined, result_files, run, start
 from tests.warm import Warm
 
 pytestmark = pytest.mark.slow
@@ -30,6 +31,7 @@ LAST_MOMENTS = {  # a log, which exists as soon as its job runs: about how many 
     "evaluate.log": 1,
 }
 DRIVEN = "twin~EXP-5-mouth"
+NOT_IN_THE_TINY_RUN = {"ablations", "animate", "detect", "distill", "export", "landmarks", "prior", "triangulate"}
 
 
 def kill_tree(process: psutil.Process) -> set[str]:
@@ -83,6 +85,16 @@ def test_neither_kills_nor_the_length_of_spans_change_a_result(interrupted, tiny
 
 def test_nothing_that_a_killed_process_left_remains(interrupted):
     assert not list(interrupted.rglob(".*partial*"))
+
+
+def test_every_job_has_left_what_made_it_in_its_files(tiny_results):
+    """Or a change of settings would go unnoticed where Snakemake has lost its own records."""
+    records = {path.relative_to(tiny_results): made_by(path) for path in result_files(tiny_results)}
+    seen = {record["stage"] for record in records.values() if record}
+    assert seen | NOT_IN_THE_TINY_RUN == {path.stem for path in (ROOT / "pipeline/stages").glob("[a-z]*.py")}
+    without = {str(path) for path, record in records.items() if not record}
+    films = {f"renders/{name}/capture.mp4" for name in (DRIVEN, "EXP-2-eyes", "EXP-5-mouth")}
+    assert without == {"metrics.json", "contact_sheet.png"} | films  # each beside another of the same job
 
 
 def test_metrics_are_complete_and_finite(tiny_results):

@@ -77,6 +77,22 @@ def test_clouds_open_as_ply(finished):
     np.testing.assert_array_equal(cloud.colors[:, :3], colours)
 
 
+def test_meshes_open_as_obj_and_lie_on_those_of_the_motion(finished):
+    track, identity = finished / f"tracks/{SEQUENCE}.zarr.zip", finished / "identity.safetensors"
+    more = ("--prior", PRIOR, "--identity", identity, "--track", track, "--own", track)
+    with ZipFile(export(finished, "obj", "export/SMILE.obj.zip", *more)) as archive:
+        assert archive.namelist() == [f"{step:05d}.obj" for step in range(STEPS)]
+        files = [io.BytesIO(archive.read(name)) for name in archive.namelist()]
+    meshes = [trimesh.load(file, file_type="obj", process=False, maintain_order=True) for file in files]
+    for step, mesh in enumerate(meshes):
+        np.testing.assert_array_equal(mesh.faces, meshes[0].faces)
+        own = Results(finished).mesh(SEQUENCE, step)
+        squared = igl.point_mesh_squared_distance(
+            mesh.vertices, own.vertices.astype(float), own.faces.astype(np.int64)
+        )[0]
+        assert np.sqrt(np.median(squared)) < 5e-4  # metres
+
+
 def test_a_wrapped_template_lies_on_the_mesh_of_each_expression():
     prior, neck = load_prior(PRIOR), Plane(-0.35, 9)
     z_id = prior.z_id_from(torch.from_numpy(np.random.default_rng(0).normal(size=prior.config.identity_modes)).float())

@@ -113,7 +113,7 @@ def test_conditions_compile_to_one_graph_for_all_steps(pictures, eyes):
 
 
 @pytest.mark.parametrize("steps", [1, 4])
-def test_drawing_mixes_no_devices_and_never_waits(pictures, steps):
+def test_rendering_mixes_no_devices_and_never_waits(pictures, steps):
     buffers = moved(pictures.batch([0, 1])[0], DEVICE)
     avatar = Avatar(Architecture(**TINY), code_size=4).eval().requires_grad_(False).to(DEVICE)
     noise = shared_noise(avatar.latent_shape(16, 16), steps, 0).to(DEVICE)

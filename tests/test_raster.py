@@ -230,7 +230,7 @@ def test_buffers_of_a_ball():
 
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), spread=st.sampled_from([0.001, 0.2, 1.5]))
-def test_what_is_stored_is_near_what_was_drawn(seed: int, spread: float) -> None:
+def test_what_is_stored_is_near_what_was_rasterised(seed: int, spread: float) -> None:
     """At most a tenth of a texel (512 over the bounds; hyper: over the least spread), 0.1 degree, 0.05 mm."""
     rng = np.random.default_rng(seed)
     normals = rng.standard_normal((9, 7, 3)) * rng.choice([1, 1e-6], 3)

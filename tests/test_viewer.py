@@ -226,7 +226,7 @@ def test_the_avatar_of_a_view_is_what_it_renders_of_its_crop(finished, steps):
 
 
 @pytest.mark.parametrize(("width", "height"), [(144, 192), (512, 512), (48, 64)])
-def test_a_moving_view_is_drawn_no_larger_than_the_demo_s_pictures(width, height):
+def test_a_moving_view_is_rendered_no_larger_than_the_demo_s_pictures(width, height):
     avatar = tiny_avatar(57).eval()
     small = draft(avatar, Picture(width, height, 0.36))
     assert small.metres == 0.36
@@ -238,7 +238,7 @@ def test_a_moving_view_is_drawn_no_larger_than_the_demo_s_pictures(width, height
 
 @pytest.mark.parametrize("metres", [0.2, 0.36, 0.8])
 @pytest.mark.parametrize("camera", [0, 2])
-def test_a_moving_view_is_drawn_where_the_head_is(finished, metres, camera):
+def test_a_moving_view_is_rendered_where_the_head_is(finished, metres, camera):
     mesh = Results(finished).mesh(SEQUENCE, 0)
     (whole,) = crop_round([arc()[camera]], HEAD.centre, Picture(96, 128, metres)).cameras
     left, top, width, height = head_window(whole, mesh.vertices, 16, 2)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import yaml
 
+from pipeline.cameras.rig import Rig, write_rig
 from pipeline.provenance import ROOT
 from pipeline.store.chunk import Array, write_chunk
 from tests import forked
@@ -271,18 +272,26 @@ def test_a_stage_that_is_stopped_fails_with_its_own_status_and_words(project, mo
     assert "latency" not in result.stdout
 
 
-def test_what_was_made_with_other_settings_is_made_anew_where_snakemake_has_lost_its_records(project, tmp_path):
-    path = Path("results/7/meshes/one/000000-000002.zarr.zip")
+@pytest.mark.parametrize(
+    ("stage", "path"), [("mesh", "results/7/meshes/one/000000-000002.zarr.zip"), ("rig", "results/7/rigs/capture.json")]
+)
+def test_what_was_made_with_other_settings_is_made_anew_where_snakemake_has_lost_its_records(
+    project, tmp_path, stage, path
+):
+    path = Path(path)
     record = project.folder / ".snakemake/metadata" / urlsafe_b64encode(str(path).encode()).decode()
     whole = shutil.copy2(project.folder / path, tmp_path / "kept")
     lost = record.rename(tmp_path / "record")
-    made = {"stage": "mesh", "settings": {"voxel_mm": 99}, "code": ""}
-    write_chunk(project.folder / path, {"points": Array(np.zeros(3), ("point",), "", "")}, made)
+    made = {"stage": stage, "settings": {"of another day": 99}, "code": ""}
+    if path.suffix == ".json":
+        write_rig(project.folder / path, Rig(()), made)
+    else:
+        write_chunk(project.folder / path, {"points": Array(np.zeros(3), ("point",), "", "")}, made)
     result = project.call("-n", str(path))
     shutil.copy2(whole, project.folder / path)
     lost.rename(record)
     assert f"{path}: made with other settings, which .snakemake knows nothing of" in result.stdout
-    assert re.search(r"^rule mesh:$", result.stdout, re.MULTILINE), result.stdout
+    assert re.search(rf"^rule {stage}(_capture)?:$", result.stdout, re.MULTILINE), result.stdout
 
 
 def test_a_missing_calibration_is_one_line(project):

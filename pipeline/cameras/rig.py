@@ -1,6 +1,7 @@
 """Rigs: cameras in order, and the JSON file that holds them."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from pipeline.cameras.camera import Camera, Lens
 from pipeline.errors import DataError
 from pipeline.store.chunk import publish
+from pipeline.store.made_by import KEY, kept
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Rig:
         return self.names.index(name)
 
 
-def write_rig(path: Path, rig: Rig) -> None:
-    """Write a rig as JSON (docs/formats.md)."""
+def write_rig(path: Path, rig: Rig, record: Mapping[str, Any] | None = None) -> None:
+    """Write a rig as JSON (docs/formats.md), with the stage and the settings of the `cli.record` that made it."""
     cameras = [
         {
             "name": camera.name,
@@ -60,7 +62,8 @@ def write_rig(path: Path, rig: Rig) -> None:
         for camera in rig.cameras
     ]
     with publish(path) as partial:
-        partial.write_text(json.dumps({"moving": rig.moving, "cameras": cameras}, indent=1))
+        content = {KEY: kept(record or {}), "moving": rig.moving, "cameras": cameras}
+        partial.write_text(json.dumps(content, indent=1))
 
 
 def read_rig(path: Path) -> Rig:

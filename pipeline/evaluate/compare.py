@@ -16,7 +16,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from safetensors import safe_open
 
 from pipeline import cli
 from pipeline.errors import DataError
@@ -24,6 +23,7 @@ from pipeline.evaluate.intervals import UNKNOWN, interval
 from pipeline.evaluate.pictures import Picture, read_pictures
 from pipeline.evaluate.tables import latex, markdown, tsv
 from pipeline.store.chunk import publish, read_attributes
+from pipeline.store.made_by import made_by
 from pipeline.store.reel import open_reels
 
 METHOD = "avatar"
@@ -68,25 +68,18 @@ def subject(folder: Path) -> str:
 
 
 def records(folder: Path) -> dict[str, dict[str, Any]]:
-    """{stage: the settings and the code that made its files}, as a subject's chunks and its avatar record them.
+    """{stage: the settings and the code that made its files}, as the files record them.
 
     A variant's folder, `ablations/{name}` of a subject's, has what it shares from there.
     """
     variant = folder.resolve().parent.name == VARIANTS
     result = records(folder.resolve().parents[1]) if variant else {}
     found: set[str] = set()
-    for path in sorted(folder.rglob("*.zarr.zip")):
-        if VARIANTS in path.relative_to(folder).parts[:1]:
-            continue
-        attributes = read_attributes(path)
-        if {"stage", "settings", "code"} <= attributes.keys():
-            if attributes["stage"] not in found:
-                result[attributes["stage"]] = {"code": attributes["code"], **flat(attributes["settings"])}
-            found.add(attributes["stage"])
-    avatar = folder / "avatar.safetensors"
-    if avatar.is_file():
-        with safe_open(avatar, "pt") as file:
-            result["avatar"] = flat(json.loads(file.metadata()["config"]))
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        record = None if VARIANTS in path.relative_to(folder).parts[:1] else made_by(path)
+        if record and record["stage"] not in found:
+            result[record["stage"]] = {"code": record["code"], **flat(record["settings"])}
+            found.add(record["stage"])
     return result
 
 

@@ -40,8 +40,8 @@ def surface_colours(
     """
     total, weight = np.zeros((len(points), 3)), np.zeros(len(points))
     sized = [camera.resized(*picture.shape[1::-1]) for camera, picture in zip(cameras, pictures, strict=True)]
-    drawn = rasterizer.rasterize(vertices, faces, sized)
-    for camera, picture, use, seen in zip(sized, pictures, shown, drawn, strict=True):
+    fragments = rasterizer.rasterize(vertices, faces, sized)
+    for camera, picture, use, seen in zip(sized, pictures, shown, fragments, strict=True):
         inside, row, column, depth = camera.hits(points)
         first = seen.depth[row, column]
         away = camera.centre - points[inside]

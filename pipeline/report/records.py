@@ -12,6 +12,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from pipeline.errors import DataError
+from pipeline.store.made_by import KEY
 from pipeline.store.reel import Reel
 
 LESS_IS_BETTER = {"flip_head", "flip", "flicker", "lpips_head", "lpips", "akd", "lpips_paper", "akd_paper"}
@@ -171,7 +172,8 @@ def duration(seconds: float) -> str:
 
 
 def stage_settings(reels: list[dict[str, Reel]], avatar: Path) -> dict[str, str]:
-    """{stage: its settings as JSON}: of the first chunk of each kind that records them, and the avatar's description.
+    """{stage: its settings as JSON}: of the first chunk of each kind that records them, and of the avatar, which
+    describes itself too.
 
     Raises DataError when `avatar` is no safetensors file with a config in its header.
     """
@@ -180,7 +182,8 @@ def stage_settings(reels: list[dict[str, Reel]], avatar: Path) -> dict[str, str]
             config = json.loads(file.metadata()["config"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{avatar}: no avatar, its header holds no config ({error!r})") from error
-    result = {"train": json.dumps(config, indent=1)}
+    made = config.pop(KEY, None) or {}
+    result = {made.get("stage", "train"): json.dumps(config | made.get("settings", {}), indent=1)}
     for reel in (next(iter(kind.values())) for kind in reels):
         if reel.attributes.get("settings"):
             result[reel.attributes["stage"]] = json.dumps(reel.attributes["settings"], indent=1)

@@ -134,7 +134,7 @@ def main() -> None:
     check_held_out(capture, rig, set(options.held_out_cameras.split(",")) - set(options.without))
     rig = in_metres(rig, unit(capture, rig, options))
     check_rig(rig.cameras, True, str(capture.folder))
-    write_rig(options.output, rig)
+    write_rig(options.output, rig, cli.record("calibrate", options))
     first = rig.cameras[0]
     cli.log.info("%s: %d cameras, the first %dx%d", options.output, len(rig.cameras), first.width, first.height)
 

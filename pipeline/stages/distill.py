@@ -6,7 +6,7 @@ from pipeline import cli
 from pipeline.avatar.data.pictures import Pictures
 from pipeline.avatar.model.checkpoint import load_avatar, require_codes
 from pipeline.avatar.train.distillation import Distiller
-from pipeline.avatar.train.session import parser, state_of, train
+from pipeline.avatar.train.session import parser, train
 from pipeline.settings.distill import DistillSettings
 
 
@@ -26,7 +26,7 @@ def main() -> None:
         require_codes(given.avatar, avatar, given.tracks[0], len(pictures.views[0].z_exp))
         return Distiller(avatar, pictures, given.settings)
 
-    train(given, state_of(given, "pipeline.stages.distill", given.avatar), distiller)
+    train(given, "distill", distiller, given.avatar)
 
 
 if __name__ == "__main__":

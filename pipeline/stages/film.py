@@ -13,6 +13,7 @@ from pipeline.errors import DataError
 from pipeline.film import rounds, write_frames, write_pictures
 from pipeline.raster.coding import read_buffers
 from pipeline.settings.film import FilmSettings
+from pipeline.store.made_by import as_text
 from pipeline.store.reel import Reel, open_reels
 
 PICTURES = ".zip"
@@ -73,12 +74,17 @@ def main() -> None:
                 f"{targets.paths[0]}: {targets.steps} steps of {targets.shape('rgb')}; expected {pictures.steps} as "
                 f"high as {pictures.shape('rgb')} of {pictures.paths[0]}"
             )
+        comment = as_text(cli.record("film", given))
         if given.output.suffix == PICTURES:
-            write_pictures(given.output, frames(pictures, buffers, targets, given))
+            write_pictures(given.output, frames(pictures, buffers, targets, given), comment)
         else:
-            repeats = rounds(pictures.steps, given.rate, given.seconds)
             write_frames(
-                given.output, lambda: frames(pictures, buffers, targets, given), given.rate, repeats, given.scale
+                given.output,
+                lambda: frames(pictures, buffers, targets, given),
+                given.rate,
+                rounds(pictures.steps, given.rate, given.seconds),
+                given.scale,
+                comment,
             )
 
 

@@ -81,7 +81,7 @@ def main() -> None:
         residual_mm=tuple(round(float(median), 3) for median in medians),
         **biases,
     )
-    write_identity(arguments.output, identity)
+    write_identity(arguments.output, identity, cli.record("fit_identity", arguments))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pipeline.mesh.cut import Plane
 from pipeline.mesh.mesh import read_meshes
 from pipeline.settings.fit_quality import FitQualitySettings
 from pipeline.store.chunk import in_order, publish, read_arrays, read_attributes
+from pipeline.store.made_by import KEY, kept
 from pipeline.store.reel import open_reels
 
 
@@ -54,6 +55,7 @@ def main() -> None:
     everywhere = [name for name in steps[0] if all(name in figures for figures in steps)]
     mean = {name: float(np.mean([figures[name] for figures in steps])) for name in everywhere}
     report = {"sequence": clouds.sequence, "mean": mean | {"jitter_mm": jitter_mm(poses)}, "failed": failed}
+    report[KEY] = kept(cli.record("fit_quality", arguments))
     with publish(arguments.output) as partial:
         partial.write_text(json.dumps(report | {"steps": steps}, indent=1) + "\n")
 

@@ -10,6 +10,7 @@ from pipeline.report.records import rule_times, stage_settings
 from pipeline.report.sheets import contact_sheet, typical_shot
 from pipeline.settings.report import ReportSettings
 from pipeline.store.chunk import publish
+from pipeline.store.made_by import as_text
 
 LISTS = ("frames", "clouds", "tracks", "buffers", "targets", "renders", "quality", "films")
 FILES = ("cameras", "rig", "metrics", "figures", "comparison")
@@ -49,7 +50,7 @@ def main() -> None:
     with publish(given.sheet) as partial:
         sheet.save(partial)
     with publish(given.output) as partial:
-        partial.write_text(page, encoding="utf-8")
+        partial.write_text(f"<!-- {as_text(cli.record('report', given))} -->\n{page}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def main() -> None:
 
     identity = read_identity(arguments.identity)
     poses = read_arrays(arguments.track, "head_from_world")[0] if arguments.track else np.zeros((0, 4, 4))
-    write_rig(arguments.output, make(arguments, identity, poses))
+    write_rig(arguments.output, make(arguments, identity, poses), cli.record("rig", arguments))
 
 
 def make(arguments: argparse.Namespace, identity: Identity, poses: np.ndarray) -> Rig:

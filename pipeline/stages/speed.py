@@ -19,6 +19,7 @@ from pipeline.film import titled, write_film
 from pipeline.settings.precision import Computing
 from pipeline.settings.speed import SpeedSettings
 from pipeline.store.chunk import publish
+from pipeline.store.made_by import as_text
 from pipeline.store.reel import open_reels
 
 MEANS = ("psnr_head", "ssim_head", "flip_head")
@@ -82,7 +83,7 @@ def main() -> None:
             cli.log.info("%d steps: %.3g pictures/s", steps, per_second)
         films.append(titled(np.concatenate([target.rgb.numpy() for target in shown]), "real"))
     timing = settings.frames_per_second, settings.film_seconds, settings.film_scale
-    write_film(given.film, np.concatenate(films, axis=2), *timing)
+    write_film(given.film, np.concatenate(films, axis=2), *timing, comment=as_text(cli.record("speed", given)))
     with publish(given.output) as partial:
         lines = [COLUMNS, *((f"{value:.4g}" for value in row) for row in rows)]
         partial.write_text("".join("\t".join(line) + "\n" for line in lines))

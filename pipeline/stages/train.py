@@ -4,7 +4,7 @@ from pipeline import cli
 from pipeline.avatar.data.pictures import Pictures
 from pipeline.avatar.model.avatar import Avatar
 from pipeline.avatar.train.loop import Trainer
-from pipeline.avatar.train.session import parser, state_of, train
+from pipeline.avatar.train.session import parser, train
 from pipeline.settings.train import TrainSettings
 
 
@@ -18,7 +18,7 @@ def main() -> None:
         avatar.describe_data(*pictures.statistics())
         return Trainer(avatar, pictures, given.settings)
 
-    train(given, state_of(given, "pipeline.stages.train"), trainer)
+    train(given, "train", trainer)
 
 
 if __name__ == "__main__":

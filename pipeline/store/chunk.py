@@ -18,10 +18,10 @@ from zarr.storage import MemoryStore, ZipStore
 
 from pipeline.errors import DataError
 from pipeline.store.axes import known, pieces
+from pipeline.store.made_by import as_text
 from pipeline.store.publish import publish
 
 RECORDED_VERSIONS = ("numpy", "zarr")
-MADE_BY = ("stage", "settings", "code")  # attributes that the zip's comment repeats, where planning finds them fast
 # What damaged bytes make of zip, JSON, zarr and the compressors: all of it means that the file cannot be read.
 DAMAGE = (BadZipFile, OSError, EOFError, KeyError, ValueError, RuntimeError)
 
@@ -132,10 +132,9 @@ class ChunkWriter:
 def chunk_writer(path: Path, layouts: dict[str, Layout], attributes: dict[str, Any]) -> Generator[ChunkWriter]:
     """A writer of a new zarr v3 zip store; at the end it is read back once, then published under its final name."""
     versions = {package: version(package) for package in RECORDED_VERSIONS}
-    made_by = {name: attributes[name] for name in MADE_BY if name in attributes}
     with publish(path) as partial:
         with partial.open("wb") as file, ZipFile(file, "w") as archive:
-            archive.comment = json.dumps(made_by, sort_keys=True).encode()
+            archive.comment = as_text(attributes).encode()  # among the attributes too, but planning reads no zarr
             writer = ChunkWriter(path, archive, {**attributes, "versions": versions})
             for name, layout in layouts.items():
                 writer.add(name, layout)

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from pipeline import provenance
 from pipeline.settings.precision import AffectsNoResult
+from pipeline.store.made_by import KEY
 from pipeline.store.tensors import StoredTensors, open_tensors, write_tensors
 
 DIGITS = 16
@@ -79,7 +80,7 @@ def content_digest(path: Path) -> str:
     """Hex digest of what a file holds.
 
     Of a chunk or another zip archive its directory is enough, which has the size and the checksum of every entry: all
-    spans of a capture cost milliseconds, not the reading of every byte. Who made a chunk when does not count.
+    spans of a capture cost milliseconds, not the reading of every byte. Who made a chunk or a rig when does not count.
     """
     digest = hashlib.sha256()
     if is_zipfile(path):
@@ -92,6 +93,9 @@ def content_digest(path: Path) -> str:
                     shown = {name: attributes[name] for name in IDENTITY if name in attributes}
                     digest.update(f"{json.dumps(shown, sort_keys=True)}\n".encode())
         return digest.hexdigest()
+    if path.suffix == ".json":
+        content = json.loads(path.read_text()) | {KEY: None}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -55,7 +55,7 @@ class Part:
     weights: torch.Tensor
 
     def counts(self) -> torch.Tensor:
-        """The sum of the weights, and the number of pixels where mesh and picture both say head: (2,)."""
+        """The sum of the weights, and the number of pixels where mesh and picture both show the head: (2,)."""
         return torch.stack([self.weights.sum(), (self.target.head & self.buffers.mask).sum().float()])
 
 

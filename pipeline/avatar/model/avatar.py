@@ -120,7 +120,7 @@ class Avatar(nn.Module):
         self.units.measure(depth, x_can)
 
     def texture_picture(self, buffers: Buffers) -> torch.Tensor:
-        """What the planes alone say: colours (B, h, w, 3) in [-1, 1] of all pixels, those of the mask with meaning."""
+        """What the planes alone predict: colours (B, h, w, 3) in [-1, 1], which mean nothing off the mask."""
         points = looked_up(buffers.x_can, buffers.eyes, self.units, self.eyes)
         return self.planes.colours(self.planes.everywhere(points, buffers.mask))
 

@@ -1,6 +1,8 @@
 """Avatars as safetensors files whose metadata is enough to rebuild the networks."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -10,6 +12,7 @@ from pipeline.avatar.model.pretrained import load_pretrained
 from pipeline.avatar.model.schedule import Sampling
 from pipeline.errors import DataError
 from pipeline.settings.architecture import Architecture
+from pipeline.store.made_by import KEY, kept
 from pipeline.store.tensors import Tensors, read_tensors, write_tensors
 
 NETWORKS = ("unet.", "controlnet.", "autoencoder.")
@@ -25,9 +28,12 @@ def trained_tensors(avatar: Avatar) -> Tensors:
     return parameters | statistics
 
 
-def write_avatar(path: Path, avatar: Avatar, tensors: Tensors, steps: int) -> None:
-    """Publish an avatar with the given trained tensors (by name, see `trained_tensors`) after `steps` steps."""
-    write_tensors(path, tensors, describe(avatar) | {"steps": steps})
+def write_avatar(
+    path: Path, avatar: Avatar, tensors: Tensors, steps: int, record: Mapping[str, Any] | None = None
+) -> None:
+    """Publish an avatar with the given trained tensors (by name, see `trained_tensors`) after `steps` steps, with the
+    stage and the settings of the `cli.record` that made it."""
+    write_tensors(path, tensors, describe(avatar) | {"steps": steps, KEY: kept(record or {})})
 
 
 def describe(avatar: Avatar) -> dict[str, object]:

@@ -35,7 +35,7 @@ class Buffers:
 
 
 class Units(nn.Module):
-    """Brings what the rasteriser says into about [-1, 1]; the statistics of the training data are saved as buffers.
+    """Brings rasterised buffers into about [-1, 1]; the statistics of the training data are saved as buffers.
 
     x, y, z of x_can by their bounds. The hyper coordinates by their spread in the data, since how much of their range
     a head prior uses is its own matter (0.5 % in one that was measured). Depth by its range.

@@ -27,7 +27,7 @@ CHARTS = {  # where each plane is read at points (P, 5) in unit coordinates: (P,
     "spherical": (sphere, _pair(PAIRS[-1])),
     "none": (),
 }
-EYEBALLS = (5, 6)  # coordinates on the eyeballs, which follow the others; the seventh says how surely it is one
+EYEBALLS = (5, 6)  # coordinates on the eyeballs, which follow the others; the seventh is how surely it is one
 
 
 class FeaturePlanes(nn.Module):

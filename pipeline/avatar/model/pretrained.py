@@ -44,7 +44,7 @@ def load_pretrained(source: str, text: torch.Tensor | None = None) -> Pretrained
 
 @torch.no_grad()
 def _empty_prompt(source: str) -> torch.Tensor:
-    """(1, L, W): what the model's text encoder says to an empty prompt."""
+    """(1, L, W): what the model's text encoder makes of an empty prompt."""
     from transformers import CLIPTextModel, CLIPTokenizer  # takes seconds, and no other stage or backbone needs it
 
     tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")

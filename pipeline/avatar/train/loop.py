@@ -147,7 +147,7 @@ class Loop(ABC):
     def _loss(self, part: Part, counts: torch.Tensor) -> torch.Tensor:
         """The part's share of the loss: weighted mean of the error of v, and the texture's mean colour error.
 
-        The colours count alike where mesh and picture both say head.
+        The colours count alike where mesh and picture both show the head.
         """
         weight, head_pixels = counts
         if not isinstance(part, NoisyPart):

@@ -45,10 +45,10 @@ def parser(about: str | None, settings: type[BaseModel]) -> argparse.ArgumentPar
 
 
 def state_of(given: argparse.Namespace, stage: str, *more: Path) -> TrainingState:
-    """The state of the arguments' training by the module `stage`, whose result depends on the files `more` too."""
+    """The state of the arguments' training by a stage, whose result depends on the files `more` too."""
     rig = [given.rig] if given.meshes else []
     files = (*given.buffers, *given.meshes, *rig, *given.targets, *given.tracks, *more)
-    return TrainingState(given.state, stage, given.settings, files, given.held_out_cameras)
+    return TrainingState(given.state, f"pipeline.stages.{stage}", given.settings, files, given.held_out_cameras)
 
 
 def training_buffers(given: argparse.Namespace, stack: ExitStack) -> dict[str, Reel]:
@@ -89,11 +89,12 @@ def training_views(given: argparse.Namespace, buffers: dict[str, Reel], targets:
     return views
 
 
-def train(given: argparse.Namespace, state: TrainingState, make: Callable[[Pictures], Loop]) -> None:
-    """Read the pictures, run the loop made for them, publish its running average.
+def train(given: argparse.Namespace, stage: str, make: Callable[[Pictures], Loop], *more: Path) -> None:
+    """Read the pictures, run the loop made for them, publish its running average; `stage` and `more` as in `state_of`.
 
     SIGTERM saves the state and ends with status 143; the next call carries on from it.
     """
+    state = state_of(given, stage, *more)
     claim(given.settings.device)
     torch.set_flush_denormal(True)
     stop: list[int] = []
@@ -115,5 +116,5 @@ def train(given: argparse.Namespace, state: TrainingState, make: Callable[[Pictu
     if loop.step < loop.total:
         sys.exit(128 + signal.SIGTERM)
     if loop.processes.is_main:
-        write_avatar(given.output, loop.avatar, loop.average, loop.step)
+        write_avatar(given.output, loop.avatar, loop.average, loop.step, cli.record(stage, given))
         state.delete()

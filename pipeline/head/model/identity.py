@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -11,6 +13,7 @@ from safetensors.numpy import save
 
 from pipeline.errors import DataError
 from pipeline.store.chunk import publish
+from pipeline.store.made_by import KEY, kept
 
 TENSORS = ("z_id", "w_id", "scale", "centre", "up", "front")
 BIASES = ("landmark_bias", "lid_bias")  # only of identities that a detector's points were measured on
@@ -44,13 +47,14 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_identity(path: Path, identity: Identity) -> None:
-    """Publish an identity."""
+def write_identity(path: Path, identity: Identity, record: Mapping[str, Any] | None = None) -> None:
+    """Publish an identity, with the stage and the settings of the `cli.record` that made it."""
     tensors = {name: np.ascontiguousarray(getattr(identity, name), np.float32) for name in TENSORS}
     for name in BIASES:
         if len(getattr(identity, name)):
             tensors[name] = np.ascontiguousarray(getattr(identity, name), np.float32)
     fit = {"prior": identity.prior, "key_frames": identity.key_frames, "residual_mm": identity.residual_mm}
+    fit[KEY] = kept(record or {})
     with publish(path) as partial:
         # one key: several come in random order; bytes: safetensors would make a file that others may not read
         partial.write_bytes(save(tensors, {"fit": json.dumps(fit)}))

@@ -101,7 +101,7 @@ class LocalEnsemble(nn.Module):
         return x[:, :, None] - anchors.flatten(0, 1)[head + nearest], nearest
 
     def of_nearest(self, x_can: Tensor, folded: Tensor, near: Tensor, nearest: Tensor) -> Tensor:
-        """What the nearest members (B, P, K) say at x_can (B, P, C), `near` (B, P, K, 3) from their anchors."""
+        """What the nearest members (B, P, K) predict at x_can (B, P, C), `near` (B, P, K, 3) from their anchors."""
         c = self.config
         near = torch.cat([near[..., :1] * self.sign[nearest][..., None], near[..., 1:]], -1)
         hyper = x_can[..., None, 3:].expand(-1, -1, c.neighbours, -1)

@@ -70,7 +70,7 @@ def write_scene(folder: Path) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    return write_scene(tmp_path_factory.mktemp("drawn"))
+    return write_scene(tmp_path_factory.mktemp("rasterized"))
 
 
 def rasterized_reel(scene: dict) -> RasterizedReel:
