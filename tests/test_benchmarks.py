@@ -39,6 +39,7 @@ ALONE = {
     "card_memory": ("--size", "tiny"),
     "loader": ("--views", 2, "--samples", 2, "--height", 96, "--width", 64, "--size", 48, "--batch", 2, "--step-ms", 5),
     "meshing": ("--resolution", 16, "--error-at"),
+    "paper_model": ("--size", "tiny", "--steps", 2),
     "planning": ("--frames", 64),
     "rasterize": ("--cameras", 1, "--subdivisions", 3),
     "sample": ("--device", "cpu", "--steps", 2, "--frames", 2),

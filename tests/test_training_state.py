@@ -11,6 +11,7 @@ from safetensors.torch import load
 
 from pipeline import provenance
 from pipeline.errors import DataError
+from pipeline.head.train.bank import bank_key
 from pipeline.settings.prior import PriorSettings
 from pipeline.settings.train import TrainSettings
 from pipeline.store.chunk import Array, write_chunk
@@ -98,6 +99,19 @@ def test_the_key_knows_the_code(monkeypatch):
     plain = key(STAGE, {}, [])
     monkeypatch.setattr("pipeline.store.state.provenance.digest", lambda *modules, **options: "other")
     assert key(STAGE, {}, []) != plain
+
+
+def test_samples_of_another_face_model_or_of_other_code_are_not_taken(tmp_path, monkeypatch):
+    """Those of a prior's training lie in a folder of this name, and are taken as they are where there are some."""
+    face = tmp_path / "face.npz"
+    face.write_bytes(b"one")
+    before = bank_key(face)
+    assert bank_key(face) == before
+    face.write_bytes(b"two")
+    assert bank_key(face) != before
+    face.write_bytes(b"one")
+    monkeypatch.setattr("pipeline.store.state.provenance.digest", lambda *modules, **options: "other")
+    assert bank_key(face) != before
 
 
 def test_tensors_come_back_and_the_formats_own_library_reads_them(tmp_path):

@@ -1,11 +1,14 @@
 """What `make lint` does not say of the workflow: its parts fit each other, a wrong config is one clear line."""
 
+import json
 import os
+import re
 import subprocess
 
 import pytest
 import yaml
 
+from pipeline.capture.curves import ARKIT
 from pipeline.provenance import ROOT
 from tests import forked
 
@@ -45,6 +48,42 @@ def test_an_unknown_sequence_in_the_split_ends_the_run_with_one_clear_line():
     assert result.returncode == 1
     assert "split.sequences: unknown 'EXP-9'; allowed: EMO-1-shout+laugh, EXP-2-eyes, EXP-5-mouth" in result.stdout
     assert "Traceback" not in result.stdout
+
+
+def example(page: str) -> str:
+    """The first piece of JSON on a page."""
+    return re.search(r"```json\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)[1]
+
+
+def test_every_kind_of_film_and_export_that_the_pages_name_has_a_plan(tmp_path):
+    """Motions, views and endings of docs/drive.md with its own examples, exports, comparisons: in one dry run."""
+    for name, text in (
+        ("wink.json", example("docs/stages/animate.md")),
+        ("closer.json", example("docs/drive.md")),
+        ("phone.csv", "\n".join([",".join(ARKIT), *[",".join(["0.1"] * len(ARKIT))] * 90])),
+    ):
+        (tmp_path / name).write_text(text)
+    films = {
+        "motions": {"wink": str(tmp_path / "wink.json"), "phone": str(tmp_path / "phone.csv")},
+        "paths": {"closer": str(tmp_path / "closer.json")},
+    }
+    names = (
+        "renders/EXP-2-eyes/222200037.mp4",
+        "renders/902~FREE/orbit@head.mov",
+        "renders/wink/shake.webm",
+        "renders/phone/closer.png.zip",
+        *(f"export/{name}" for name in ("wink.glb", "902~FREE.obj.zip", "EXP-2-eyes.ply.zip")),
+        *(f"export/{name}" for name in ("colmap.zip", "transforms.json")),
+        "compared/deferred/index.html",
+        "ablations.tex",
+        "baselines.md",
+    )
+    result = snakemake("-n", *(f"results/901/{name}" for name in names), "--config", f"films={json.dumps(films)}")
+    assert result.returncode == 0, result.stdout
+    for rule in ("retarget", "animate", "rig_path", "film", "compare", "ablation_table", "baseline_table"):
+        assert re.search(rf"^{rule} +[1-9]", result.stdout, re.MULTILINE), rule
+    for kind in ("cameras", "clouds", "meshes", "head"):
+        assert re.search(rf"^export_{kind} +[1-9]", result.stdout, re.MULTILINE), kind
 
 
 @pytest.mark.parametrize(
