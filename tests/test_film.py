@@ -1,6 +1,7 @@
 """Films: equal pictures give equal files, short sequences are repeated, odd sides are filled."""
 
 import io
+import json
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -12,6 +13,8 @@ from PIL import Image
 from pipeline.avatar.alpha import over, with_alpha
 from pipeline.errors import DataError
 from pipeline.film import write_film, write_frames, write_pictures
+from pipeline.store.chunk import Array, read_arrays, write_chunk
+from tests import in_process
 
 
 def panning_noise(steps: int, height: int, width: int) -> np.ndarray:
@@ -76,6 +79,45 @@ def test_pictures_in_a_zip(tmp_path: Path) -> None:
 def test_other_endings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no film is written as \.gif"):
         write_film(tmp_path / "film.gif", panning_noise(2, 8, 8), 24, 0, 1)
+
+
+def film(folder: Path, scene: dict[str, list[Path]], name: str, *more: object, **settings: str) -> Path:
+    """What the stage makes of the scene's real pictures, seen by its first camera, as if they were rendered."""
+    (rgb,) = read_arrays(scene["targets"][0], "rgb")
+    record = {"subject": "tiny", "sequence": "SPIN", "start": 0, "stop": len(rgb)}
+    about = Array(rgb, ("time", "camera", "row", "column", "channel"), "sRGB", "")
+    write_chunk(folder / "rendered.zarr.zip", {"rgb": about}, record)
+    files = ("--pictures", folder / "rendered.zarr.zip", "--buffers", *scene["buffers"], "--output", folder / name)
+    options = ("--rate", 24, "--seconds", 0, "--scale", 1, "--settings", json.dumps(settings))
+    in_process.run_well("stages.film", *files, *options, *more)
+    return folder / name
+
+
+def opened(path: Path) -> list[np.ndarray]:
+    """The PNG files of a zip."""
+    with ZipFile(path) as archive:
+        return [np.array(Image.open(io.BytesIO(archive.read(name)))) for name in archive.namelist()]
+
+
+def test_the_stage_makes_pictures_with_alpha_or_over_a_colour_beside_the_driver(
+    tmp_path: Path, scene: dict[str, list[Path]]
+) -> None:
+    clear = opened(film(tmp_path, scene, "a.png.zip"))
+    assert [picture.shape for picture in clear] == [(16, 16, 4)] * 3
+    assert clear[0][8, 8, 3] == 255
+    assert clear[0][0, 0, 3] == 0
+    beside = ("--targets", *scene["targets"], "--camera", "right")
+    green = opened(film(tmp_path, scene, "b.png.zip", *beside, png="background", background="#00ff00"))
+    (real,) = read_arrays(scene["targets"][0], "rgb")
+    for step, picture in enumerate(green):
+        assert picture.shape == (16, 32, 3)
+        assert (picture[[0, 0, 15], [0, 31, 16]] == (0, 255, 0)).all()
+        np.testing.assert_array_equal(picture[8, 8 + step], real[step, 0, 8, 8 + step])
+        np.testing.assert_array_equal(picture[8, 24 + step], real[step, 2, 8, 8 + step])
+    for name, formats in (("a.mov", "yuva444p"), ("a.webm", "yuv"), ("a.mp4", "yuv420p")):
+        with av.open(str(film(tmp_path, scene, name))) as container:
+            assert container.streams.video[0].format.name.startswith(formats)
+            assert len(list(container.decode(video=0))) == 3
 
 
 def soft_disc(colour: tuple[int, int, int], radius: float = 30.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -17,7 +17,6 @@ from pipeline.store.made_by import as_text
 from pipeline.store.reel import Reel, open_reels
 
 PICTURES = ".zip"
-WITH_ALPHA = (".mov", ".webm", PICTURES)
 
 
 def arguments() -> argparse.Namespace:
@@ -42,9 +41,12 @@ def frames(pictures: Reel, buffers: Reel, targets: Reel | None, given: argparse.
     red, green, blue = bytes.fromhex(code)
     colour = red, green, blue
     place = camera_places(targets, "rgb").get(given.camera, 0) if targets else 0
+    alpha_kept = given.output.suffix in (".mov", ".webm") or (
+        given.output.suffix == PICTURES and given.settings.png == "alpha"
+    )
     for step in range(pictures.steps):
         picture, mask = pictures.picture("rgb", step, 0), read_buffers(buffers, step, 0, ("mask",))["mask"]
-        if given.output.suffix in WITH_ALPHA:
+        if alpha_kept:
             yield with_alpha(picture, mask)
             continue
         shown = [over(picture, mask, colour)]
