@@ -54,6 +54,8 @@ def test_changes_name_settings_and_code():
     a = {"train": {"code": "x", **flat({"steps": 5, "architecture": {"features": 8}})}, "speed": {}}
     b = {"train": {"code": "y", **flat({"steps": 5, "architecture": {"features": 4}})}}
     assert changes(a, b) == ["speed: only in A", "train.architecture.features: 8 -> 4", "train.code: x -> y"]
+    assert changes(a, a) == ["no difference in recorded settings or code"]
+    assert changes({}, {}) == [f"{name}: its files record neither settings nor code" for name in "AB"]
 
 
 def test_the_command_compares_two_results(tmp_path: Path):

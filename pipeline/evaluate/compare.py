@@ -85,7 +85,7 @@ def records(folder: Path) -> dict[str, dict[str, Any]]:
 
 def changes(a: dict[str, dict[str, Any]], b: dict[str, dict[str, Any]]) -> list[str]:
     """Lines that name each setting, or code, that differs between two results of `records`."""
-    lines = []
+    lines = [f"{name}: its files record neither settings nor code" for name, found in (("A", a), ("B", b)) if not found]
     for stage in sorted(a.keys() | b.keys()):
         if stage not in a or stage not in b:
             lines.append(f"{stage}: only in {'A' if stage in a else 'B'}")
