@@ -50,6 +50,12 @@ def test_results_without_a_common_picture_are_refused():
         scores(film(0), other)
 
 
+def test_a_folder_that_was_not_evaluated_is_one_line(tmp_path: Path):
+    done = in_process.run("evaluate.compare", tmp_path, tmp_path)
+    assert done.returncode == 1
+    assert "pictures.tsv: no such file; expected what the stage evaluate writes" in done.stderr
+
+
 def test_changes_name_settings_and_code():
     a = {"train": {"code": "x", **flat({"steps": 5, "architecture": {"features": 8}})}, "speed": {}}
     b = {"train": {"code": "y", **flat({"steps": 5, "architecture": {"features": 4}})}}

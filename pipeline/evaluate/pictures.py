@@ -33,7 +33,10 @@ def films_of(pictures: list[Picture]) -> list[list[Picture]]:
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a table of figures, tabs between columns. Raises DataError naming the file when it lacks columns."""
+    """The rows of a table of figures, tabs between columns. Raises DataError naming the file when it is missing or
+    lacks columns."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected what the stage evaluate writes")
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     if not rows or not set(columns) <= set(rows[0]):
