@@ -2,7 +2,9 @@
 
 import argparse
 import faulthandler
+import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -14,15 +16,21 @@ from pydantic import BaseModel, ValidationError
 from pipeline.errors import PipelineError
 
 log = logging.getLogger("pipeline")
+ASIDE = "PIPELINE_SETTINGS_ASIDE"  # {class of settings: its values that affect no result}, as JSON
 
 
 def parser(about: str | None, settings: type[BaseModel]) -> argparse.ArgumentParser:
-    """A parser with `--settings JSON`, validated by the stage's own model."""
+    """A parser with `--settings JSON`, validated by the stage's own model.
+
+    What the JSON lacks and the environment variable ASIDE has is taken from there: values that Snakemake is not to
+    compare, because no result depends on them.
+    """
 
     def parse_settings(text: str) -> BaseModel:
         try:
-            return settings.model_validate_json(text)
-        except ValidationError as error:
+            more = json.loads(os.environ.get(ASIDE, "{}")).get(settings.__name__, {})
+            return settings.model_validate_json(json.dumps(more | json.loads(text)))
+        except (ValidationError, ValueError, TypeError) as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     result = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -1,4 +1,4 @@
-"""The code digest of a stage: a hash of every project module that it imports, blind to comments and formatting.
+"""The code digest of a stage: a hash of every project module that it imports, blind to comments, form and messages.
 
 Snakemake compares a rule's params with those of the last run but sees no imported module, so each rule carries this
 digest among its params. Library versions are left out on purpose: they are recorded in every chunk instead.
@@ -20,20 +20,20 @@ DIGITS = 16
 MESSAGES = ("description", "help")  # keyword arguments that only people read
 Parsed = tuple[str, list[tuple[int, str]]]
 # as one Python says it: others write code anew in another way
-KEPT = Path(__file__).parent / "__pycache__" / f"normalised.{sys.implementation.cache_tag}.json"
+KEPT = Path(__file__).parent / "__pycache__" / f"code.{sys.implementation.cache_tag}.json"
 MOST_KEPT = 2000  # texts, of some 300 files
 _new: list[str] = []  # hashes of what is not kept yet
 
 
-def digest(*modules: str, root: Path = ROOT, without: Iterable[str] = (), messages: bool = True) -> str:
+def digest(*modules: str, root: Path = ROOT, without: Iterable[str] = ()) -> str:
     """Hex digest of the import closures of modules such as "pipeline.stages.mesh" (read from source, not imported).
 
-    Modules in `without` do not count, nor, without `messages`, what errors, log lines and descriptions say.
+    Modules in `without` do not count, nor does what errors, log lines and descriptions say: no file depends on it.
     """
     result = hashlib.sha256()
     for name in sorted(set().union(*(closure(module, root) for module in modules)) - set(without)):
         text = _parse(_source(name, root))[0]
-        result.update(f"{name}\n{text if messages else _without_messages(text)}\n".encode())
+        result.update(f"{name}\n{text}\n".encode())
     if root == ROOT:
         _keep()
     return result.hexdigest()[:DIGITS]
@@ -129,6 +129,11 @@ def _normalised(text: str) -> Parsed:
     for node in statements:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [part for part in node.body if not _is_bare_string(part)] or [ast.Pass()]
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        called = ast.unparse(call.func)
+        if called.endswith(("Error", "Exception", "progress.update")) or ".log." in f".{called}":
+            call.args, call.keywords = [], []
+        call.keywords = [keyword for keyword in call.keywords if keyword.arg not in MESSAGES]
     return ast.unparse(tree), imports
 
 
@@ -139,20 +144,6 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
         for child in below if isinstance(below, list) else []:
             yield child
             yield from _statements(child)
-
-
-@cache
-def _without_messages(text: str) -> str:
-    """A file's text without the arguments of errors and of calls of `log`, and without descriptions of settings."""
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        called = ast.unparse(node.func)
-        if called.endswith(("Error", "Exception", "progress.update")) or ".log." in f".{called}":
-            node.args, node.keywords = [], []
-        node.keywords = [keyword for keyword in node.keywords if keyword.arg not in MESSAGES]
-    return ast.unparse(tree)
 
 
 def _is_bare_string(node: ast.stmt) -> bool:

@@ -184,7 +184,7 @@ def test_the_workflow_gives_every_variant_its_own_settings():
     )
     found = {folder: json.loads(settings) for settings, folder in commands}
     for name in ABLATIONS:
-        assert found[name] == json.loads(load(DEMO).ablated(name).stage("train")), name
+        assert found[name] == json.loads(load(DEMO).ablated(name).stage("train", whole=True)), name
     assert found["901"] == json.loads(load(DEMO).stage("train"))
 
 

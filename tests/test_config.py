@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline import cli
 from pipeline.errors import ConfigError
 from pipeline.planning import config, plan, reference, text
 from pipeline.planning import table as table_reader
@@ -21,6 +22,7 @@ from pipeline.provenance import ROOT
 from pipeline.settings.ingest import IngestSettings
 from pipeline.settings.prior import PriorSettings
 from pipeline.settings.rig import RigSettings
+from pipeline.settings.train import TrainSettings
 
 DEMO = yaml.safe_load((ROOT / "config.yaml").read_text())
 
@@ -180,6 +182,19 @@ def test_one_device_for_all_stages_that_know_one_but_for_those_that_say_so():
     assert {name for name in config.stage_sections() if getattr(backends, name).gpus} == {"rasterize", "pointcloud"}
     with pytest.raises(ConfigError, match="config: device: Input should be 'cpu' or 'cuda'; it is 'gpu'"):
         config.load(DEMO | {"device": "gpu"})
+
+
+def test_settings_that_affect_no_result_reach_a_stage_beside_its_command(monkeypatch):
+    """So that Snakemake, which compares commands, runs no training again for them."""
+    loaded = config.load(changed("train", {"seed": 3, "save_every": 7}))
+    assert "save_every" not in json.loads(loaded.stage("train"))
+    assert json.loads(loaded.stage("train", whole=True))["save_every"] == 7
+    monkeypatch.setenv(cli.ASIDE, loaded.aside())
+    parser = cli.parser(None, TrainSettings)
+    assert parser.parse_args(["--settings", loaded.stage("train")]).settings == loaded.train
+    assert parser.parse_args(["--settings", '{"save_every": 9}']).settings.save_every == 9  # what is given wins
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--settings", "[1]"])
 
 
 def test_settings_of_a_stage_are_had_by_their_class():

@@ -97,6 +97,11 @@ def test_every_job_has_left_what_made_it_in_its_files(tiny_results):
     assert without == {"metrics.json", "contact_sheet.png"} | films  # each beside another of the same job
 
 
+def test_settings_that_affect_no_result_reach_the_training(tiny_results):
+    """Every 10 steps, of 20, a sample picture; by default every 200."""
+    assert list(tiny_results.parents[1].glob("runs/901/*/step_*.png"))
+
+
 def test_metrics_are_complete_and_finite(tiny_results):
     metrics = json.loads((tiny_results / "metrics.json").read_text())
     assert metrics.keys() == {"heldout_both", "heldout_camera", "heldout_sequence"}

@@ -89,6 +89,16 @@ def test_digest_changes_only_with_code_that_is_imported(project, module, old, ne
     assert (digest("pipeline.stages.stage", root=project) != before) == changes
 
 
+def test_what_errors_and_log_lines_say_leaves_the_digest_alone(project):
+    path = project / "pipeline/helper.py"
+    text = 'def check(n):\n    log.info("so many: %d", n)\n    if n > 3:\n        raise DataError(f"{n}: too many")\n'
+    found = []
+    for edited in (text, text.replace("so many", "as many"), text.replace("too many", "expected 3"), text + "n = 1\n"):
+        path.write_text(edited)
+        found.append(digest("pipeline.stages.stage", root=project))
+    assert found[0] == found[1] == found[2] != found[3]
+
+
 def test_digest_of_a_missing_module_is_an_error(project):
     with pytest.raises(ModuleNotFoundError, match=r"pipeline\.stages\.nothing"):
         digest("pipeline.stages.nothing", root=project)

@@ -57,14 +57,14 @@ def test_other_files_are_told_apart_by_every_byte(tmp_path):
 
 
 def edited(folder: Path, old: str, new: str) -> str:
-    """The digest of the training's code, messages left out, after an edit of its loop in a copy of the project."""
+    """The digest of the training's code after an edit of its loop in a copy of the project."""
     root = folder / "project"
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(provenance.ROOT / "pipeline", root / "pipeline", ignore=shutil.ignore_patterns("*.safetensors"))
     loop = root / "pipeline/avatar/train/loop.py"
     assert old in loop.read_text()
     loop.write_text(loop.read_text().replace(old, new))
-    return provenance.digest(STAGE, root=root, messages=False)
+    return provenance.digest(STAGE, root=root)
 
 
 def test_an_edited_message_keeps_the_key_and_an_edited_sum_does_not(tmp_path):

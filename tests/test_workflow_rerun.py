@@ -138,11 +138,14 @@ def test_nothing_changed_nothing_runs(project):
     assert project.schedule() == {}
 
 
-def test_comments_and_docstrings_rerun_nothing(project):
+def test_comments_docstrings_and_messages_rerun_nothing(project):
     for path in (project.folder / "pipeline").rglob("*.py"):
         edit(project, str(path.relative_to(project.folder / "pipeline")), "\n\n# a remark\n")
     stage = project.folder / "pipeline/stages/train.py"
     stage.write_text(re.sub(r'^""".*?"""', '"""Another docstring."""', stage.read_text(), flags=re.DOTALL))
+    loop = project.folder / "pipeline/avatar/train/loop.py"
+    assert "try a lower learning_rate" in loop.read_text()
+    loop.write_text(loop.read_text().replace("try a lower learning_rate", "lower learning_rate"))
     assert project.schedule() == {}
 
 
@@ -179,6 +182,7 @@ def test_a_library_edit_reruns_exactly_the_rules_that_import_it(project, module,
     [
         ("ingest", {"person_levels": 31}, {"ingest"} | AFTER_FRAMES),
         ("train", {"seed": 5}, {"train"} | AFTER_AVATAR),
+        ("train", {"preview_every": 5, "save_every": 7}, set()),
         ("distill", {"into": 4}, {"distill"} | AFTER_AVATAR),
         ("distill", {"seed": 5}, set()),
         ("speed", {"frames": 3}, {"speed", "report"}),

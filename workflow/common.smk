@@ -14,6 +14,7 @@ from pipeline.planning import config as configuration
 from pipeline.planning import made
 from pipeline.planning.films import HEAD, PATHS, view
 from pipeline import provenance
+from pipeline.cli import ASIDE
 from pipeline.detect import models
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.planning.memory import Scene, limit_mb, prior_limit_mb
@@ -60,7 +61,8 @@ HEAD_PRIOR = SETTINGS.head_prior or shipped("pipeline/head/weights/head_prior.sa
 AVATARS = SETTINGS.avatars or PLAN.subjects()
 FILM_AVATAR = DISTILLED_AVATAR if SETTINGS.distill.into else TRAINED_AVATAR
 HELD_OUT_CAMERAS = ",".join(PLAN.held_out_cameras)
-os.environ.update(HELD_OUT_CAMERAS=HELD_OUT_CAMERAS)  # what a rule's shell reads there makes no job run again
+# What a rule's shell or a stage reads there makes no job run again.
+os.environ.update({"HELD_OUT_CAMERAS": HELD_OUT_CAMERAS, ASIDE: SETTINGS.aside()})
 HELD_OUT_SEQUENCES = ",".join(PLAN.held_out_sequences)
 
 # Snakemake puts this before every command in place of its own options. Without pipefail a stage that fails, or is
@@ -127,8 +129,11 @@ def job(stage, reads=None, **options):
 
 @cache
 def settings_of(stage, ablation=None):
-    """A stage's settings as JSON, of an ablation where one is named. Thousands of jobs ask, a few answers differ."""
-    return (SETTINGS.ablated(ablation) if ablation else SETTINGS).stage(stage)
+    """A stage's settings as JSON, of an ablation where one is named. Thousands of jobs ask, a few answers differ.
+
+    Those of an ablation are whole: what affects no result is in the environment too, but of the avatar's own settings.
+    """
+    return SETTINGS.ablated(ablation).stage(stage, whole=True) if ablation else SETTINGS.stage(stage)
 
 
 @cache

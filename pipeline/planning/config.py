@@ -23,6 +23,7 @@ from pipeline.planning.table import DRIVES, read_table
 from pipeline.settings.animate import AnimateSettings
 from pipeline.settings.base import Device, OnDevice, Section, StageSettings
 from pipeline.settings.ingest import IngestSettings
+from pipeline.settings.precision import aside, counted
 from pipeline.settings.prior_config import WHERE_FROM
 from pipeline.settings.render import RenderSettings
 
@@ -114,9 +115,17 @@ class Root(Naming):
         """The settings of a stage, by their class."""
         return getattr(self, section_name(section))
 
-    def stage(self, name: str) -> str:
-        """A stage's settings as canonical JSON, for its command line and for Snakemake to compare."""
-        return json.dumps(getattr(self, name).model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    def stage(self, name: str, whole: bool = False) -> str:
+        """A stage's settings as canonical JSON, for its command line and for Snakemake to compare: without those that
+        affect no result, which `aside` has, unless the `whole` is asked for."""
+        section = getattr(self, name)
+        values = section.model_dump(mode="json") if whole else counted(section)
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+    def aside(self) -> str:
+        """The values that affect no result, as JSON by the name of the settings' class (`cli.ASIDE`)."""
+        sections = (getattr(self, name) for name in stage_sections())
+        return json.dumps({type(section).__name__: values for section in sections if (values := aside(section))})
 
     def check_paths(self) -> None:
         """Raise ConfigError for a path that cannot be what it is meant for.

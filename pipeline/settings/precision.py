@@ -1,8 +1,8 @@
 """How a run computes, which no file of an avatar depends on."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from pipeline.settings.base import OnDevice
 
@@ -26,4 +26,21 @@ class Computing(OnDevice):
 
 
 class AffectsNoResult:
-    """Marks a setting, as `Annotated[int, AffectsNoResult()]`, whose change must not restart a training."""
+    """Marks a setting, as `Annotated[int, AffectsNoResult()]`, whose change must not run a training again."""
+
+
+def counted(settings: BaseModel) -> dict[str, Any]:
+    """The settings' values, as JSON, without those marked as AffectsNoResult."""
+    found: dict[str, Any] = {}
+    for name, value in settings.model_dump(mode="json").items():
+        if name not in aside(settings):
+            nested = getattr(settings, name)
+            found[name] = counted(nested) if isinstance(nested, BaseModel) else value
+    return found
+
+
+def aside(settings: BaseModel) -> dict[str, Any]:
+    """The values of the settings that are marked so."""
+    fields = type(settings).model_fields
+    marked = {name for name in fields if any(isinstance(mark, AffectsNoResult) for mark in fields[name].metadata)}
+    return settings.model_dump(mode="json", include=marked)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from torch.optim import Optimizer
 
 from pipeline import provenance
-from pipeline.settings.precision import AffectsNoResult
+from pipeline.settings.precision import counted
 from pipeline.store.made_by import KEY
 from pipeline.store.tensors import StoredTensors, open_tensors, write_tensors
 
@@ -60,20 +60,9 @@ class TrainingState:
 
 def key(module: str, values: Mapping[str, Any], files: Iterable[Path], *more: str) -> str:
     """Hex digits that change with the code of a module and all that it imports, with settings' values, with files."""
-    code = provenance.digest(module, without=WITHOUT_RESULT, messages=False)
+    code = provenance.digest(module, without=WITHOUT_RESULT)
     parts = [code, json.dumps(values, sort_keys=True), *more, *map(content_digest, files)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:DIGITS]
-
-
-def counted(settings: BaseModel) -> dict[str, Any]:
-    """The settings' values, as JSON, without those marked as AffectsNoResult."""
-    found: dict[str, Any] = {}
-    for name, field in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        if not any(isinstance(mark, AffectsNoResult) for mark in field.metadata):
-            nested = isinstance(value, BaseModel)
-            found[name] = counted(value) if nested else settings.model_dump(mode="json", include={name})[name]
-    return found
 
 
 def content_digest(path: Path) -> str:
