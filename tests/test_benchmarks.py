@@ -37,6 +37,7 @@ def numbers(figures: object) -> list[float]:
 ALONE = {
     "autoencoder": ("--size", "tiny", "--side", 32),
     "card_memory": ("--size", "tiny"),
+    "marks": ("--heads", 3, "--modes", 5),
     "loader": ("--views", 2, "--samples", 2, "--height", 96, "--width", 64, "--size", 48, "--batch", 2, "--step-ms", 5),
     "meshing": ("--resolution", 16, "--error-at"),
     "paper_model": ("--size", "tiny", "--steps", 2),

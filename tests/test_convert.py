@@ -182,7 +182,9 @@ def test_the_command_writes_a_prior(tmp_path: Path) -> None:
     assert not output.exists()
     done = run(files, output, "--anchors", str(files[2]), "--identity-modes", "5")
     assert done.returncode == 0, done.stderr
+    assert "prior.safetensors: without landmarks and eyeballs: " in done.stderr  # random weights make no head
     prior = load_prior(output)
+    assert prior.config.landmarks == 0
     assert (prior.config.identity_modes, prior.config.neighbours, prior.config.anchor_width) == (5, 8, 10)
     assert np.allclose(prior.anchor_net.mean, np.load(files[2]))
 

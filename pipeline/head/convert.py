@@ -3,8 +3,9 @@
     python -m pipeline.head.convert checkpoint_epoch_2500.tar configs.yaml OUT.safetensors --anchors anchors_65.npy
 
 Every size is read from the config and every tensor is checked against it; what belongs to colour or to the optimisers
-is left out. The statistics of the codes come from the codebooks. The authors' weights have their own terms: convert
-and use them under those, and pass neither them nor the result on.
+is left out. The statistics of the codes come from the codebooks; where landmarks and eyeballs lie on these heads is
+carried over from the shipped prior (`pipeline.head.marks`). The authors' weights have their own terms: convert and use
+them under those, and pass neither them nor the result on.
 """
 
 import argparse
@@ -23,8 +24,9 @@ from torch import Tensor
 
 from pipeline import cli
 from pipeline.errors import DataError
+from pipeline.head.marks import SHIPPED, marked
 from pipeline.head.model.network import WIDEST_BLEND, linears
-from pipeline.head.model.prior import HeadPrior, save_prior
+from pipeline.head.model.prior import HeadPrior, load_prior, save_prior
 from pipeline.settings.prior_config import PriorConfig
 from pipeline.store.chunk import publish
 
@@ -239,11 +241,16 @@ def main() -> None:
     if min(given.identity_modes, given.expression_modes) < 1:
         parser.error("expected at least one mode")
     prior = convert(given.checkpoint, given.config, given.anchors, given.identity_modes, given.expression_modes)
+    try:
+        prior = marked(prior, load_prior(SHIPPED))
+    except DataError as error:
+        log.warning("%s: without landmarks and eyeballs: %s", given.output, error)
     with publish(given.output) as partial:
         save_prior(prior, partial)
     c = prior.config
     log.info("%s: %d anchors, z_id %d, z_exp %d", given.output, c.anchors, c.z_id, c.z_exp)
-    log.info("%d identity modes, %d expression modes", c.identity_modes, c.expression_modes)
+    modes = c.identity_modes, c.expression_modes
+    log.info("%d identity modes, %d expression modes, %d landmarks, %d eyeballs", *modes, c.landmarks, c.eyes)
 
 
 if __name__ == "__main__":

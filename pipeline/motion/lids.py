@@ -38,8 +38,8 @@ def with_lids(
     Of a head of weights (I,) at poses (T, 4, 4) with the code `rest` (E,). Lids already there keep their code.
     """
     per_mm = float(pose.scale_of(head_from_world)[0]) / 1e3
-    wanted = gaps_of(prior, w_id, rest[None]) * np.repeat(shares, 2, axis=1)  # (T, 4)
-    off = np.abs(gaps_of(prior, w_id, codes) - wanted).max(1) > NEAR_MM * per_mm
+    target = gaps_of(prior, w_id, rest[None]) * np.repeat(shares, 2, axis=1)  # (T, 4)
+    off = np.abs(gaps_of(prior, w_id, codes) - target).max(1) > NEAR_MM * per_mm
     if not off.any():
         return codes
     who = w_id.astype(float)
@@ -50,6 +50,6 @@ def with_lids(
     for step in np.flatnonzero(off):
         start = np.linalg.lstsq(basis, codes[step] - mean, rcond=None)[0]
         heads = Heads(who, start[None], head_from_world[step : step + 1])
-        moved = move_lids(prior, heads, wanted[step : step + 1] / per_mm / 1e3, stiff, LID_MM, usual)
+        moved = move_lids(prior, heads, target[step : step + 1] / per_mm / 1e3, stiff, LID_MM, usual)
         result[step] = within_reach(prior, codes[step] + basis @ (moved.expression[0] - start))
     return result.astype(np.float32)

@@ -12,6 +12,10 @@ WHERE_FROM = (
     "MonoNPHM's own is had from its authors, https://simongiebenhain.github.io/MonoNPHM, under their terms (research "
     "only), and goes through `python -m pipeline.head.convert` first"
 )
+WITHOUT_LANDMARKS = (
+    "this head prior does not know where landmarks and eyeballs lie on a head "
+    "(`python -m pipeline.head.marks IN.safetensors OUT.safetensors` adds them)"
+)
 
 
 class PriorConfig(Section):

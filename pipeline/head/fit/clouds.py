@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.cli import log
 from pipeline.errors import DataError
 from pipeline.head.model.prior import HeadPrior
+from pipeline.settings.prior_config import WITHOUT_LANDMARKS
 from pipeline.store.chunk import read_arrays, read_attributes
 from pipeline.store.reel import Reel
 
@@ -106,10 +107,7 @@ def read_landmarks(paths: list[Path], prior: HeadPrior) -> Landmarks:
     found = {}
     for path in paths:
         if not prior.config.landmarks:
-            raise DataError(
-                f"{path}: this head prior does not know where landmarks lie on a head; expected one that "
-                "pipeline.stages.prior trained, or a capture without landmarks"
-            )
+            raise DataError(f"{path}: {WITHOUT_LANDMARKS}; expected one that does, or a capture without landmarks")
         points, views = read_arrays(path, "points", "views")
         if points.shape[1:] != (prior.config.landmarks, 3):
             raise DataError(f"{path}: points of shape {points.shape}; expected (T, {prior.config.landmarks}, 3)")
@@ -120,7 +118,7 @@ def read_landmarks(paths: list[Path], prior: HeadPrior) -> Landmarks:
 def read_points(paths: list[Path], prior: HeadPrior) -> Landmarks:
     """What the stage triangulate wrote of the landmarks; nothing, and a line says so, where the prior knows of none."""
     if paths and not prior.config.landmarks:
-        log.warning("this head prior does not know where landmarks lie on a head: the detected ones are left out")
+        log.warning("%s: detected landmarks, lids and gaze are left out", WITHOUT_LANDMARKS)
         return {}
     return read_landmarks(paths, prior)
 

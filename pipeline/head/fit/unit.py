@@ -10,6 +10,7 @@ from pipeline.detect.look import Seen, Watcher
 from pipeline.errors import DataError
 from pipeline.head.fit.beside import BESIDE
 from pipeline.head.model.prior import HeadPrior, numbers
+from pipeline.settings.prior_config import WITHOUT_LANDMARKS
 
 # Points that no expression moves far, of MediaPipe's 468 and of iBUG's 17 to 67: brows' ends, bridge and tip of the
 # nose, nostrils and below, corners of the eyes, corners of the mouth
@@ -25,8 +26,10 @@ def metres_per_unit(
     """Metres in one unit of a rig's world, from faces in `pictures` (T, C) of (H, W, 3) uint8 sRGB.
 
     From the prior's mean head, or, with `iris_mm`, from the width of the irises. Raises DataError where too few
-    cameras see a face.
+    cameras see a face, or the prior knows no landmarks to compare it with.
     """
+    if iris_mm is None and not prior.config.landmarks:
+        raise DataError(f"{WITHOUT_LANDMARKS}; expected one that does, or calibrate.metres_per_unit or iris_mm")
     aim = common_point(rig)
     distance = float(np.median([np.linalg.norm(camera.centre - aim) for camera in rig.cameras]))
     watchers = [Watcher(camera.project(aim)[0]) for camera in rig.cameras]
