@@ -6,8 +6,8 @@
 is welcome too. The resolution R asks for R^3 cubic voxels in the prior's box. dense_s, sparse_s: seconds from codes to
 triangles on `device` (on a CPU with as many threads as PyTorch takes, OMP_NUM_THREADS); ratio = dense_s / sparse_s;
 max_vertex_error_voxel: largest distance between the two surfaces' vertices at any resolution at which both were made
-whole, each in vertex_error_voxel; needed_queries: grid points at the corners of the cells that the surface crosses, so
-the least that any search asks for, wherever it starts; x_can_s: canonical coordinates of the vertices. With a
+whole, each in vertex_error_voxel; needed_queries: grid points whose values the mesh depends on, so the least that any
+search asks for, wherever it starts; x_can_s: canonical coordinates of the vertices. With a
 `--dense-share` below 1 only so many of the dense grid's layers are evaluated, evenly spread, and their time is scaled.
 """
 
@@ -26,7 +26,8 @@ from torch import Tensor
 
 from benchmarks.headlike import OFFICIAL, head_like
 from pipeline.head.model.prior import HeadPrior, load_prior
-from pipeline.mesh.sparse import corner_points, follow, grid_cells, march
+from pipeline.mesh.cubes import corner_points, patterns, tables
+from pipeline.mesh.sparse import follow, grid_cells, march
 
 SHIPPED = Path(__file__).parents[1] / "pipeline" / "head" / "weights" / "head_prior.safetensors"
 
@@ -78,11 +79,18 @@ def timed(device: str, work: Callable[[], tuple]) -> tuple[float, tuple]:
     return time.perf_counter() - start, result
 
 
-def sparse(head: Subject, resolution: int) -> tuple[np.ndarray, np.ndarray, Tensor]:
-    """Vertices (V, 3) and faces (F, 3) as the mesh stage finds them, and the grid's cells (N, 3) they lie in."""
+def sparse(head: Subject, resolution: int) -> tuple[np.ndarray, np.ndarray, Tensor, Tensor]:
+    """Vertices (V, 3) and faces (F, 3) as the mesh stage finds them, the grid's values, and the cells (N, 3) on it."""
     low, high, voxel = head.box(resolution)
     values, cells = follow(head.field(), low, high, voxel, head.z_id.device)
-    return *march(values, cells, low, voxel), cells
+    return *march(values, cells, low, voxel), values, cells
+
+
+def needed(values: Tensor, cells: Tensor) -> int:
+    """How many of the grid's values the mesh in cells (N, 3) depends on."""
+    points = corner_points(cells)
+    pattern = patterns(values[tuple(points.T)].reshape(-1, 8))
+    return len(points[tables(values.device).needed[pattern].reshape(-1)].unique(dim=0))
 
 
 def dense_values(head: Subject, resolution: int, share: float) -> tuple[np.ndarray, float]:
@@ -134,7 +142,7 @@ def main() -> None:
         )
 
     head.queries = 0
-    sparse_s, (vertices, faces, cells) = timed(given.device, lambda: sparse(head, given.resolution))
+    sparse_s, (vertices, faces, *found) = timed(given.device, lambda: sparse(head, given.resolution))
     sparse_queries, head.queries = head.queries, 0
     posed = torch.from_numpy(vertices).to(given.device)
     x_can_s, _ = timed(given.device, lambda: (head.prior.warp(posed, head.z_id, head.z_exp),))
@@ -159,7 +167,7 @@ def main() -> None:
         "vertex_error_voxel": {str(at): float(f"{value:.2g}") for at, value in sorted(error.items())},
         "dense_queries": head.queries,
         "sparse_queries": sparse_queries,
-        "needed_queries": len(corner_points(cells).unique(dim=0)),
+        "needed_queries": needed(*found),
         "x_can_s": round(x_can_s, 3),
         "triangles": len(faces),
     }

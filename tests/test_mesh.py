@@ -7,19 +7,20 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import label
 from scipy.spatial import KDTree
 from skimage.measure import marching_cubes
 
 from pipeline.errors import DataError
 from pipeline.head.model.identity import Identity, file_digest, write_identity
 from pipeline.head.model.prior import load_prior
-from pipeline.mesh.cubes import march_there
+from pipeline.mesh.cubes import corner_points, march_there
 from pipeline.mesh.cut import Plane, clip, compact, largest_piece
 from pipeline.mesh.head import mesh_head
 from pipeline.mesh.mesh import Mesh, read_meshes, vertex_normals, write_meshes
-from pipeline.mesh.sparse import corner_points, extract, follow, grid_cells
+from pipeline.mesh.sparse import extract, follow, grid_cells
 from pipeline.store.chunk import Array, read_attributes, write_chunk
 from tests import in_process
 
@@ -40,13 +41,28 @@ def head(points: torch.Tensor) -> torch.Tensor:
     return torch.minimum(torch.minimum(skull, ear), neck)
 
 
-def dense(field, voxel: float) -> tuple[np.ndarray, np.ndarray]:
-    """The same surface from every point of the grid."""
+def mouth(points: torch.Tensor) -> torch.Tensor:
+    """A ball with a slit, thinner than any cell of the coarse lattices."""
+    slit = torch.maximum((points[:, 1] - 0.01).abs() - 0.014, 0.1 - points[:, 2])
+    return torch.maximum(points.norm(dim=1) - 0.4, -slit)
+
+
+def dense_values(field, voxel: float) -> np.ndarray:
+    """The field at every point of the grid, (X + 1, Y + 1, Z + 1)."""
     size = [n + 1 for n in grid_cells(HIGH - LOW, voxel)]
     grid = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), -1).reshape(-1, 3)
-    values = field(torch.from_numpy((LOW + grid * voxel).astype(np.float32))).reshape(size)
-    vertices, faces, _, _ = marching_cubes(values.numpy(), 0.0, gradient_direction="descent")
+    return field(torch.from_numpy((LOW + grid * voxel).astype(np.float32))).reshape(size).numpy()
+
+
+def dense(field, voxel: float) -> tuple[np.ndarray, np.ndarray]:
+    """The same surface from every point of the grid."""
+    vertices, faces, _, _ = marching_cubes(dense_values(field, voxel), 0.0, gradient_direction="descent")
     return LOW + vertices * voxel, faces
+
+
+def has_grains(values: np.ndarray) -> bool:
+    """Whether points on one side hang together with others by a corner alone, not along the grid's edges."""
+    return any(label(side)[1] != label(side, np.ones((3, 3, 3)))[1] for side in (values <= 0, values > 0))
 
 
 def assert_same_points(one: np.ndarray, other: np.ndarray, voxel: float) -> None:
@@ -62,7 +78,7 @@ def assert_same_surface(sparse: tuple, whole: tuple, voxel: float) -> None:
     assert_same_points(sparse[0][sparse[1]].mean(1), whole[0][whole[1]].mean(1), voxel)
 
 
-@pytest.mark.parametrize("field", [torus, head])
+@pytest.mark.parametrize("field", [torus, head, mouth])
 @pytest.mark.parametrize("resolution", [20, 40, 64, 110])  # first lattices of 1, 2, 4 and 8 voxels
 def test_sparse_is_dense(field, resolution):
     voxel = 1.35 / resolution
@@ -104,6 +120,7 @@ def test_the_largest_piece_is_whole_whatever_the_field(radius, balls, height, fr
         return compact(mesh[0], largest_piece(mesh[1], len(mesh[0])))
 
     voxel = 1.35 / resolution
+    assume(not has_grains(dense_values(field, voxel)))
     assert_same_surface(largest(extract(field, LOW, HIGH, voxel)), largest(dense(field, voxel)), voxel)
 
 
@@ -148,7 +165,7 @@ def assert_same_corners(one: np.ndarray, other: np.ndarray) -> None:
     assert_same_points(rows(one), rows(other), 1e-3)
 
 
-@pytest.mark.parametrize("field", [torus, head])
+@pytest.mark.parametrize("field", [torus, head, mouth])
 def test_few_points_are_asked_and_none_twice(field):
     asked = []
 
@@ -159,7 +176,7 @@ def test_few_points_are_asked_and_none_twice(field):
     _, cells = follow(noted, LOW, HIGH, 0.01)
     points = torch.cat(asked)
     assert len(points) == len(points.unique(dim=0))
-    assert len(points) < 1.25 * len(corner_points(cells).unique(dim=0))
+    assert len(points) < 0.8 * len(corner_points(cells).unique(dim=0))
 
 
 def test_closed_and_outward():
@@ -169,7 +186,7 @@ def test_closed_and_outward():
     assert mesh.volume == pytest.approx(2 * np.pi**2 * 0.35 * 0.12**2, rel=0.02)
 
 
-@pytest.mark.parametrize("value", [1.0, -1.0])
+@pytest.mark.parametrize("value", [1.0, -1.0, np.nan])
 def test_no_surface(value):
     vertices, faces = extract(lambda p: torch.full((len(p),), value), LOW, HIGH, 0.05)
     assert len(vertices) == len(faces) == 0

@@ -1,10 +1,13 @@
 """Marching cubes over the cells that a signed distance field's surface crosses, found by following the surface.
 
-The surface is that of a dense grid (tests compare them), for two evaluations of the field per vertex. Search and
+The surface is that of a dense grid (tests compare them). A mesh depends on the field's values at the ends of crossed
+edges alone, little more than one per vertex; of a cell's other corners coarser values tell the sign. Search and
 marching cubes run on the field's device.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,15 +15,15 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.mesh.cubes import CORNERS, corner_points, march_there
+from pipeline.mesh.cubes import corner_points, march_there, patterns, tables
 
 Field = Callable[[Tensor], Tensor]  # points (P, 3) float32 -> signed distances (P,), negative inside
 
 LATTICE = 12  # cells of the first lattice along the box's shortest edge, at least, and less than twice as many
 MIDDLE = 4  # voxels along a cell of the second lattice; the third and last one is the grid
+DOUBT = 3.0  # errors
+UNSEEN, SEEN, OUTSIDE = range(3)
 UNKNOWN = 1.0  # value where nothing was evaluated; no cell that is marched touches it
-FACES = torch.stack([(CORNERS[:, axis] == side).nonzero()[:, 0] for axis in range(3) for side in (0, 1)])  # (6, 4)
-BEYOND = torch.tensor([[side * (axis == other) for other in range(3)] for axis in range(3) for side in (-1, 1)])
 
 
 def extract(
@@ -30,9 +33,10 @@ def extract(
 
     Of the dense grid's surface every connected part that the first lattice meets is there, and whole: whatever bounds a
     solid or a hollow in which a ball fits that is as wide as a lattice cell's diagonal. Smaller islands are found by
-    chance. `field` is asked on `device`, once at most at any grid point. Returns vertices (V, 3) float32 and faces
-    (F, 3) int32, counter-clockwise seen from outside; both empty without a surface. Where the surface leaves the box
-    (made of whole voxels) the mesh is open.
+    chance; so are grains and pits of about a voxel, points that no path along grid edges joins to others on their side.
+    `field` is asked on `device`, once at most at any grid point; nan counts as outside. Returns vertices (V, 3) float32
+    and faces (F, 3) int32, counter-clockwise seen from outside; both empty without a surface. Where the surface leaves
+    the box (made of whole voxels) the mesh is open.
     """
     return march(*follow(field, low, high, voxel, device), low, voxel)
 
@@ -40,27 +44,32 @@ def extract(
 def follow(
     field: Field, low: Sequence[float], high: Sequence[float], voxel: float, device: torch.device | str = "cpu"
 ) -> tuple[Tensor, Tensor]:
-    """Values (X + 1, Y + 1, Z + 1) on the grid, nan where none was asked for, and the cells (N, 3) on the surface.
+    """Values (X + 1, Y + 1, Z + 1) on the grid, and the cells (N, 3) on the surface.
 
     All cells of a coarse lattice are looked at; of finer ones those that the surface crosses if coarser values
     are interpolated. To these are added, on every lattice, the cells into which the surface leads from a found one.
+    Where the field was not asked, values are the interpolated ones, or UNKNOWN.
     """
     corner = torch.as_tensor(low, dtype=torch.float64, device=device)
-    size = torch.tensor(grid_cells(np.subtract(high, low), voxel), device=device)
+    size = np.array(grid_cells(np.subtract(high, low), voxel))
     stride = 1
     while size.min() >= 2 * stride * LATTICE:
         stride *= 2
-    values = torch.full([n * stride + 1 for n in _lattice_cells(size, stride).tolist()], torch.nan, device=device)
-    cells = torch.ones(_lattice_cells(size, stride).tolist(), dtype=torch.bool, device=device).nonzero()
+    values = _nothing(_lattice_cells(size, stride) + 1, device)
+    expected = values.clone()
+    cells = torch.ones([n - 1 for n in values.shape], dtype=torch.bool, device=device).nonzero()
     while True:
         own = _lattice_cells(size, stride)
-        level = values[tuple(slice(0, n * stride + 1, stride) for n in own.tolist())]
-        inside = (cells < own).all(-1)  # the last cells of the coarser lattice may stick out of the box
-        cells = _closed(lambda at, by=stride: field((corner + at.double() * by * voxel).float()), level, cells[inside])
+        inside = (cells < torch.tensor(own, device=device)).all(-1)  # coarser cells may stick out of the box
+        lattice = Lattice(values, expected, own)
+        cells = _closed(
+            lambda at, by=stride: field((corner + at.double() * by * voxel).float()), lattice, cells[inside]
+        )
         if stride == 1:
-            return level, cells
+            torch.where(values.isnan(), expected, values, out=values).nan_to_num_(UNKNOWN)
+            return values[tuple(slice(n + 1) for n in own)], cells
         finer = MIDDLE if stride > MIDDLE else 1
-        cells = _expected(level, cells, stride // finer)
+        values, expected, cells = _finer(values, cells, stride // finer, expect=finer == 1)
         stride = finer
 
 
@@ -69,12 +78,12 @@ def march(values: Tensor, cells: Tensor, low: Sequence[float], voxel: float) -> 
     if len(cells) == 0:
         return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
     if values.device.type != "cpu":
-        vertices, faces = (part.cpu().numpy() for part in march_there(values, cells))
-        return (np.asarray(low) + vertices * voxel).astype(np.float32), faces.astype(np.int32)
+        vertices, faces = march_there(values, cells)
+        corner = torch.tensor(low, dtype=torch.float64, device=values.device)
+        return (corner + vertices * voxel).float().cpu().numpy(), faces.int().cpu().numpy()
     marched = np.zeros(values.shape, bool)
-    marched[tuple((cells.T + 1).cpu().numpy())] = True  # scikit-image looks for a cell at the far one of its points
-    known = values.nan_to_num(UNKNOWN).cpu().numpy()
-    vertices, faces, _, _ = marching_cubes(known, 0.0, gradient_direction="descent", mask=marched)
+    marched[tuple((cells.T + 1).numpy())] = True  # scikit-image looks for a cell at the far one of its points
+    vertices, faces, _, _ = marching_cubes(values.numpy(), 0.0, gradient_direction="descent", mask=marched)
     return (np.asarray(low) + vertices * voxel).astype(np.float32), faces.astype(np.int32)
 
 
@@ -83,46 +92,96 @@ def grid_cells(extent: np.ndarray, voxel: float) -> list[int]:
     return np.maximum(np.ceil(extent / voxel - 1e-9), 1).astype(int).tolist()
 
 
-def _lattice_cells(size: Tensor, stride: int) -> Tensor:
-    """Cells of `stride` voxels along each edge of a box of `size` (3,) voxels, the last ones perhaps sticking out."""
-    return (size + stride - 1) // stride
+@dataclass(frozen=True)
+class Lattice:
+    """The field's `values` at a lattice's points, nan where not asked, and what is `expected` there, or nan.
+
+    Both are (X, Y, Z) float32. `size` (3,) of its cells lie in the box; along each axis there is one more place at
+    least. Points and cells are numbered, a cell as its lowest point; `step` (3,) leads to the next one along each axis.
+    """
+
+    values: Tensor
+    expected: Tensor
+    size: np.ndarray
+
+    @cached_property
+    def step(self) -> Tensor:
+        return torch.tensor(self.values.stride(), device=self.values.device)
+
+    def number(self, places: Tensor) -> Tensor:
+        """Numbers (...,) of places (..., 3)."""
+        return (places * self.step).sum(-1)
+
+    def place(self, numbers: Tensor) -> Tensor:
+        """Places (N, 3) of numbers (N,)."""
+        return torch.stack(torch.unravel_index(numbers, self.values.shape), -1)
+
+    def look(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Patterns (N,) of cells with corners (N, 8), if all is as expected, and where to ask the field, (N, 8).
+
+        These are the corners that the mesh depends on, and those where nothing is expected, or something nearer to 0
+        than DOUBT times the largest error at the cell's other corners.
+        """
+        found, expected = self.values.view(-1)[points], self.expected.view(-1)[points]
+        asked = ~found.isnan()
+        error = torch.where(asked, (found - expected).abs(), 0).amax(-1, keepdim=True)
+        pattern = patterns(torch.where(asked, found, expected))
+        return pattern, ~asked & (tables(points.device).needed[pattern] | ~(expected.abs() > DOUBT * error))
+
+    def answer(self, field: Field, unknown: Tensor) -> Tensor:
+        """Ask at points (P,), and return those (P',) that are on the other side than expected."""
+        values, expected = self.values.view(-1), self.expected.view(-1)[unknown]
+        if len(unknown):
+            found = field(self.place(unknown)).to(values.dtype)
+            values[unknown] = found.nan_to_num(UNKNOWN)
+        return unknown[((values[unknown] <= 0) != (expected <= 0)) & ~expected.isnan()]
 
 
-def _closed(field: Field, values: Tensor, cells: Tensor) -> Tensor:
+def _closed(field: Field, lattice: Lattice, cells: Tensor) -> Tensor:
     """The cells (M, 3) that the surface crosses: those of `cells` (N, 3) and all that hang together with one of them.
 
-    `field` is asked at grid points (P, 3) where `values` (X + 1, Y + 1, Z + 1) is nan, and the answers put there.
+    Cells at a point that is on the other side than expected are looked at again.
     """
-    faces, beyond = FACES.to(values.device), BEYOND.to(values.device)
-    seen = torch.zeros([n - 1 for n in values.shape], dtype=torch.bool, device=values.device)
-    end = torch.tensor(seen.shape, device=values.device)
-    seen[tuple(cells.T)] = True
-    crossed = [cells[:0]]
+    table, size = tables(cells.device), lattice.size
+    corners, beyond = lattice.number(table.corners), lattice.number(table.beyond)
+    state = torch.full(lattice.values.shape, OUTSIDE, dtype=torch.uint8, device=cells.device)
+    state[: size[0], : size[1], : size[2]] = UNSEEN
+    state, cells = state.view(-1), lattice.number(cells)
+    state[cells] = SEEN
     while len(cells):
-        points = corner_points(cells)
-        unknown = _distinct(points[values[tuple(points.T)].isnan()], values.shape)
-        if len(unknown):
-            values[tuple(unknown.T)] = field(unknown).to(values.dtype)
-        inside = (values[tuple(points.T)] <= 0).reshape(-1, 8)[:, faces]  # (N, 6, 4); marching cubes counts 0 as inside
-        leaves = inside.any(-1) & ~inside.all(-1)  # through which faces the surface leaves the cell
-        crossed.append(cells[leaves.any(-1)])
-        cells = (cells[:, None] + beyond)[leaves]
-        cells = cells[((cells >= 0) & (cells < end)).all(-1)]
-        cells = _distinct(cells[~seen[tuple(cells.T)]], seen.shape)
-        seen[tuple(cells.T)] = True
-    return torch.cat(crossed)
+        points = cells[:, None] + corners
+        wrong = lattice.answer(field, points[lattice.look(points)[1]].unique())
+        pattern, unknown = lattice.look(points)
+        # A step out of the lattice, to either side, comes to its last place along an axis, which is outside.
+        again, further = wrong[:, None] - corners, cells[:, None] + beyond
+        further = further[table.leaves[pattern] & (state[further] == UNSEEN)]
+        cells = torch.cat([cells[unknown.any(-1)], again[state[again] == SEEN], further]).unique()
+        state[cells] = SEEN
+    cells = (state == SEEN).nonzero()[:, 0]
+    pattern, _ = lattice.look(cells[:, None] + corners)
+    return lattice.place(cells[(pattern > 0) & (pattern < 255)])
 
 
-def _distinct(places: Tensor, shape: Sequence[int]) -> Tensor:
-    """Each of `places` (N, 3) in a grid of `shape` once."""
-    x, y, z = places.T
-    return torch.stack(torch.unravel_index(((x * shape[1] + y) * shape[2] + z).unique(), tuple(shape)), -1)
-
-
-def _expected(values: Tensor, cells: Tensor, parts: int) -> Tensor:
-    """The cells (M, 3), of those that `cells` (N, 3) fall into along each axis, that the surface of the trilinear
-    interpolation of `values` crosses."""
+def _finer(values: Tensor, cells: Tensor, parts: int, expect: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Values on a lattice of `parts` times as many cells along each axis, what is expected there, and its cells (M, 3)
+    that the surface crosses if `values` are interpolated in cells (N, 3); nothing is expected but where asked for."""
     corner = values[tuple(corner_points(cells).T)].reshape(-1, 1, 2, 2, 2)
-    value = F.interpolate(corner, size=parts + 1, mode="trilinear", align_corners=True)
-    parent, _, *part = ((F.max_pool3d(-value, 2, 1) >= 0) & (F.max_pool3d(value, 2, 1) > 0)).nonzero().T
-    return cells[parent] * parts + torch.stack(part, -1)
+    within = F.interpolate(corner, size=parts + 1, mode="trilinear", align_corners=True)
+    finer = _nothing([(n - 1) * parts + 1 for n in values.shape], values.device)
+    finer[::parts, ::parts, ::parts] = values
+    expected = torch.full_like(finer, torch.nan)
+    if expect:
+        part = torch.arange(parts + 1, device=values.device)
+        x, y, z = (cells[:, None] * parts + torch.cartesian_prod(part, part, part)).unbind(-1)
+        expected[x, y, z] = within.flatten(1)
+    parent, _, *part = ((F.max_pool3d(-within, 2, 1) >= 0) & (F.max_pool3d(within, 2, 1) > 0)).nonzero().T
+    return finer, expected, cells[parent] * parts + torch.stack(part, -1)
+
+
+def _lattice_cells(size: np.ndarray, stride: int) -> np.ndarray:
+    """Cells (3,) of `stride` voxels along each edge of a box of `size` (3,) voxels, the last perhaps sticking out."""
+    return -(-size // stride)
+
+
+def _nothing(shape: Sequence[int] | np.ndarray, device: torch.device | str) -> Tensor:
+    return torch.full([int(n) for n in shape], torch.nan, device=device)
