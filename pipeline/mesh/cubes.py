@@ -100,18 +100,22 @@ def _chosen(corner: Tensor, cells: Tensor, shape: tuple[int, ...]) -> tuple[Tens
 
     Of cells (N, 3) with values (N, 8) at their corners that have several ways to be meshed.
     """
-    least = LEAST * corner.abs().max() if len(corner) else 0
+    if not len(corner):
+        return cells, cells.double()
+    least = LEAST * corner.abs().max()
     clear = torch.where(corner > 0, corner.clamp_min(least), corner.clamp_max(-least))
-    keys, middles = [torch.zeros(0, 3, dtype=torch.int64)], [torch.zeros(0, 3, dtype=torch.float64)]
-    for cell, own in zip(cells.cpu(), clear.cpu().numpy(), strict=True):
-        vertices, faces = _meshed(own)
-        edges = torch.from_numpy(_edges_at(vertices))
-        inside = edges == MIDDLE
-        number = 3 * math.prod(shape) + sum(map(len, middles)) + inside.cumsum(0) - 1
-        named = torch.where(inside, number, _keys(cell[None], edges[None] % MIDDLE, shape)[0])
-        keys.append(named[torch.from_numpy(faces).long()])
-        middles.append(cell + torch.from_numpy(vertices).double()[inside])
-    return torch.cat(keys).to(cells.device), torch.cat(middles).to(cells.device)
+    vertices, faces = zip(*(_meshed(own) for own in clear.cpu().numpy()), strict=True)
+    count = torch.tensor([len(part) for part in vertices])
+    first = (count.cumsum(0) - count).tolist()
+    owner = cells.cpu().repeat_interleave(count, 0)
+    place = np.concatenate(vertices)
+    edges = torch.from_numpy(_edges_at(place))
+    inside = edges == MIDDLE
+    number = 3 * math.prod(shape) + inside.cumsum(0) - 1
+    named = torch.where(inside, number, _keys(owner, edges[:, None] % MIDDLE, shape)[:, 0])
+    corners = np.concatenate([part.astype(int) + start for part, start in zip(faces, first, strict=True)])
+    middles = (owner + torch.from_numpy(place).double())[inside]
+    return named[torch.from_numpy(corners)].to(cells.device), middles.to(cells.device)
 
 
 def _meshed(corner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
