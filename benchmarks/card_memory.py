@@ -6,7 +6,8 @@ No GPU is asked: weights, gradients, AdamW's two moments and the running average
 a forward pass through one part of a batch, for every number of parts (accumulation) and with and without checkpointing.
 Attention counts as a fused kernel keeps it: query, key, value and result. With checkpointing the largest block that is
 computed anew is added. Not counted: what kernels need while they run, the autoencoder's encoder at work, fragments and
-the CUDA context; `SPARE` of a card is left for that. Estimates, until `make test-gpu` has measured them.
+the CUDA context; `SPARE` of a card is left for that. Estimates, until `make test-gpu` has measured them. encoder_share
+is the share of a step's multiplications and additions that encode its pictures, which kept latents save.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.random_model import CODE_SIZE, SIDES, SIZES, RandomPictures, paper_settings, random_model
 from pipeline.avatar.model.avatar import Avatar
@@ -125,14 +127,32 @@ def counting(avatar: Avatar) -> Iterator[Kept]:
         yield kept
 
 
-def activations(size: str, batch: int, precision: str, checkpointing: bool) -> tuple[int, dict[str, int]]:
-    """Bytes that a forward pass of `batch` pictures keeps, and those of weights and of what AdamW adds."""
+def training(size: str, batch: int, checkpointing: bool = False) -> Trainer:
+    """A training on the meta device."""
     way = {"checkpointing": checkpointing, "crop_share": 0.7, "read_ahead": 0, "fetch_every": 9}
     settings = paper_settings(size, batch=batch, **way)
     pretrained, _ = random_model(size, "meta")
     with META:
         avatar = Avatar(settings.architecture, CODE_SIZE, pretrained)
-    trainer = Trainer(avatar, RandomPictures(batch, SIDES[size], SIDES[size]), settings, processes=Processes(META))
+    return Trainer(avatar, RandomPictures(batch, SIDES[size], SIDES[size]), settings, processes=Processes(META))
+
+
+def encoder_share(size: str) -> float:
+    """Of what a step of one picture computes, forward and backward, what the autoencoder does."""
+    trainer = training(size, 1)
+    (part,) = trainer.batches.parts(trainer.recipe.texture_steps)
+    with FlopCounterMode(display=False) as whole:
+        trainer._loss(part, part.counts()).backward()
+    with FlopCounterMode(display=False) as encoding:
+        trainer.avatar.encode(torch.zeros(1, 3, SIDES[size], SIDES[size], device=META), torch.zeros((), device=META))
+    trainer.close()
+    return encoding.get_total_flops() / whole.get_total_flops()
+
+
+def activations(size: str, batch: int, precision: str, checkpointing: bool) -> tuple[int, dict[str, int]]:
+    """Bytes that a forward pass of `batch` pictures keeps, and those of weights and of what AdamW adds."""
+    trainer = training(size, batch, checkpointing)
+    avatar, settings = trainer.avatar, trainer.recipe
     (part,) = trainer.batches.parts(settings.texture_steps)
     rounded = round_as_autocast(avatar) if precision == "bfloat16" else 0
     with counting(avatar) as kept:
@@ -174,7 +194,8 @@ def main() -> None:
                 print(f"| {precision} | {way} | {parts} | {base / 1e9:.1f} | {kept / 1e9:.1f} | {least} |")
                 found[f"{precision}_{'checkpointing_' if checkpointing else ''}{parts}"] = round((base + kept) / 1e9, 3)
             block = fixed["block"], doubled["block"]
-    print(json.dumps({"batch": given.batch, "size": given.size, "gb": found}))
+    share = round(encoder_share(given.size), 3)
+    print(json.dumps({"batch": given.batch, "size": given.size, "gb": found, "encoder_share": share}))
 
 
 if __name__ == "__main__":

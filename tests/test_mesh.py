@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import label
 from scipy.spatial import KDTree
 from skimage.measure import marching_cubes
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.errors import DataError
 from pipeline.head.model.identity import Identity, file_digest, write_identity
@@ -177,6 +178,34 @@ def test_few_points_are_asked_and_none_twice(field):
     points = torch.cat(asked)
     assert len(points) == len(points.unique(dim=0))
     assert len(points) < 0.8 * len(corner_points(cells).unique(dim=0))
+
+
+class Waits(TorchDispatchMode):
+    """Counts operations whose result's size, or a number of it, a GPU's host has to wait for."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        name = function.overloadpacket.__name__
+        masked = name == "index" and any(at is not None and at.dtype == torch.bool for at in arguments[1])
+        self.found += masked or name in ("nonzero", "_unique2", "_local_scalar_dense", "is_nonzero", "masked_select")
+        return function(*arguments, **(options or {}))
+
+
+def test_the_host_waits_five_times_a_question():
+    questions = 0
+
+    def noted(points: torch.Tensor) -> torch.Tensor:
+        nonlocal questions
+        questions += 1
+        return mouth(points)
+
+    with Waits() as waits:
+        follow(noted, LOW, HIGH, 0.01)
+    assert questions >= 3  # one for each lattice
+    assert waits.found <= 5 * questions + 20
 
 
 def test_closed_and_outward():

@@ -153,9 +153,10 @@ def _closed(field: Field, lattice: Lattice, cells: Tensor) -> Tensor:
         wrong = lattice.answer(field, points[lattice.look(points)[1]].unique())
         pattern, unknown = lattice.look(points)
         # A step out of the lattice, to either side, comes to its last place along an axis, which is outside.
-        again, further = wrong[:, None] - corners, cells[:, None] + beyond
-        further = further[table.leaves[pattern] & (state[further] == UNSEEN)]
-        cells = torch.cat([cells[unknown.any(-1)], again[state[again] == SEEN], further]).unique()
+        again, further = (wrong[:, None] - corners).flatten(), (cells[:, None] + beyond).flatten()
+        leaves = table.leaves[pattern].flatten() & (state[further] == UNSEEN)
+        worth = torch.cat([unknown.any(-1), state[again] == SEEN, leaves])
+        cells = torch.cat([cells, again, further])[worth].unique()
         state[cells] = SEEN
     cells = (state == SEEN).nonzero()[:, 0]
     pattern, _ = lattice.look(cells[:, None] + corners)
