@@ -108,13 +108,17 @@ class Lattice:
     def step(self) -> Tensor:
         return torch.tensor(self.values.stride(), device=self.values.device)
 
+    @cached_property
+    def shape(self) -> Tensor:
+        return torch.tensor(self.values.shape, device=self.values.device)
+
     def number(self, places: Tensor) -> Tensor:
         """Numbers (...,) of places (..., 3)."""
         return (places * self.step).sum(-1)
 
     def place(self, numbers: Tensor) -> Tensor:
         """Places (N, 3) of numbers (N,)."""
-        return torch.stack(torch.unravel_index(numbers, self.values.shape), -1)
+        return numbers[:, None] // self.step % self.shape
 
     def look(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Patterns (N,) of cells with corners (N, 8), if all is as expected, and where to ask the field, (N, 8).
