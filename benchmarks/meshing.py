@@ -1,6 +1,7 @@
 """Sparse against dense marching cubes of a head prior. Prints one JSON line last.
 
     python -m benchmarks.meshing [--prior official] [--resolution 256] [--device cuda] [--dense-share 0.0625]
+    python -m benchmarks.meshing --prior shipped --heads 24
 
 `--prior official` has the sizes of MonoNPHM's release (benchmarks/headlike.py), `shipped` is this project's own; a path
 is welcome too. The resolution R asks for R^3 cubic voxels in the prior's box. dense_s, sparse_s: seconds from codes to
@@ -9,6 +10,9 @@ max_vertex_error_voxel: largest distance between the two surfaces' vertices at a
 whole, each in vertex_error_voxel; needed_queries: grid points whose values the mesh depends on, so the least that any
 search asks for, wherever it starts; x_can_s: canonical coordinates of the vertices. With a
 `--dense-share` below 1 only so many of the dense grid's layers are evaluated, evenly spread, and their time is scaled.
+`--heads` meshes random heads (half to twice as far from the mean as usual) at 60^3 to 120^3 voxels, and again with the
+field asked at all corners of the cells: how many of the meshes differ by more than 0.01 mm anywhere, which share of the
+points was asked, and which share of the CPU seconds it took.
 """
 
 import argparse
@@ -17,6 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -26,6 +31,7 @@ from torch import Tensor
 
 from benchmarks.headlike import OFFICIAL, head_like
 from pipeline.head.model.prior import HeadPrior, load_prior
+from pipeline.mesh import sparse as search
 from pipeline.mesh.cubes import corner_points, patterns, tables
 from pipeline.mesh.sparse import follow, grid_cells, march
 
@@ -116,6 +122,35 @@ def dense(head: Subject, resolution: int) -> tuple[np.ndarray, np.ndarray]:
     return low + vertices * voxel, faces
 
 
+def random_heads(prior: HeadPrior, count: int) -> dict[str, float]:
+    """Figures of `--heads`."""
+    different, largest_mm, asked, took = 0, 0.0, [0, 0], [0.0, 0.0]
+    for seed in range(count):
+        torch.manual_seed(seed)
+        spread = 0.5 + 1.5 * seed / max(count - 1, 1)
+        z_id = prior.z_id_from(0.7 * spread * torch.randn(prior.config.identity_modes))
+        head = Subject(prior, z_id, prior.z_exp_from(spread * torch.randn(prior.config.expression_modes)))
+        low, high, voxel = head.box(60 + 20 * (seed % 4))
+        meshes = []
+        for way, doubt in enumerate((search.DOUBT, np.inf)):  # in doubt about everything
+            head.queries, start = 0, time.process_time()
+            with mock.patch.object(search, "DOUBT", doubt):
+                meshes.append(search.extract(head.field(), low.tolist(), high.tolist(), voxel))
+            took[way] += time.process_time() - start
+            asked[way] += head.queries
+        (one, ours), (other, theirs) = meshes
+        apart_mm = vertex_error(one, other) * 1e3 / prior.config.units_per_metre
+        different += apart_mm > 0.01 or len(one) != len(other) or len(ours) != len(theirs)
+        largest_mm = max(largest_mm, apart_mm)
+    return {
+        "heads": count,
+        "different": different,
+        "largest_mm": float(f"{largest_mm:.2g}"),
+        "queries_share": round(asked[0] / asked[1], 3),
+        "cpu_s_share": round(took[0] / took[1], 3),
+    }
+
+
 def vertex_error(one: np.ndarray, other: np.ndarray) -> float:
     """Largest distance of a vertex (V, 3) of either surface to the nearest of the other."""
     return max(KDTree(a).query(b)[0].max() for a, b in ((one, other), (other, one)))
@@ -130,9 +165,13 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dense-share", type=float, default=1.0, help="share of the dense grid that is timed")
     parser.add_argument("--error-at", type=int, nargs="*", default=[64, 128], help="resolutions compared besides")
+    parser.add_argument("--heads", type=int, default=0, help="so many random heads instead")
     given = parser.parse_args()
     head = subject(given.prior, given.device)
     head.field()(torch.zeros(1000, 3, device=given.device))  # warm up
+    if given.heads:
+        print(json.dumps({"prior": given.prior} | random_heads(head.prior, given.heads)))
+        return
     error = {}
     for resolution in given.error_at:
         made = [make(head, resolution)[0] for make in (sparse, dense)]

@@ -44,6 +44,7 @@ ALONE = {
     "planning": ("--frames", 64),
     "rasterize": ("--cameras", 1, "--subdivisions", 3),
     "sample": ("--device", "cpu", "--steps", 2, "--frames", 2),
+    "tf32": ("--prior", "shipped", "--resolution", 16),
     "train_step": ("--device", "cpu", "--batch", 2, "--steps", 1),
 }
 ON_RESULTS = {

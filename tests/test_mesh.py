@@ -86,6 +86,18 @@ def test_sparse_is_dense(field, resolution):
     assert_same_surface(extract(field, LOW, HIGH, voxel), dense(field, voxel), voxel)
 
 
+@pytest.mark.parametrize(("wave", "height"), [(4, 2), (5, 1), (6, 1.5)])
+def test_grains_are_found_where_coarser_values_are_doubtful(wave, height):
+    """A ball with ripples of some voxels, so that single points stick out of it: nothing joins them to others."""
+    voxel = 1.35 / 64
+
+    def field(points: torch.Tensor) -> torch.Tensor:
+        return points.norm(dim=1) - 0.4 + height * voxel * torch.sin(2 * np.pi / (wave * voxel) * points).prod(1)
+
+    assert has_grains(dense_values(field, voxel))
+    assert_same_surface(extract(field, LOW, HIGH, voxel), dense(field, voxel), voxel)
+
+
 @torch.inference_mode()
 def test_sparse_is_dense_for_the_shipped_prior():
     prior, voxel = load_prior(PRIOR), 1.35 / 50
