@@ -21,8 +21,8 @@ Field = Callable[[Tensor], Tensor]  # points (P, 3) float32 -> signed distances 
 
 LATTICE = 12  # cells of the first lattice along the box's shortest edge, at least, and less than twice as many
 MIDDLE = 4  # voxels along a cell of the second lattice; the third and last one is the grid
-# Times the error found beside it that a value must be expected from 0. On heads of the shipped prior 3 leaves out 30 % of
-# the points; 0 would leave out 34 %, but then 4 of 12 heads lack single points on lips and ears.
+# Times the error found beside it that a value must be expected from 0. On heads of the shipped prior 3 leaves out 30 %
+# of the points; 0 would leave out 34 %, but then 4 of 12 heads lack single points on lips and ears.
 DOUBT = 3.0
 UNSEEN, SEEN, OUTSIDE = range(3)  # of a cell
 UNKNOWN = 1.0  # value where nothing was evaluated; no cell that is marched touches it

@@ -13,7 +13,7 @@ from pipeline.settings.prior_config import PriorConfig
 SOFTPLUS_BETA = 100.0
 WIDEST_BLEND = 8  # the release takes the blend's width from at most the eighth neighbour
 # Points that a GPU asks all members about, with a few large products, rather than the nearest ones with hundreds of
-# small ones, whose launches take longer: of 18 questions for a mesh of 256^3 voxels 15 are smaller than this.
+# small ones, whose launches take longer: of 11 questions for a mesh of 256^3 voxels 8 are smaller than this.
 FEW = 8192
 
 
