@@ -160,7 +160,7 @@ def test_a_gpu_would_make_scikit_images_triangles(seed, kind):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("field", [torus, head])
+@pytest.mark.parametrize("field", [torus, head, mouth])
 def test_a_gpu_meshes_what_a_cpu_does(field):
     def there(points: torch.Tensor) -> torch.Tensor:
         return field(points.cpu()).cuda()
