@@ -40,7 +40,8 @@ CHUNK = 512  # points differentiated at once by codes of their own
 POSE = Schedule(widest=30, narrowest=10, steps=6, worth=500)  # first, for spaces that lie some centimetres apart
 SCHEDULE = Schedule(widest=10, narrowest=2, steps=15, worth=500)
 # A head lies on a face that it meets, to a millimetre and with agreeing normals, in this share of points: the shipped
-# prior on earlier trainings of it in 98 and 85 %, on faces turned by 30 degrees, upside down, halved or flat in 48 to 73
+# prior on earlier trainings of it in 98 and 85 %, on faces turned by 30 degrees, upside down, halved or flat in 48 to
+# 73 %
 MET_MM, MET = 1.0, 0.8
 ELSEWHERE = "from a prior that has its heads where MonoNPHM's space has them (docs/formats.md)"
 STEP = 0.25  # of an identity weight, for the slopes of places on the head that follows
