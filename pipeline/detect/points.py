@@ -25,10 +25,11 @@ LID_LANDMARKS = tuple(sorted(index for pairs in LIDS for pair in pairs for index
 # captures 901, 904 and 905 the mean of both gaps, so enlarged, is 0.42 to 0.65 mm off (rms) once a subject's own
 # constant is taken off, and either network alone 0.53 to 0.85 mm.
 CONTOUR_GAIN, FACE_GAIN = 1.7, 2.6
-LID_SHIFT = 8.6e-3  # metres that are then too much, give or take a millimetre: the rest is part of a point's own bias
+LID_SHIFT = 8.6e-3  # metres that are then too much, give or take a millimetre by subject
 # How high an eye stands open (heights.py) tells shut eyes, and one shut eye of two, which the networks do not: with a
 # share of the contour's gap it is 0.37 mm off (rms, once a subject's constant is off; 70 frames of 901, 904 and 905)
 HEIGHT_GAIN, HEIGHT_CONTOUR_GAIN = 0.75, 0.3
+SHOWN = 0.3e-3  # metres by which more of an open eye shows than its lids are apart
 # What shows of an eye changes less than its lids' gap near the usual opening, where the lids' landmarks lie above the
 # iris, and as much when it shuts: the difference to the usual opening is this polynomial of what was seen. Fitted to
 # two of the subjects it takes the third from 0.36, 0.44 and 0.44 to 0.29, 0.38 and 0.36 mm (rms; 901, 904, 905).
@@ -93,26 +94,37 @@ def triangulate_face(rig: Rig, seen: Detections, agree: float) -> FacePoints:
 def with_heights(found: FacePoints, heights: np.ndarray) -> FacePoints:
     """The same with lids as far apart as heights (T, 2) say, metres, NaN where unknown: how much of each eye shows.
 
-    Heights are known but for a constant of the sequence, which is taken from what the networks see of open eyes. From
-    the median of these on differences follow CURVE and BEND.
+    How an eye's gap changes follows from its heights, with CURVE and BEND. How far both stand open is SHOWN less than
+    the height of the eye of which less shows beside what the networks say: what is taken for an eye wrongly only adds.
     """
     points = found.points.copy()
+    wider = []  # by how much open eyes are wider apart than heights say, metres
     for eye, pairs in enumerate(LIDS[::-1]):
-        upper, lower = np.array(pairs).T
-        gap = points[:, upper] - points[:, lower]
-        length = np.linalg.norm(gap, axis=-1)  # (T, 2)
+        length = np.mean([np.linalg.norm(points[:, upper] - points[:, lower], axis=-1) for upper, lower in pairs], 0)
         contour = found.contours[:, eye]
-        moved = HEIGHT_GAIN * heights[:, eye] + HEIGHT_CONTOUR_GAIN * contour - length.mean(-1)
-        known = np.isfinite(moved)
+        apart = HEIGHT_GAIN * heights[:, eye] + HEIGHT_CONTOUR_GAIN * contour  # but for a constant
+        known = np.isfinite(apart - length)
         opened = known & (contour > OPEN * np.median(contour[known])) if known.any() else known
         if opened.sum() < SEQUENCE:
             continue
-        apart = length.mean(-1) + moved  # but for the constant
-        apart = apart - np.median(apart[opened])
-        moved = np.where(known, moved - np.median(moved[opened]) + curved(apart) - apart, 0)
-        longer = np.maximum(length + moved[:, None], 0) / np.maximum(length, 1e-9)
-        points[:, upper] = points[:, lower] + longer[..., None] * gap
+        usual = np.median((apart - length)[opened])
+        middle = np.median(apart[opened])
+        moved = np.where(known, middle - usual + curved(apart - middle) - length, 0)
+        wider.append(np.median((length + moved - heights[:, eye])[opened]))
+        _open(points, pairs, moved)
+    for pairs in LIDS if wider else ():
+        _open(points, pairs, np.full(len(points), -max(wider) - SHOWN))
     return replace(found, points=points)
+
+
+def _open(points: np.ndarray, pairs: tuple[tuple[int, int], ...], wider: np.ndarray) -> None:
+    """Move the upper landmarks of pairs of points (T, L, 3) by `wider` (T,), metres, off the lower ones, if need be to
+    where these are."""
+    for upper, lower in pairs:
+        gap = points[:, upper] - points[:, lower]
+        length = np.linalg.norm(gap, axis=-1)
+        longer = np.maximum(length + wider, 0) / np.maximum(length, 1e-9)
+        points[:, upper] = points[:, lower] + longer[:, None] * gap
 
 
 def curved(apart: np.ndarray) -> np.ndarray:

@@ -12,8 +12,7 @@ from pipeline.device import claim
 from pipeline.head.fit.beside import usual_bias
 from pipeline.head.fit.clouds import by_sequence, read_landmarks, read_points
 from pipeline.head.fit.fitter import Fitter, fit_identity
-from pipeline.head.fit.landmarks import as_seen, believed, bias_of, lid_bias_of, shared_mm
-from pipeline.head.fit.least_squares.lids import PAIRS
+from pipeline.head.fit.landmarks import as_seen, believed, bias_of, shared_mm
 from pipeline.head.model import pose
 from pipeline.head.model.identity import Identity, file_digest, write_identity
 from pipeline.head.model.prior import HeadPrior, load_prior
@@ -27,7 +26,7 @@ def _fitter(prior: HeadPrior, rig: Rig, settings: FitIdentitySettings, detected:
         return Fitter.of(deepcopy(prior).to(settings.device), rig, settings)
     believed_mm = shared_mm(settings, min(settings.key_frames, steps))
     seen_by = deepcopy(as_seen(prior, usual_bias(prior))).to(settings.device)
-    return Fitter.of(seen_by, rig, settings.model_copy(update=believed_mm), lid_bias=np.zeros(len(PAIRS)))
+    return Fitter.of(seen_by, rig, settings.model_copy(update=believed_mm), lids=True)
 
 
 def main() -> None:
@@ -62,10 +61,7 @@ def main() -> None:
 
     seen = {clouds.sequence: clouds.landmarks for clouds in sequences}
     points = np.stack([seen[name][int(step)] for name, step in (key.rsplit(":", 1) for key in names)])
-    biases = {}
-    if detected:
-        biases["landmark_bias"] = bias_of(prior, heads, points, settings.landmark_mm)
-        biases["lid_bias"] = lid_bias_of(prior, heads, np.concatenate(list(seen.values())))
+    bias = {"landmark_bias": bias_of(prior, heads, points, settings.landmark_mm)} if detected else {}
     with torch.no_grad():
         z_id = prior.z_id_from(prior.tensor(heads.identity)).numpy()
     centre, up, front = (np.mean(part, 0) for part in pose.centre_up_front(heads.head_from_world))
@@ -79,7 +75,7 @@ def main() -> None:
         prior=file_digest(arguments.prior),
         key_frames=tuple(names),
         residual_mm=tuple(round(float(median), 3) for median in medians),
-        **biases,
+        **bias,
     )
     write_identity(arguments.output, identity, cli.record("fit_identity", arguments))
 

@@ -83,7 +83,7 @@ def main() -> None:
         rig,
         settings,
         landmarks=measured or not detected,
-        lid_bias=identity.lid_bias if measured else None,
+        lids=measured,
     )
     smoothness = Smoothness(settings.smooth_expression, settings.smooth_degrees, settings.smooth_mm, settings.sweeps)
     who = identity.w_id.astype(float)

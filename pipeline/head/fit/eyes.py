@@ -17,6 +17,9 @@ TOGETHER = 0.5  # how much of each eye's gaze is that of both: eyes turn togethe
 STILL = (10, 11, 12, 19, 22, 25, 28)  # iBUG's landmarks that no expression moves: bridge of the nose, corners of eyes
 ASIDE = 0.3  # radians off straight ahead that lids at rest leave free, sideways; half of it up and down
 REACH = (0.5, 1.3, 81)  # of the prior's mean radius: where an eyeball's surface is looked for, and how many places
+# People look straight ahead in the median of a sequence, give or take AHEAD, and from there SPREAD to and fro; fitted
+# eyeballs and irises turn a whole sequence by CONSTANT (up to 3 degrees on 901 and 904, 5 on 905). All in radians.
+AHEAD, SPREAD, CONSTANT = np.radians([4.0, 12.0, 3.0])
 NEAR_STEPS, NEAR_RADIANS = 2, np.radians(2)  # steps are smoothed over so many each way that look so nearly alike
 
 
@@ -82,9 +85,9 @@ def gaze_of(
     `identity` (I,) weights, `head_from_world` (T, 4, 4), `irises` (T, 2, 3) centres, `landmarks` (T, L, 3), both world
     metres, NaN where unknown, `apertures_mm` (T, 2). A millimetre is five degrees here, and fitted poses are no better:
     so the eyeballs go with what the same cameras see of the skull round them. What both eyes have constantly apart is
-    the places' error, not the eyes': over a sequence their gazes are parallel in the median. A shut or unseen eye looks
-    where the other one does, else where it looked in the nearest step in which it was seen; straight ahead where it
-    never was.
+    the places' error, not the eyes': over a sequence their gazes are parallel in the median, and near straight ahead. A
+    shut or unseen eye looks where the other one does, else where it looked in the nearest step in which it was seen;
+    straight ahead where it never was.
     """
     centres = numbers(prior.eyes_from(prior.tensor(identity)))
     still = pose.apply(head_from_world, landmarks[:, list(STILL)])
@@ -99,7 +102,19 @@ def gaze_of(
     if both.any():
         apart = np.median(angles[both, 0] - angles[both, 1], axis=0)
         angles += np.stack([-apart, apart]) / 2
-    return _smooth(_filled(_together(angles / [YAW_SLOPE, PITCH_SLOPE])))
+    gaze = _together(angles / [YAW_SLOPE, PITCH_SLOPE])
+    return _smooth(_filled(gaze - _turned(gaze)))
+
+
+def _turned(gaze: np.ndarray) -> np.ndarray:
+    """By how much (2,) all of (T, 2, 2), NaN where unknown, is turned by the places' error: a share of its median.
+
+    People may look aside themselves, the fewer the steps the likelier.
+    """
+    steps = gaze[np.isfinite(gaze).all((1, 2))]
+    if not len(steps):
+        return np.zeros(2)
+    return np.median(steps, (0, 1)) * CONSTANT**2 / (CONSTANT**2 + AHEAD**2 + SPREAD**2 / len(steps))
 
 
 def _together(gaze: np.ndarray) -> np.ndarray:

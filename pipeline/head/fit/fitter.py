@@ -30,8 +30,8 @@ FEWEST_ON_FACE = 0.05
 class Fitter:
     """What does not change from frame to frame: `points` of a cloud, `eye_density` times as densely round the eyes, and
     `free` points outside its silhouettes count; a frame whose median distance on the face exceeds `bad_mm` is lost;
-    `seed` is that of the draws. Landmarks say where to begin; with `landmarks` they count in every step too;
-    `lid_bias` (4,), metres, is how much wider a detector sees the gaps between lids, None where these do not count."""
+    `seed` is that of the draws. Landmarks say where to begin; with `landmarks` they count in every step too, with
+    `lids` those of the lids by the gaps between them."""
 
     prior: HeadPrior
     rig: Rig
@@ -42,7 +42,7 @@ class Fitter:
     bad_mm: float
     seed: int
     landmarks: bool = True
-    lid_bias: np.ndarray | None = None
+    lids: bool = False
 
     @classmethod
     def of(
@@ -51,7 +51,7 @@ class Fitter:
         rig: Rig,
         settings: FitIdentitySettings | FitSequenceSettings,
         landmarks: bool = True,
-        lid_bias: np.ndarray | None = None,
+        lids: bool = False,
     ) -> "Fitter":
         """The fitter that the settings of fit_identity or of fit_sequence ask for."""
         schedule = Schedule(
@@ -63,7 +63,7 @@ class Fitter:
             lid_mm=settings.lid_mm,
         )
         drawn = settings.points, settings.eye_density, settings.free
-        return cls(prior, rig, schedule, *drawn, settings.bad_mm, settings.seed, landmarks, lid_bias)
+        return cls(prior, rig, schedule, *drawn, settings.bad_mm, settings.seed, landmarks, lids)
 
     def samples(self, frame: Frame, heads: Heads) -> Samples:
         """What a frame is fitted to, drawn round a guess of its head."""
@@ -74,9 +74,9 @@ class Fitter:
         samples = surface.with_free(free[None])
         if self.landmarks:
             samples = replace(samples, landmarks=frame.landmarks[None].copy())
-        if self.lid_bias is not None:
-            samples.landmarks[:, USED] = np.nan  # lids count by their gaps
-            samples = replace(samples, gaps=seen_gaps(frame.landmarks[None]) - self.lid_bias)
+        if self.lids:
+            samples.landmarks[:, USED] = np.nan
+            samples = replace(samples, gaps=seen_gaps(frame.landmarks[None]))
         return samples
 
 

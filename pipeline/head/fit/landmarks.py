@@ -11,7 +11,7 @@ from pipeline.cli import log
 from pipeline.evenly import evenly
 from pipeline.head.fit.beside import usual_bias
 from pipeline.head.fit.clouds import Clouds, Frame
-from pipeline.head.fit.least_squares.lids import PAIRS, USED, seen_gaps
+from pipeline.head.fit.least_squares.lids import PAIRS, USED
 from pipeline.head.fit.least_squares.residuals import Heads, canonical_landmarks, in_box
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior, numbers
@@ -21,11 +21,9 @@ LOOKED_AT = 5  # time steps that are compared, spread over the sequence
 # Medians of captures 901, 904 and 905 are 2 to 4 mm, points of half-size, normalised or swapped pictures 70 mm and more
 NEAR_CLOUD = 0.02  # metres
 INSIDE = 0.75  # least share of views of landmarks that lie within the silhouettes
-OPEN = 0.005  # metres between the lids of an eye that counts as open
 OWN_MM = 1.5  # by which each coordinate of a landmark's bias differs between subjects, a standard deviation
-# The same of lids, whose true biases are -0.8, 0.6 and 0.1 mm on 901, 904 and 905; how far off lids are at rest in a
-# fitted identity: 0.0, 1.3 and 1.0 mm, too near to the mean head's 10 mm; how far eyes stand open from step to step
-LID_OWN_MM, LID_REST_MM, LID_STEP_MM = 0.75, 1.2, 1.5
+# The same of gaps between lids: 0.1 mm too wide in the median on 901, 0.3 too narrow on 904, 0.1 too wide on 905
+LID_OWN_MM = 0.3
 TOGETHER = 5  # landmarks, those of a brow or a lip, whose biases differ alike
 
 
@@ -88,29 +86,10 @@ def bias_of(prior: HeadPrior, heads: Heads, landmarks: np.ndarray, frame_mm: flo
     return result
 
 
-def lid_bias_of(prior: HeadPrior, heads: Heads, landmarks: np.ndarray) -> np.ndarray:
-    """How much wider (4,), metres, a detector sees the gaps between lids than the head at rest has them.
-
-    `landmarks` (T, L, 3) of all steps there are, NaN where unknown. The median over those in which the eye is open:
-    most of the time eyes stand open as they do at rest. It is believed little, because the identity knows eyes at rest
-    worse than detectors differ between subjects. Zero where no eye is open.
-    """
-    places = canonical_landmarks(prior, heads.identity)[0]
-    upper, lower = (places[USED[side::2]] for side in (0, 1))
-    rest = np.linalg.norm(upper - lower, axis=-1) / pose.scale_of(heads.head_from_world)[0]
-    gaps = seen_gaps(landmarks)
-    off = np.where(gaps > OPEN, gaps - rest, np.nan)
-    steps = np.isfinite(off).sum(0)
-    seen = steps > 0
-    result = np.zeros(off.shape[1])
-    result[seen] = believe(steps[seen], LID_OWN_MM, LID_STEP_MM, LID_REST_MM) * np.nanmedian(off[:, seen], axis=0)
-    return result
-
-
-def believe(count: np.ndarray, own: float, each: float, shared: float = 0) -> np.ndarray:
-    """How much to believe, 0 to 1, a mean of `count` (...,) measurements, each with the standard deviation `each` and
-    all with an error `shared`, of something that itself differs by `own` between subjects."""
-    return own**2 / (own**2 + shared**2 + each**2 / count)
+def believe(count: np.ndarray, own: float, each: float) -> np.ndarray:
+    """How much to believe, 0 to 1, a mean of `count` (...,) measurements, each with the standard deviation `each`, of
+    something that itself differs by `own` between subjects."""
+    return own**2 / (own**2 + each**2 / count)
 
 
 def each_of(count: int, own: float, each: float) -> float:

@@ -16,16 +16,16 @@ from pipeline.store.chunk import publish
 from pipeline.store.made_by import KEY, kept
 
 TENSORS = ("z_id", "w_id", "scale", "centre", "up", "front")
-BIASES = ("landmark_bias", "lid_bias")  # only of identities that a detector's points were measured on
+BIAS = "landmark_bias"  # only of identities that a detector's points were measured on
 
 
 @dataclass(frozen=True)
 class Identity:
     """`z_id` (D,) code and its standard normal weights `w_id` (I,); `scale` (1,) head units per metre; `centre` (3,)
     origin of head space in world metres, `up` and `front` (3,) unit world directions, means over the key frames;
-    `landmark_bias` (L, 3) head units at rest: how far off the prior's places a detector sees landmarks, and `lid_bias`
-    (4,) metres: how much wider it sees the gaps between lids, both empty where none was asked; all float32. `prior` is
-    the SHA-256 of the prior's file; `key_frames` and `residual_mm` say what was fitted, how well.
+    `landmark_bias` (L, 3) head units at rest: how far off the prior's places a detector sees landmarks, empty where
+    none was asked; all float32. `prior` is the SHA-256 of the prior's file; `key_frames` and `residual_mm` say what was
+    fitted, how well.
     """
 
     z_id: np.ndarray
@@ -38,7 +38,6 @@ class Identity:
     key_frames: tuple[str, ...]
     residual_mm: tuple[float, ...]
     landmark_bias: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
-    lid_bias: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 def file_digest(path: Path) -> str:
@@ -50,9 +49,8 @@ def file_digest(path: Path) -> str:
 def write_identity(path: Path, identity: Identity, record: Mapping[str, Any] | None = None) -> None:
     """Publish an identity, with the stage and the settings of the `cli.record` that made it."""
     tensors = {name: np.ascontiguousarray(getattr(identity, name), np.float32) for name in TENSORS}
-    for name in BIASES:
-        if len(getattr(identity, name)):
-            tensors[name] = np.ascontiguousarray(getattr(identity, name), np.float32)
+    if len(identity.landmark_bias):
+        tensors[BIAS] = np.ascontiguousarray(identity.landmark_bias, np.float32)
     fit = {"prior": identity.prior, "key_frames": identity.key_frames, "residual_mm": identity.residual_mm}
     fit[KEY] = kept(record or {})
     with publish(path) as partial:
@@ -66,7 +64,7 @@ def read_identity(path: Path) -> Identity:
         with safe_open(path, framework="np") as file:
             tensors = {name: file.get_tensor(name) for name in TENSORS}
             fit = json.loads(file.metadata()["fit"])
-            tensors |= {name: file.get_tensor(name) for name in BIASES if name in file.keys()}  # noqa: SIM118
+            tensors |= {BIAS: file.get_tensor(BIAS)} if BIAS in file.keys() else {}  # noqa: SIM118
         return Identity(
             **tensors,
             prior=fit["prior"],
