@@ -20,7 +20,7 @@ from pipeline.capture.sfm.find import find, place, unposed_rig
 from pipeline.capture.sfm.matching.matches import look
 from pipeline.capture.sfm.matching.pictures import MOMENTS, few_moments, shortest, views_of
 from pipeline.capture.sfm.matching.quality import cut_heads
-from pipeline.capture.sfm.refine import astray, changed, refined
+from pipeline.capture.sfm.refine import astray, changed, refined, unsettled
 from pipeline.detect import models
 from pipeline.detect.late import FEWEST as FEWEST_FRAMES
 from pipeline.detect.late import late_cameras, watch
@@ -60,6 +60,8 @@ def placed(capture: Capture, options: Namespace) -> Rig:
     if start and refine == "anew":
         given = rig
         rig, seen = find(rig, seen, start, settings.one_lens, settings.off_cameras == "drop", where)
+        for line in unsettled(start, rig):
+            cli.log.warning("%s: %s", where, line)
         if capture.posed:
             rig = replace(rig, cameras=tuple(changed(given.cameras, rig.cameras, where)))
     elif refine != "nothing":

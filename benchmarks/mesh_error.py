@@ -1,0 +1,69 @@
+"""How far the true face of a rendered capture lies from the meshes of a run on other files of it. Last line: JSON.
+
+    python -m benchmarks.mesh_error --results results/901_videos
+
+The run's cameras are laid on the true ones by a similarity, which takes its meshes along: so a world of any axes and
+scale is measured in true metres, and `unit` says how long the run's metre is (1 where it is right).
+
+--every: time steps of the run are so many frames of the truth apart. A sequence cut from a longer one (`talk@80-100`)
+counts from its first frame.
+face_median_mm: median over steps of the median distance from the true face to the mesh; face_median_worst_mm: the worst
+step's.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import trimesh
+
+from benchmarks.truth_error import distances_to_mesh, truth_face, visible_samples
+from pipeline.cameras.rig import read_rig
+from pipeline.capture.calibration import read_rig_of
+from pipeline.capture.formats import open_capture
+from pipeline.capture.sfm.refine import similarity
+from pipeline.mesh.mesh import read_meshes
+from pipeline.store.chunk import in_order
+
+SAMPLES = 20_000  # of the true face
+
+
+def first_frame(sequence: str) -> tuple[str, int]:
+    """The recording that a sequence of the table is part of, and the frame it begins with."""
+    name, _, stretch = sequence.partition("@")
+    return name, int(stretch.split("-")[0] or 0)
+
+
+def main() -> None:
+    """Align, measure every step."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, required=True, help="what the workflow wrote for the subject")
+    parser.add_argument("--capture", type=Path, default=Path("data/demo/901"), help="with the true cameras")
+    parser.add_argument("--truth", type=Path, default=Path("../shared/captures/truth/901"))
+    parser.add_argument("--every", type=int, default=1, help="frames of the truth from step to step")
+    options = parser.parse_args()
+    found, truth = read_rig(options.results / "cameras.json"), read_rig_of(open_capture(options.capture), 1.0)
+    common = [name for name in found.names if name in truth.names]
+    true_from_run = similarity(*([rig.cameras[rig.index(name)] for name in common] for rig in (found, truth)))
+    medians = []
+    for folder in sorted((options.results / "meshes").iterdir()):
+        sequence, start = first_frame(folder.name)
+        meshes = (mesh for path in in_order(list(folder.glob("*.zarr.zip"))) for mesh in read_meshes(path))
+        for step, mesh in enumerate(meshes):
+            frame = start + step * options.every
+            samples = visible_samples(truth_face(options.truth, sequence, frame), options.capture, SAMPLES)
+            vertices = mesh.vertices @ (true_from_run.scale * true_from_run.rotation.matrix().T)
+            own = trimesh.Trimesh(vertices + true_from_run.translation, mesh.faces, process=False)
+            medians.append(1e3 * float(np.median(distances_to_mesh(own, samples))))
+            print(f"{folder.name}:{step} frame {frame} median {medians[-1]:.3f}", flush=True)
+    figures = {
+        "face_median_mm": np.median(medians),
+        "face_median_worst_mm": max(medians),
+        "unit": 1 / true_from_run.scale,
+    }
+    print(json.dumps({name: round(float(value), 4) for name, value in figures.items()} | {"steps": len(medians)}))
+
+
+if __name__ == "__main__":
+    main()
