@@ -20,6 +20,7 @@ from pipeline.capture.pictures.colour import correct_color
 from pipeline.capture.pictures.decode import read_picture, read_source
 from pipeline.capture.pictures.ingest import check_recording, read_span
 from pipeline.capture.pictures.matting import Matter
+from pipeline.detect.person import person_mask
 from pipeline.settings.ingest import IngestSettings
 
 Alphas = dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]  # frame and camera: picture and alpha
@@ -86,7 +87,7 @@ def main() -> None:
         if options.height:
             pictures = enlarged_alphas(capture, rig, folder.name, known, options.height)
         else:
-            span = read_span(capture, folder.name, rig, range(count), levels)
+            span = read_span(capture, folder.name, rig, range(count), levels, person_mask)
             pictures = {(t, c): (rgb, alpha) for t, c, rgb, alpha in span}
         seconds, frames = seconds + time.process_time() - began, frames + count
         for picture in sorted(folder.glob("*/*.png")):

@@ -30,6 +30,7 @@ from pipeline.cameras.rig import read_rig
 from pipeline.capture.calibration import read_rig_of
 from pipeline.capture.formats import open_capture
 from pipeline.capture.pictures.ingest import read_span
+from pipeline.detect.person import person_mask
 from pipeline.settings.ingest import IngestSettings
 from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo.cloud import Cloud, point_cloud
@@ -85,7 +86,7 @@ def read_frames(capture: Path, cameras: Path | None, wanted: list[str]) -> tuple
     for sequence, frames in by_sequence.items():
         for frame in frames:
             matte = (levels.background_levels, levels.person_levels)
-            span = read_span(opened, sequence, rig, range(frame, frame + 1), matte)
+            span = read_span(opened, sequence, rig, range(frame, frame + 1), matte, person_mask)
             rgb, alpha = (np.stack(part) for part in list(zip(*span, strict=True))[2:])
             names.append((sequence, frame))
             pictures.append((rgb, alpha, rig.cameras))
