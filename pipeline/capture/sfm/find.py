@@ -84,7 +84,7 @@ def _unplaced(seen: Sequence[Seen], pairs: Pairs, lost: Sequence[int]) -> str:
     said = ", ".join(f"{seen[i].view.name} ({count} matches)" for i, count in zip(lost, counts, strict=True))
     return (
         f"{len(lost)} of {len(seen)} cameras could not be placed by what they see: {said}; expected {FEWEST} matches "
-        "with each of two neighbours: sharp pictures of one moment at most 30 degrees apart"
+        "with each of two neighbours that agree on one place: sharp pictures of one moment at most 30 degrees apart"
     )
 
 
