@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 
 import pytest
@@ -48,6 +49,17 @@ def test_an_unknown_sequence_in_the_split_ends_the_run_with_one_clear_line():
     assert result.returncode == 1
     assert "split.sequences: unknown 'EXP-9'; allowed: EMO-1-shout+laugh, EXP-2-eyes, EXP-5-mouth" in result.stdout
     assert "Traceback" not in result.stdout
+
+
+def test_figures_ask_a_subject_for_its_own_held_out_sequences_alone():
+    asked = {}
+    for subject in ("901", "902"):
+        result = snakemake("-n", "-p", f"results/{subject}/metrics.json", "--config", 'avatars=["901", "902"]')
+        assert result.returncode == 0, result.stdout
+        (line,) = [line for line in result.stdout.splitlines() if "pipeline.stages.evaluate " in line]
+        arguments = shlex.split(line)
+        asked[subject] = arguments[arguments.index("--held-out-sequences") + 1]
+    assert asked == {"901": "EXP-2-eyes", "902": ""}  # 902 has FREE alone
 
 
 def example(page: str) -> str:

@@ -63,7 +63,6 @@ FILM_AVATAR = DISTILLED_AVATAR if SETTINGS.distill.into else TRAINED_AVATAR
 HELD_OUT_CAMERAS = ",".join(PLAN.held_out_cameras)
 # What a rule's shell or a stage reads there makes no job run again.
 os.environ.update({"HELD_OUT_CAMERAS": HELD_OUT_CAMERAS, ASIDE: SETTINGS.aside()})
-HELD_OUT_SEQUENCES = ",".join(PLAN.held_out_sequences)
 
 # Snakemake puts this before every command in place of its own options. Without pipefail a stage that fails, or is
 # stopped, before a pipe into tee would count as done.
@@ -291,8 +290,8 @@ def compared(pattern):
     """Input function: few steps of diffusion beside many in the first held-out sequence, if that is wanted."""
 
     def files(wildcards):
-        unseen = [name for name in PLAN.sequences(wildcards.subject) if name in PLAN.held_out_sequences]
-        return files_of(pattern, wildcards.subject, unseen[:1] if SETTINGS.speed.steps else [])
+        unseen = PLAN.unseen(wildcards.subject)[:1] if SETTINGS.speed.steps else []
+        return files_of(pattern, wildcards.subject, unseen)
 
     return files
 

@@ -93,6 +93,10 @@ class Plan:
         """The sequences of a subject that training sees."""
         return [sequence for sequence in self.sequences(subject) if sequence not in self.held_out_sequences]
 
+    def unseen(self, subject: str) -> list[str]:
+        """The sequences of a subject that are held out: of several subjects each has its own."""
+        return [sequence for sequence in self.sequences(subject) if sequence in self.held_out_sequences]
+
     def actor(self, subject: str, sequence: str) -> tuple[str, str]:
         """Who plays a sequence, and its name there: the driver of `driver~sequence`, else the subject."""
         return driver_of(sequence) or subject, sequence.rpartition(DRIVES)[2]

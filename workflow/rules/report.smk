@@ -31,7 +31,7 @@ rule evaluate:
         job=job(
             "evaluate",
             held_out_cameras=HELD_OUT_CAMERAS,
-            held_out_sequences=HELD_OUT_SEQUENCES,
+            held_out_sequences=lambda wildcards: ",".join(PLAN.unseen(wildcards.subject)),
             faces=[SETTINGS.detect.models or "shipped"] if DETECT else [],
         ),
     shell:
