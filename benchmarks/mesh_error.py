@@ -26,6 +26,7 @@ from benchmarks.truth_error import distances_to_mesh, truth_face, visible_sample
 from pipeline.cameras.rig import read_rig
 from pipeline.capture.calibration import read_rig_of
 from pipeline.capture.formats import open_capture
+from pipeline.capture.formats.base import whole
 from pipeline.capture.sfm.refine import similarity
 from pipeline.evenly import evenly
 from pipeline.mesh.mesh import read_meshes
@@ -35,16 +36,9 @@ SAMPLES = 20_000  # of the true face
 FITTED, FEW, ROUNDS = 6, 4_000, 40  # steps and samples that meshes are laid on faces by, and how often
 
 
-def first_frame(sequence: str) -> tuple[str, int]:
-    """The recording that a sequence of the table is part of, and the frame it begins with."""
-    name, _, stretch = sequence.partition("@")
-    return name, int(stretch.split("-")[0] or 0)
-
-
 def moved(mesh: trimesh.Trimesh, onto_from_mesh: pycolmap.Sim3d) -> trimesh.Trimesh:
     """The mesh, its vertices moved by a similarity."""
-    turned = mesh.vertices @ (onto_from_mesh.scale * onto_from_mesh.rotation.matrix().T)
-    return trimesh.Trimesh(turned + onto_from_mesh.translation, mesh.faces, process=False)
+    return trimesh.Trimesh(onto_from_mesh * mesh.vertices, mesh.faces, process=False)
 
 
 def laid_on_faces(steps: Sequence[tuple[trimesh.Trimesh, np.ndarray]]) -> tuple[list[float], float]:
@@ -57,7 +51,7 @@ def laid_on_faces(steps: Sequence[tuple[trimesh.Trimesh, np.ndarray]]) -> tuple[
         near, true, back = [], [], true_from_mesh.inverse()
         for tree, surface, (_, samples) in zip(trees, surfaces, steps, strict=True):
             few = samples[:: len(samples) // FEW]
-            distance, index = tree.query(few @ (back.scale * back.rotation.matrix().T) + back.translation)
+            distance, index = tree.query(back * few)
             use = distance <= np.quantile(distance, 0.9)  # what no mesh has, such as the mouth's inside, draws it aside
             near.append(surface[index[use]])
             true.append(few[use])
@@ -79,10 +73,10 @@ def main() -> None:
     true_from_run = similarity(*([rig.cameras[rig.index(name)] for name in common] for rig in (found, truth)))
     medians, steps = [], []
     for folder in sorted((options.results / "meshes").iterdir()):
-        sequence, start = first_frame(folder.name)
+        sequence, part = whole(folder.name)
         meshes = (mesh for path in in_order(list(folder.glob("*.zarr.zip"))) for mesh in read_meshes(path))
         for step, mesh in enumerate(meshes):
-            frame = start + step * options.every
+            frame = (part.start if part else 0) + step * options.every
             samples = visible_samples(truth_face(options.truth, sequence, frame), options.capture, SAMPLES)
             steps.append((moved(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False), true_from_run), samples))
             medians.append(1e3 * float(np.median(distances_to_mesh(*steps[-1]))))

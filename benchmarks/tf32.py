@@ -59,9 +59,9 @@ class Rounding(TorchFunctionMode):
         if name == "linear":
             result = self.multiply(arguments[0], arguments[1].mT)
             return result if len(arguments) < 3 or arguments[2] is None else result + arguments[2]
-        if name in ("matmul", "__matmul__"):
-            return self.multiply(*arguments)
-        raise NotImplementedError(name)
+        if name not in ("matmul", "__matmul__"):
+            raise RuntimeError(f"a product by {name}, which is not rounded here; expected linear, addmm or matmul")
+        return self.multiply(*arguments)
 
 
 @torch.inference_mode()

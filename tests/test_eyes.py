@@ -137,6 +137,7 @@ def test_measurements_that_share_a_bias_are_no_surer_than_it(count, own, each):
     mean = each_of(count, own, each) ** 2 / count
     assert mean == pytest.approx(own**2 + each**2 / count)
     assert believe(count, own, each) == pytest.approx(own**2 / mean)
+    assert believe(count, own, each, 2.0) == pytest.approx(own**2 / (mean + 4))
 
 
 def test_gaze_comes_back_from_irises(prior):

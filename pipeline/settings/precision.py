@@ -32,8 +32,9 @@ class AffectsNoResult:
 def counted(settings: BaseModel) -> dict[str, Any]:
     """The settings' values, as JSON, without those marked as AffectsNoResult."""
     found: dict[str, Any] = {}
+    ignored = aside(settings)
     for name, value in settings.model_dump(mode="json").items():
-        if name not in aside(settings):
+        if name not in ignored:
             nested = getattr(settings, name)
             found[name] = counted(nested) if isinstance(nested, BaseModel) else value
     return found

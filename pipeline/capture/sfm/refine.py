@@ -114,6 +114,6 @@ def similarity(cameras: Sequence[Camera], onto: Sequence[Camera]) -> pycolmap.Si
         onto_from_here = pycolmap.estimate_sim3d(centres[use], targets[use])
         if onto_from_here is None:
             raise DataError("the cameras stand on one line, which leaves open how they are turned; expected a rig")
-        away = np.linalg.norm([onto_from_here * centre for centre in centres] - targets, axis=1)
+        away = np.linalg.norm(onto_from_here * centres - targets, axis=1)
         use = away <= FAR * np.median(away) + 1e-12
     return onto_from_here

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from pipeline.cli import log
+from pipeline.head.fit.landmarks import believe
 from pipeline.head.fit.least_squares.lids import apertures
 from pipeline.head.fit.least_squares.residuals import canonical_landmarks
 from pipeline.head.model import pose
@@ -114,7 +115,7 @@ def _turned(gaze: np.ndarray) -> np.ndarray:
     steps = gaze[np.isfinite(gaze).all((1, 2))]
     if not len(steps):
         return np.zeros(2)
-    return np.median(steps, (0, 1)) * CONSTANT**2 / (CONSTANT**2 + AHEAD**2 + SPREAD**2 / len(steps))
+    return np.median(steps, (0, 1)) * believe(np.array(len(steps)), CONSTANT, SPREAD, AHEAD)
 
 
 def _together(gaze: np.ndarray) -> np.ndarray:

@@ -86,10 +86,10 @@ def bias_of(prior: HeadPrior, heads: Heads, landmarks: np.ndarray, frame_mm: flo
     return result
 
 
-def believe(count: np.ndarray, own: float, each: float) -> np.ndarray:
-    """How much to believe, 0 to 1, a mean of `count` (...,) measurements, each with the standard deviation `each`, of
-    something that itself differs by `own` between subjects."""
-    return own**2 / (own**2 + each**2 / count)
+def believe(count: np.ndarray, own: float, each: float, shared: float = 0) -> np.ndarray:
+    """How much to believe, 0 to 1, a mean of `count` (...,) measurements, each with the standard deviation `each` and
+    all with an error `shared`, of something that itself differs by `own` between subjects."""
+    return own**2 / (own**2 + shared**2 + each**2 / count)
 
 
 def each_of(count: int, own: float, each: float) -> float:
