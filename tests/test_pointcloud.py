@@ -4,6 +4,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pycolmap
 import pytest
@@ -230,6 +231,29 @@ def test_a_highlight_on_skin_changes_nothing(skin):
     assert left.max() < 0.3 * seen.max()
     assert left.mean() < 0.2 * seen.mean()
     np.testing.assert_allclose(with_and_without[1][:, 45:], plain[:, 45:] @ GREY / 255, atol=1e-3)
+
+
+def test_strong_highlights_leave_no_edges_and_weak_shine_takes_no_texture():
+    """A highlight as narrow as those on 905's chin, as a video's half-size colours show it; and skin that hardly shines
+    keeps its texture, of which the colours of a video know nothing."""
+    rows, columns = np.mgrid[:64, :64]
+    skin = (np.array((90, 60, 45)) / 255) ** 2.2
+    white = np.exp(-((rows - 32) ** 2 + (columns - 32) ** 2) / (2 * 2.5**2))[..., None]
+    person = np.ones((64, 64), bool)
+
+    def as_video(linear):
+        planes = cv2.split(cv2.cvtColor(np.round(255 * linear ** (1 / 2.2)).astype(np.uint8), cv2.COLOR_RGB2YCrCb))
+        luma, *colours = planes
+        colours = [cv2.resize(cv2.resize(c, (32, 32), interpolation=cv2.INTER_AREA), (64, 64)) for c in colours]
+        return cv2.cvtColor(cv2.merge([luma, *colours]), cv2.COLOR_YCrCb2RGB)
+
+    plain, shining = (as_video(np.broadcast_to(skin, (64, 64, 3)) + part * white) for part in (0, 0.1))
+    seen = (shining.astype(float) - plain) @ GREY / 255
+    left = matte(shining, person) - matte(plain, person)
+    assert np.abs(left).max() < 0.22 * seen.max()
+    textured = as_video(skin * (1 + 0.15 * np.sin(1.5 * rows) * np.sin(1.5 * columns))[..., None])
+    kept, luma = matte(textured, person)[8:-8, 8:-8], (textured @ GREY / 255)[8:-8, 8:-8]
+    assert kept.std() > 0.97 * luma.std()
 
 
 @given(st.integers(2, 7), st.integers(0, 999))

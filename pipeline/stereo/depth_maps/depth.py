@@ -17,9 +17,12 @@ SWEPT_PIXELS = 200  # the sweep works on pictures with no side longer than this
 HULL_VOXEL = 3.6  # all lengths from here on in footprints: what one pixel covers at the rig's target
 PLANE_STEP = 3.2  # between planes of the sweep: about one pixel of disparity at 20 degrees
 COARSE_PASSES = ((1.8, 3), (0.7, 2))  # step, and how many either side
-FINE_PASSES = ((1.1, 3), (0.55, 2))
+# Depths agreed on between the passes are the next one's guess: with a single first pass lips of 905 stayed flatter
+# (0.71 of the mouth covered within 2 mm, 0.79 with two)
+FINE_PASSES = ((1.1, 3), (1.1, 3), (0.55, 2))
 COARSE_SPREADS = ((9, 0.5), (5, 0.25))  # pixels of a square's edge, and how far depths in it stray from their mean
 FINE_SPREADS = ((21, 0.5), (9, 0.25))
+LAST_SPREADS = ((21, 0.35), (9, 0.18))  # of the last pass, whose guess is better
 EDGE = 4.0  # depth steps of this height survive the smoothing of guesses
 AGREEMENT = 2.7  # two views agree when their depths differ by less
 SWEEP_SCORE = 0.05  # correlations of the sweep and the coarse passes below it are noise; 0.1 costs 0.016 on dark skin
@@ -72,10 +75,11 @@ def depth_maps(
     for shrink in levels[1:] or levels:
         views = make_views(rgb, alpha, cameras, shrink)
         guides = [cv2.resize(guide, view.shape[::-1]) for guide, view in zip(guides, views, strict=True)]
-        found = _refine(views, pairs, guides, FINE_PASSES[:1], FINE_SPREADS, window)
-        guides = _agreed(views, found)
-        del found  # a tenth of the memory
-        found = _refine(views, pairs, guides, FINE_PASSES[1:], FINE_SPREADS, window)
+        for wide in FINE_PASSES[:-1]:
+            found = _refine(views, pairs, guides, (wide,), FINE_SPREADS, window)
+            guides = _agreed(views, found)
+            del found  # a tenth of the memory
+        found = _refine(views, pairs, guides, FINE_PASSES[-1:], LAST_SPREADS, window)
         guides = depths = [one.depth for one in found]
     trusted = [(one.score > min_score) & view.person for one, view in zip(found, views, strict=True)]
     return DepthMaps(padded(depths), agreement(views, depths, trusted, AGREEMENT * footprint(views)))
