@@ -14,8 +14,8 @@ LINEAR = ((np.arange(256) / 255) ** GAMMA).astype(np.float32)  # of a pixel's va
 SKIN = 0.35  # blue over red of skin of any kind, in linear light; 0.31 on 905's face, 0.40 on 901's
 NOT_SKIN = 1.0, 0.85  # from the one on (blue over red) a pixel is held for something else, below the other for skin
 BLURRED = 1.5  # pixels, standard deviation: most shine is broader, the noise of single pixels is not
-# The edges of strong highlights are not broader. Blurred like all shine, half of 905's chin's highlights stayed, and
-# its windows matched best 7 mm behind it by 1.6 nats, now 5 mm by 0.8 (`benchmarks.matching_bias`, half resolution).
+# The edges of strong highlights are not broader. Blurred like all shine, so much of those on 905's chin stayed that its
+# windows matched best 7 mm behind it by 1.6 nats; now by 0.9 (`benchmarks.matching_bias`, half the resolution).
 SHARP = 0.6  # pixels: how much less it is blurred there; everywhere it would take skin's texture away
 STRONG = 0.06  # share of the light by which the shine differs (standard deviation) where a highlight is strong ...
 AROUND = 4.0  # ... within so many pixels
