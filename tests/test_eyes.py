@@ -345,6 +345,17 @@ def test_lids_beyond_a_hill_of_the_energy_are_found(prior):
     assert np.sqrt(np.mean(off**2)) < 0.003
 
 
+def test_a_stiff_face_does_not_hold_lids_where_they_do_not_move(prior):
+    """They stayed 5.4 mm off while a step back to the codes that the prior knows counted as a change of the face."""
+    basis, mean = (part.double().numpy() for part in (prior.expression.basis, prior.expression.mean))
+    expression = np.linalg.solve(basis, np.full(mean.shape, -0.1) - mean)
+    start = Heads(np.zeros(prior.config.identity_modes), expression[None], METRES[None])
+    usual = usual_slopes(prior, start.identity, start.head_from_world)
+    found = move_lids(prior, start, np.full((1, 4), 0.003), 25 * np.eye(len(mean)), 0.7, usual)
+    off = gap_rows(prior, found, np.full((1, 4), 0.003), False)[0][0] / 4
+    assert np.sqrt(np.mean(off**2)) < 0.002
+
+
 def test_codes_below_what_the_prior_knows_cost_with_exact_derivatives():
     exact = load_prior(ROOT / "pipeline/head/weights/head_prior.safetensors").double()
     heads = heads_of(exact, 3)
