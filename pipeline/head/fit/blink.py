@@ -74,8 +74,9 @@ def move_lids(
 
     They begin where the energy is least along the step that the `usual` slopes (4, J) advise; where that ends too far
     off, again at several places along the step advised there: between an open eye and one half shut the energy has a
-    hill. Minimises the squared gaps' residuals over `lid_mm`, plus x' stiff x, (J, J), of a change x from the nearest expression that the prior knows: a fit that strayed
-    below its codes, where lids do not move, was held there (905: 2.7 mm off for two steps, in one fit of four).
+    hill. Minimises the squared gaps' residuals over `lid_mm`, plus x' stiff x, (J, J), of a change x from the nearest
+    expression that the prior knows: below its codes, where lids do not move, a fit that strayed there was held (905:
+    2.7 mm off in two steps, in one fit of four).
     """
     per_mm = float(pose.scale_of(heads.head_from_world)[0]) / 1e3
     start = _within(prior, heads.expression)[0]
