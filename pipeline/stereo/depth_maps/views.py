@@ -16,7 +16,7 @@ NOT_SKIN = 1.0, 0.85  # from the one on (blue over red) a pixel is held for some
 BLURRED = 1.5  # pixels, standard deviation: most shine is broader, the noise of single pixels is not
 # The edges of strong highlights are not broader. Blurred like all shine, so much of those on 905's chin stayed that its
 # windows matched best 7 mm behind it by 1.6 nats; now by 0.9 (`benchmarks.matching_bias`, half the resolution).
-SHARP = 0.6  # pixels: how much less it is blurred there; everywhere it would take skin's texture away
+SHARP = 0.6  # pixels: so little it is blurred there; everywhere that would take skin's texture away
 STRONG = 0.06  # share of the light by which the shine differs (standard deviation) where a highlight is strong ...
 AROUND = 4.0  # ... within so many pixels
 WIDEST = 50.0  # degrees between cameras that are matched
@@ -75,16 +75,19 @@ def matte(picture: np.ndarray, person: np.ndarray) -> np.ndarray:
     ratio = colour[..., 2] / np.maximum(colour[..., 0], 1e-4)
     skin = person * np.clip((ratio - NOT_SKIN[0]) / (NOT_SKIN[1] - NOT_SKIN[0]), 0, 1).astype(np.float32)
     white = (linear[..., 2] - SKIN * linear[..., 0]) / (1 - SKIN)
-    shine, light = _shine(linear @ GREY, white, skin, BLURRED)
-    sharp, _ = _shine(linear @ GREY, white, skin, SHARP)
-    strong = _strength(shine, light, skin)
+    both = np.dstack([linear @ GREY, white])
+    shine, luma = _shine(both, skin, BLURRED)
+    sharp, _ = _shine(both, skin, SHARP)
+    strong = _strength(shine, luma, skin)
     return picture @ (GREY / 255) - (shine + strong * (sharp - shine)) * skin
 
 
-def _shine(light: np.ndarray, white: np.ndarray, skin: np.ndarray, blur: float) -> tuple[np.ndarray, np.ndarray]:
-    """How much `white` of the `light` raises luma, and the luma, both blurred over the `skin`; (h, w) float32 each,
-    `light` and `white` linear, `skin` a weight."""
-    light, white = _mean(np.dstack([light, white]), skin, blur)
+def _shine(both: np.ndarray, skin: np.ndarray, blur: float) -> tuple[np.ndarray, np.ndarray]:
+    """By how much the white part of the light raises luma, and the luma, blurred over the `skin`; (h, w) float32 each.
+
+    `both` (h, w, 2) are the light and its white part, linear; `skin` (h, w) is a weight.
+    """
+    light, white = _mean(both, skin, blur)
     left = np.maximum(light - white, DARKEST * light)
     luma = light ** np.float32(1 / GAMMA)
     return luma - left ** np.float32(1 / GAMMA), luma
