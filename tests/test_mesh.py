@@ -19,9 +19,10 @@ from pipeline.head.model.identity import Identity, file_digest, write_identity
 from pipeline.head.model.prior import load_prior
 from pipeline.mesh.cubes import corner_points, march_there
 from pipeline.mesh.cut import Plane, clip, compact, largest_piece
-from pipeline.mesh.head import mesh_head
+from pipeline.mesh.head import CHIN, cut_through_chin, mesh_head
 from pipeline.mesh.mesh import Mesh, read_meshes, vertex_normals, write_meshes
 from pipeline.mesh.sparse import extract, follow, grid_cells
+from pipeline.settings.mesh import MeshSettings
 from pipeline.store.chunk import Array, read_attributes, write_chunk
 from tests import in_process
 
@@ -314,6 +315,26 @@ def test_head_of_the_shipped_prior():
         mesh_head(prior, z_id, prior.neutral, pose, 16, Plane(0.84, 0))
 
 
+def chins_cut(prior, neck: Plane) -> int:
+    """Of how many of 20 random heads the cut takes some of the chin: the uncut mesh says where that is."""
+    cut = 0
+    for seed in range(20):
+        w_id = torch.randn(prior.config.identity_modes, generator=torch.Generator().manual_seed(seed))
+        z_id = prior.z_id_from(w_id).detach()
+        whole, mesh = (mesh_head(prior, z_id, prior.neutral, np.eye(4), 8, plane) for plane in (Plane(-1, 0), neck))
+        chin = whole.x_can[(whole.x_can[:, 2] > CHIN) & (np.abs(whole.x_can[:, 0]) < 0.1)]
+        taken = bool((neck.height(chin) < 0).any())
+        assert cut_through_chin(mesh, neck) == taken
+        cut += taken
+    return cut
+
+
+def test_the_default_cut_spares_the_chin():
+    prior, settings = load_prior(PRIOR), MeshSettings()
+    assert chins_cut(prior, Plane(settings.neck_offset, settings.neck_tilt_degrees)) <= 1
+    assert chins_cut(prior, Plane(-0.35, 9)) >= 5  # rising to the front, as it once did
+
+
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory) -> Path:
     """A folder with an identity and a track of three steps."""
@@ -362,7 +383,7 @@ def test_stage_whatever_the_span(fitted, tmp_path):
     meshes, (one,) = list(read_meshes(whole)), read_meshes(part)
     np.testing.assert_array_equal(meshes[1].vertices, one.vertices)
     np.testing.assert_allclose(meshes[0].vertices[:, 0] - meshes[2].vertices[:, 0], 0.05, atol=1e-6)
-    assert read_attributes(whole)["neck"] == {"offset": -0.35, "tilt_degrees": 9}
+    assert read_attributes(whole)["neck"] == {"offset": MeshSettings().neck_offset, "tilt_degrees": 0}
 
 
 def test_stage_names_a_span_beyond_the_track(fitted, tmp_path):

@@ -9,6 +9,10 @@ from pipeline.mesh.cut import Plane, clip, compact, largest_piece
 from pipeline.mesh.mesh import Mesh
 from pipeline.mesh.sparse import extract
 
+# Head units: at the height of the cut only a chin lies so far in front, the necks of 300 random heads lie behind it.
+CHIN = 0.2
+RIM = 1e-4  # head units: nearer to the cut is on it
+
 
 @torch.inference_mode()
 def mesh_head(
@@ -36,3 +40,9 @@ def mesh_head(
     world_from_head = np.linalg.inv(head_from_world)
     world = attributes[:, :3] @ world_from_head[:3, :3].T + world_from_head[:3, 3]
     return Mesh(world.astype(np.float32), attributes[:, 3:], faces)
+
+
+def cut_through_chin(mesh: Mesh, neck: Plane) -> bool:
+    """Whether the rim that the cut at `neck` left runs over the chin."""
+    rim = np.abs(neck.height(mesh.x_can)) < RIM
+    return bool((mesh.x_can[rim, 2] > CHIN).any())

@@ -20,7 +20,7 @@ class FitIdentitySettings(FitSettings, StageSettings):
     free: int = Field(default=600, ge=0, description="points outside the silhouettes per key frame")
     steps: int = Field(default=14, ge=1, description="Levenberg-Marquardt steps")
     widest_mm: float = Field(default=20, gt=0, description="width of the robust kernel at the start, millimetres")
-    narrowest_mm: float = Field(default=2.5, gt=0, description="width of the robust kernel at the end, millimetres")
+    narrowest_mm: float = Field(default=1.5, gt=0, description="width of the robust kernel at the end, millimetres")
     worth: float = Field(
         default=100,
         gt=0,

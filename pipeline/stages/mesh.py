@@ -11,7 +11,7 @@ from pipeline.errors import DataError
 from pipeline.head.model.identity import file_digest, read_identity
 from pipeline.head.model.prior import load_prior
 from pipeline.mesh.cut import Plane
-from pipeline.mesh.head import mesh_head
+from pipeline.mesh.head import cut_through_chin, mesh_head
 from pipeline.mesh.mesh import Mesh, write_meshes
 from pipeline.settings.mesh import MeshSettings
 from pipeline.store.chunk import read_arrays
@@ -46,6 +46,11 @@ def main() -> None:
                 mesh = mesh_head(prior, z_id, code, poses[step], settings.voxel_mm, neck)
             except DataError as error:
                 raise DataError(f"{arguments.track}: step {step}: {error}") from error
+            if step == arguments.start and cut_through_chin(mesh, neck):
+                cli.log.warning(
+                    "%s: the neck cut runs through the chin of %s; expected below it: lower mesh.neck_offset (%g)",
+                    arguments.track, arguments.subject, neck.offset,
+                )  # fmt: skip
             yield mesh
             progress.update(step + 1 - arguments.start, f", {len(mesh.faces)} triangles")
 
