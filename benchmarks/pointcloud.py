@@ -1,6 +1,9 @@
 """Accuracy and speed of the point clouds of a rendered capture, from its videos on. Last line: JSON.
 
     python -m benchmarks.pointcloud --capture DIR --truth DIR --frames EXP-5-mouth:4 EXP-5-mouth:8 --processes 2
+        [--points results/901/points]
+
+With --points, what triangulate made of the sequences, a head guides the matching as in the workflow.
 
 Figures are means over the frames, points_per_frame is the least: points within 30 mm of the true head. outlier_share
 and completeness are those of truth_error.py, those _of_truth what an exact scan of the head gets there (points of the
@@ -16,6 +19,7 @@ import sys
 import time
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -33,15 +37,29 @@ from pipeline.capture.pictures.ingest import read_span
 from pipeline.detect.person import person_mask
 from pipeline.settings.ingest import IngestSettings
 from pipeline.settings.pointcloud import PointcloudSettings
+from pipeline.stages.pointcloud import head_surface, read_guide
 from pipeline.stereo.cloud import Cloud, point_cloud
+from pipeline.stereo.depth_maps.depth import Guide
+from pipeline.workers import compute_alike
 
+PRIOR = Path("pipeline/head/weights/head_prior.safetensors")
 FRAMES = ("EXP-5-mouth:4", "EXP-5-mouth:8", "EMO-1-shout+laugh:7", "EXP-2-eyes:6")
 
 
-def timed_cloud(rgb: np.ndarray, alpha: np.ndarray, cameras: tuple[Camera, ...]) -> tuple[Cloud, float]:
+def timed_cloud(
+    rgb: np.ndarray, alpha: np.ndarray, cameras: tuple[Camera, ...], guide: Guide | None
+) -> tuple[Cloud, float]:
     """A cloud with the pipeline's default settings and the CPU seconds it took."""
     began = time.process_time()
-    return point_cloud(rgb, alpha, cameras, PointcloudSettings()), time.process_time() - began
+    return point_cloud(rgb, alpha, cameras, PointcloudSettings(), guide), time.process_time() - began
+
+
+def guide_of(points: Path | None, sequence: str, frame: int) -> Guide | None:
+    """What guides the matching of a frame, if a folder of points is given."""
+    if not points:
+        return None
+    prior, landmarks = read_guide(PRIOR, [points / f"{sequence}.zarr.zip"], [], frame + 1)
+    return partial(head_surface, prior, landmarks[frame])
 
 
 def exact_scan(head: trimesh.Trimesh, capture: Path, count: int = 150_000) -> np.ndarray:
@@ -100,15 +118,17 @@ def main() -> None:
     parser.add_argument("--cameras", type=Path, help="cameras.json in place of the capture's own cameras")
     parser.add_argument("--truth", type=Path, default=Path("../shared/captures/truth/901"))
     parser.add_argument("--frames", nargs="+", default=FRAMES, metavar="SEQUENCE:FRAME")
+    parser.add_argument("--points", type=Path, help="a folder of points of the face, results/SUBJECT/points")
     parser.add_argument("--processes", type=int, default=2, help="frames at once, as the stage's --threads")
     parser.add_argument("--clouds", type=Path, help="a folder for the clouds, .npz each")
     options = parser.parse_args()
     names, pictures = read_frames(options.capture, options.cameras, options.frames)
+    guides = [guide_of(options.points, *name) for name in names]
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")  # read by the processes to come
-    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(options.processes, get_context("spawn"), compute_alike) as pool:
         list(pool.map(abs, range(options.processes)))
         began = time.perf_counter()
-        results = list(pool.map(timed_cloud, *zip(*pictures, strict=True)))
+        results = list(pool.map(timed_cloud, *zip(*pictures, strict=True), guides))
         wall = time.perf_counter() - began
     rows = []
     for (sequence, frame), (cloud, _) in zip(names, results, strict=True):

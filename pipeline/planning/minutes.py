@@ -12,7 +12,7 @@ SLOWER = 4  # times that a node may be slower than the machine that was measured
 STEP: dict[str, Callable[[Scene], float]] = {
     "ingest": lambda scene: 1 * scene.cameras * scene.recorded * MB,
     "detect": lambda scene: 0.05 * scene.cameras,
-    "pointcloud": lambda scene: 8 * scene.cameras * scene.recorded * MB,
+    "pointcloud": lambda scene: 3 + 8 * scene.cameras * scene.recorded * MB,
     "mesh": lambda scene: 5,
     "rasterize": lambda scene: 2 * scene.cameras * scene.rendered * MB,
     "isolate": lambda scene: scene.cameras * (scene.recorded + scene.rendered) * MB,

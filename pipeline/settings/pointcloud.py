@@ -18,6 +18,11 @@ class PointcloudSettings(StageSettings):
     given: bool = Field(
         default=True, description="use the clouds that a capture holds, where it has one for every step"
     )
+    guided: bool = Field(
+        default=True,
+        description="where landmarks of the face are known, a head fitted to the first depth maps of each time step "
+        "guides the last ones (backend `cpu`)",
+    )
     neighbours: int = Field(default=6, ge=2, le=12, description="other cameras that each camera is matched with")
     window: int = Field(default=5, ge=3, le=31, description="edge of the matched windows, pixels")
     min_score: float = Field(

@@ -4,21 +4,32 @@ Where the capture brings clouds along, those are taken.
 """
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from pipeline import cli
+from pipeline.cameras.camera import Camera
 from pipeline.cameras.rig import Rig, read_rig
 from pipeline.device import claim
 from pipeline.errors import DataError
+from pipeline.head.fit.alignment import rough_head
+from pipeline.head.fit.clouds import read_landmarks, read_points
+from pipeline.head.model.prior import load_prior
+from pipeline.mesh.cut import Plane
+from pipeline.mesh.head import mesh_head
+from pipeline.raster.backends.embree import EmbreeRasterizer
 from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo.cloud import Cloud, point_cloud
 from pipeline.stereo.colmap import require_cuda
 from pipeline.stereo.given import given_cloud
 from pipeline.store.chunk import Layout, chunk_writer, open_chunk
-from pipeline.workers import workers
+from pipeline.workers import compute_alike, workers
+
+GUIDE_VOXEL_MM, GUIDE_NECK = 4.0, Plane(-0.5, 0)  # of the mesh that guides: its neck counts as well
+known_prior = cache(load_prior)
 
 LAYOUTS = {
     "points": Layout((0, 3), np.float32, ("point", "xyz"), "m", "points of all steps, world frame"),
@@ -28,10 +39,33 @@ LAYOUTS = {
 }
 
 
+def head_surface(
+    prior: Path, landmarks: np.ndarray, points: np.ndarray, normals: np.ndarray, cameras: Sequence[Camera]
+) -> list[np.ndarray] | None:
+    """A `Guide` of the matching: the depth maps of a head that is fitted to the first cloud and `landmarks` (L, 3)."""
+    model = known_prior(prior)
+    heads = rough_head(model, points, normals, landmarks)
+    if heads is None:
+        return None
+    with torch.no_grad():
+        z_id = model.z_id_from(model.tensor(heads.identity))
+        z_exp = model.z_exp_from(model.tensor(heads.expression[0]))
+    mesh = mesh_head(model, z_id, z_exp, heads.head_from_world[0], GUIDE_VOXEL_MM, GUIDE_NECK)
+    fragments = EmbreeRasterizer().rasterize(mesh.vertices, mesh.faces, cameras)
+    return [np.where(one.hit, one.depth, 0).astype(np.float32) for one in fragments]
+
+
 def step_cloud(
-    step: int, frames: Path, start: int, rig: Rig, settings: PointcloudSettings, given: Sequence[Path]
+    step: int,
+    frames: Path,
+    start: int,
+    rig: Rig,
+    settings: PointcloudSettings,
+    given: Sequence[Path],
+    guide: tuple[Path, np.ndarray] | None,
 ) -> Cloud:
-    """The cloud of one step of the chunk; errors name the file and the time step."""
+    """The cloud of one step of the chunk; errors name the file and the time step. `guide` is a head prior and the
+    sequence's landmarks (T, L, 3)."""
     with open_chunk(frames) as group:
         alpha = group["alpha"][step]
         rgb = None if given else group["rgb"][step]
@@ -40,9 +74,19 @@ def step_cloud(
     try:
         if rgb is None:
             return given_cloud(given[step], alpha, rig.cameras)
-        return point_cloud(rgb, alpha, rig.cameras, settings)
+        surface = partial(head_surface, guide[0], guide[1][start + step]) if guide else None
+        return point_cloud(rgb, alpha, rig.cameras, settings, surface)
     except DataError as error:
         raise DataError(f"{frames}: time step {start + step}: {error}") from error
+
+
+def read_guide(prior_file: Path, points: list[Path], landmarks: list[Path], stop: int) -> tuple[Path, np.ndarray]:
+    """The head prior's file and the landmarks (T, L, 3) of the sequence, detected or the capture's own."""
+    prior = known_prior(prior_file)
+    (known,) = (read_points(points, prior) or read_landmarks(landmarks, prior)).values()
+    if len(known) < stop:
+        raise DataError(f"{(points or landmarks)[0]}: landmarks of {len(known)} steps; expected {stop} or more")
+    return prior_file, known
 
 
 def main() -> None:
@@ -52,6 +96,9 @@ def main() -> None:
     parser.add_argument("--cameras", type=cli.existing_file, required=True, help="cameras.json")
     parser.add_argument("--frames", type=cli.existing_file, required=True, help="frames/{sequence}/{span}.zarr.zip")
     parser.add_argument("--given", type=Path, nargs="+", default=[], help="the capture's own clouds, one per time step")
+    parser.add_argument("--prior", type=cli.existing_file, help="head prior, safetensors: of the head that guides")
+    parser.add_argument("--points", type=Path, nargs="+", default=[], help="what triangulate made of the sequence")
+    parser.add_argument("--landmarks", type=Path, nargs="+", default=[], help="the capture's own, in place of points")
     parser.add_argument("--threads", type=int, default=1, help="time steps reconstructed at once")
     parser.add_argument("--output", type=Path, required=True, help="clouds/{sequence}/{span}.zarr.zip")
     options = parser.parse_args()
@@ -61,11 +108,13 @@ def main() -> None:
     if options.settings.backend == "colmap_cuda" and not options.given:
         require_cuda()
         claim("cuda")
-    rig = read_rig(options.cameras)
+    rig, guide = read_rig(options.cameras), None
+    if options.settings.guided and options.prior and (options.points or options.landmarks):
+        guide = read_guide(options.prior, options.points, options.landmarks, options.stop)
     progress, total = cli.Progress(count, "steps"), 0
     with (
         chunk_writer(options.output, LAYOUTS, cli.record("pointcloud", options)) as chunk,
-        workers(min(options.threads, count)) as run,
+        workers(min(options.threads, count), compute_alike) as run,
     ):
         chunk.append("offsets", np.zeros(1, np.int64))
         job = partial(
@@ -75,6 +124,7 @@ def main() -> None:
             rig=rig,
             settings=options.settings,
             given=options.given,
+            guide=guide,
         )
         for done, cloud in enumerate(run(job, range(count)), start=1):
             for remark in cloud.remarks:

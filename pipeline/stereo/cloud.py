@@ -14,7 +14,8 @@ from pipeline.errors import DataError
 from pipeline.evenly import evenly
 from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo import colmap
-from pipeline.stereo.depth_maps.depth import HULL_VOXEL, Pictures, depth_maps, largest, shrinks
+from pipeline.stereo.depth_maps.consistency import camera_normals
+from pipeline.stereo.depth_maps.depth import HULL_VOXEL, Guide, Pictures, depth_maps, largest, shrinks
 from pipeline.stereo.depth_maps.hull import carve, depth_bounds, footprint
 from pipeline.stereo.depth_maps.views import View, demanded, make_views, neighbours
 from pipeline.stereo.fusion import fuse
@@ -41,19 +42,28 @@ class Cloud:
         return Cloud(self.points[keep], self.normals[keep], self.colors[keep], self.remarks)
 
 
-def point_cloud(rgb: np.ndarray, alpha: np.ndarray, cameras: Sequence[Camera], settings: PointcloudSettings) -> Cloud:
+def point_cloud(
+    rgb: np.ndarray,
+    alpha: np.ndarray,
+    cameras: Sequence[Camera],
+    settings: PointcloudSettings,
+    guide: Guide | None = None,
+) -> Cloud:
     """Dense cloud of the person at one time step.
 
     `rgb` (C, H, W, 3) uint8 sRGB, `alpha` (C, H, W) uint8, both padded to the largest camera. The back-end of
-    the settings finds the depth maps and fuses them. Raises DataError when an alpha is empty or nothing
-    can be fused.
+    the settings finds the depth maps and fuses them; its own matching heeds a `guide`. Raises DataError when an alpha
+    is empty or nothing can be fused.
     """
     cv2.setNumThreads(1)  # steps run in parallel as processes
     rgbs, covers = ([camera.own(p) for camera, p in zip(cameras, part, strict=True)] for part in (rgb, alpha))
     for cover, camera in zip(covers, cameras, strict=True):
         if not (cover > 127).any():
             raise DataError(f"camera {camera.name}: the alpha is empty; expected the person in it")
-    cloud = {"cpu": matched_here, "colmap_cuda": matched_by_colmap}[settings.backend](rgbs, covers, cameras, settings)
+    if settings.backend == "cpu":
+        cloud = matched_here(rgbs, covers, cameras, settings, guide)
+    else:
+        cloud = matched_by_colmap(rgbs, covers, cameras, settings)
     keep, doubted = inside_silhouettes(cloud.points, covers, cameras)
     cloud = cloud[keep]
     if len(cloud.points) <= NEIGHBOURS:
@@ -82,9 +92,11 @@ def thinness(cloud: Cloud, alpha: Pictures, min_views: int) -> list[str]:
     ]
 
 
-def matched_here(rgb: Pictures, alpha: Pictures, cameras: Sequence[Camera], settings: PointcloudSettings) -> Cloud:
+def matched_here(
+    rgb: Pictures, alpha: Pictures, cameras: Sequence[Camera], settings: PointcloudSettings, guide: Guide | None
+) -> Cloud:
     """The cloud of depth maps that are found on the CPU."""
-    maps = depth_maps(rgb, alpha, cameras, settings.neighbours, settings.window, settings.min_score)
+    maps = depth_maps(rgb, alpha, cameras, settings.neighbours, settings.window, settings.min_score, guide)
     needed = demanded(cameras, settings.min_views)
     depths, confirmed = maps.depths, np.where(maps.confirmed(needed), maps.depths, 0)
     del maps  # who sees what is the largest array of all
@@ -123,22 +135,6 @@ def hull_points(views: Sequence[View]) -> tuple[np.ndarray, np.ndarray, tuple[fl
     if not several.any():
         raise DataError("no two cameras see the same part of the visual hull; expected overlapping pictures")
     return voxels[several], seen[several], (float(min(depths)), float(max(depths)))
-
-
-def camera_normals(camera: Camera, depth: np.ndarray) -> np.ndarray:
-    """Unit normals (h, w, 3) float32 in the camera's frame, towards the camera, of a depth map (h, w) in metres.
-
-    The cross product of the surface's Sobel derivatives, taken over 5x5 pixels.
-    """
-    pixels = np.ones((*depth.shape, 3), np.float32)
-    pixels[..., 0], pixels[..., 1] = np.arange(camera.width) + 0.5, np.arange(camera.height)[:, None] + 0.5
-    rays = pixels @ np.linalg.inv(camera.intrinsics).T.astype(np.float32)
-    points = rays * depth[..., None].astype(np.float32)
-    (ax, ay, az), (bx, by, bz) = (cv2.split(cv2.Sobel(points, -1, *order, ksize=5)) for order in ((0, 1), (1, 0)))
-    normal = cv2.merge([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
-    towards = -np.sign(np.einsum("hwi,hwi->hw", normal, rays))
-    length = np.sqrt(np.einsum("hwi,hwi->hw", normal, normal))
-    return normal * (towards / np.maximum(length, 1e-20))[..., None]
 
 
 def inside_silhouettes(

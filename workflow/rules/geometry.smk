@@ -4,8 +4,11 @@
 rule pointcloud:
     input:
         given_clouds,
+        guide_landmarks,
+        guide_points,
         cameras=CAMERAS,
         frames=FRAMES,
+        prior=shipped("pipeline/head/weights/head_prior.safetensors"),
     output:
         CLOUDS,
     log:
@@ -19,10 +22,10 @@ rule pointcloud:
         mem_mb=memory("pointcloud"),
         runtime=minutes("pointcloud"),
     params:
-        job=of_span("pointcloud", given=given_clouds),
+        job=of_span("pointcloud", given=given_clouds, landmarks=guide_landmarks, points=guide_points),
     shell:
         "python -m pipeline.stages.pointcloud {params.job} --cameras {input.cameras:q} --frames {input.frames:q}"
-        " --threads {threads} --output {output:q} > {log:q} 2>&1"
+        " --prior {input.prior:q} --threads {threads} --output {output:q} > {log:q} 2>&1"
 
 
 rule landmarks:

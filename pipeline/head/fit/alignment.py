@@ -10,7 +10,7 @@ from pipeline.cameras.aim import aim_of
 from pipeline.cameras.rig import Rig
 from pipeline.errors import DataError
 from pipeline.head.fit.clouds import Frame
-from pipeline.head.fit.least_squares.residuals import Heads, Samples, canonical_landmarks, draw
+from pipeline.head.fit.least_squares.residuals import Heads, Samples, canonical_landmarks, draw, in_box
 from pipeline.head.fit.least_squares.solver import Free, Point, Schedule, kernel_weight, levenberg
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior
@@ -29,6 +29,9 @@ ROUNDS = (  # robust descent, points asked, candidates that go on
 POLISH = Schedule(widest=30, narrowest=4, steps=12, worth=400, shrink=0.75)  # identity and expression free
 ENOUGH_LANDMARKS = 12  # of 51: with fewer, say of one eye, the head could turn
 LANDMARK_WIDTHS = (0.05, 0.025, 0.0125, 0.0125)  # metres: at the end a mouth that shouts has no say
+# A head that guides the matching: the schedule of its one fit, points asked, and beyond which median it is none
+ROUGH = Schedule(widest=20, narrowest=2, steps=10, worth=200, shrink=0.7)
+ROUGH_POINTS, ROUGH_MM = 1000, 4.0  # 1.0 to 1.7 mm on the captures at hand
 YAWS, PITCHES = (-25, 0, 25), (-20, 0, 20)  # degrees
 HEIGHTS = (-0.04, 0, 0.04)  # metres
 # A neutral average head tips 4 to 17 degrees backwards to meet an open mouth, thick hair too: on the demo's capture the
@@ -111,6 +114,25 @@ def first_head(prior: HeadPrior, rig: Rig, identity: np.ndarray, frame: Frame, s
     drawn = replace(drawn, landmarks=frame.landmarks[None])
     polished = [_polish(prior, pose.moved(start, nod[None]), identity, drawn) for nod in _nods()]
     return min(polished, key=lambda found: found[0])[1]
+
+
+def rough_head(prior: HeadPrior, points: np.ndarray, normals: np.ndarray, landmarks: np.ndarray) -> Heads | None:
+    """The head of one first, noisy cloud, (N, 3) points and outward unit normals, world metres, in a single fit of
+    everything from where the `landmarks` (L, 3) have it, world metres, NaN where unknown.
+
+    None where too few landmarks are known, or where no head at them meets the cloud.
+    """
+    if np.isfinite(landmarks).all(-1).sum() < ENOUGH_LANDMARKS:
+        return None
+    mean = np.zeros(prior.config.identity_modes)
+    start = pose_from_landmarks(prior, mean, landmarks)[None]
+    if not in_box(prior, pose.apply(start[0], points)).any():
+        return None
+    drawn = replace(draw(points, normals, start[0], prior, ROUGH_POINTS, seed=0), landmarks=landmarks[None].copy())
+    heads = Heads(mean, np.zeros((1, prior.config.expression_modes)), start)
+    heads, linear = levenberg(prior, heads, drawn, ROUGH, Free(identity=True))
+    off_mm = np.median(np.abs(linear.distance)) * 1e3 / float(pose.scale_of(heads.head_from_world)[0])
+    return heads if off_mm < ROUGH_MM else None
 
 
 def _best_start(

@@ -18,6 +18,22 @@ def unproject(camera: Camera, depth: np.ndarray) -> np.ndarray:
     return camera.centre + camera.rays() * depth[..., None]
 
 
+def camera_normals(camera: Camera, depth: np.ndarray) -> np.ndarray:
+    """Unit normals (h, w, 3) float32 in the camera's frame, towards the camera, of a depth map (h, w) in metres.
+
+    The cross product of the surface's Sobel derivatives, taken over 5x5 pixels.
+    """
+    pixels = np.ones((*depth.shape, 3), np.float32)
+    pixels[..., 0], pixels[..., 1] = np.arange(camera.width) + 0.5, np.arange(camera.height)[:, None] + 0.5
+    rays = pixels @ np.linalg.inv(camera.intrinsics).T.astype(np.float32)
+    points = rays * depth[..., None].astype(np.float32)
+    (ax, ay, az), (bx, by, bz) = (cv2.split(cv2.Sobel(points, -1, *order, ksize=5)) for order in ((0, 1), (1, 0)))
+    normal = cv2.merge([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+    towards = -np.sign(np.einsum("hwi,hwi->hw", normal, rays))
+    length = np.sqrt(np.einsum("hwi,hwi->hw", normal, normal))
+    return normal * (towards / np.maximum(length, 1e-20))[..., None]
+
+
 def padded(maps: Sequence[np.ndarray]) -> np.ndarray:
     """Maps (h, w) of any sizes as one array (C, H, W), zero beyond each one's own."""
     result = np.zeros((len(maps), *np.max([one.shape for one in maps], 0)), maps[0].dtype)

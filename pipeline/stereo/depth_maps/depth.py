@@ -1,6 +1,6 @@
 """Depth maps of all cameras of one time step on the CPU: sweep, let the views correct each other, refine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -8,7 +8,16 @@ import numpy as np
 
 from pipeline.cameras.camera import Camera
 from pipeline.errors import DataError
-from pipeline.stereo.depth_maps.consistency import agreed, agreement, fill, padded, smooth, splat, unproject
+from pipeline.stereo.depth_maps.consistency import (
+    agreed,
+    agreement,
+    camera_normals,
+    fill,
+    padded,
+    smooth,
+    splat,
+    unproject,
+)
 from pipeline.stereo.depth_maps.hull import carve, depth_bounds, footprint
 from pipeline.stereo.depth_maps.matching import Found, Spreads, refine, sweep
 from pipeline.stereo.depth_maps.views import View, make_views, neighbours
@@ -28,6 +37,12 @@ AGREEMENT = 2.7  # two views agree when their depths differ by less
 SWEEP_SCORE = 0.05  # correlations of the sweep and the coarse passes below it are noise; 0.1 costs 0.016 on dark skin
 ROUNDS = 2  # of guesses from other views at the coarsest level; one round costs 0.012 of completeness
 
+# A guide counts where it is so near to what was found: lips that a fitted head has wrong keep the depth that was found
+GUIDED = 9e-3  # metres
+
+# Makes depth maps (h, w) float32, 0 where it knows nothing, for some cameras, of a surface that it finds in the points
+# and normals (n, 3), world metres, of a first cloud; None where it finds none
+Guide = Callable[[np.ndarray, np.ndarray, Sequence[Camera]], Sequence[np.ndarray] | None]
 Pictures = Sequence[np.ndarray]
 Passes = tuple[tuple[float, int], ...]
 Bounds = tuple[np.ndarray, np.ndarray]
@@ -52,13 +67,20 @@ class DepthMaps:
 
 
 def depth_maps(
-    rgb: Pictures, alpha: Pictures, cameras: Sequence[Camera], others: int, window: int, min_score: float
+    rgb: Pictures,
+    alpha: Pictures,
+    cameras: Sequence[Camera],
+    others: int,
+    window: int,
+    min_score: float,
+    guide: Guide | None = None,
 ) -> DepthMaps:
     """Depth maps of one time step, coarse to fine.
 
     `rgb` (h, w, 3) uint8 and `alpha` (h, w) uint8 of each camera, of its size. Each view is matched with `others`
-    neighbours in windows of `window` pixels; matches that score under `min_score` (ZNCC) are not trusted. Raises
-    DataError when the silhouettes have no common volume.
+    neighbours in windows of `window` pixels; matches that score under `min_score` (ZNCC) are not trusted. What the
+    first fine pass found is moved to the surface that the `guide` finds in it, if one is given. Raises DataError when
+    the silhouettes have no common volume.
     """
     levels = shrinks(largest(cameras))
     pairs = neighbours(cameras, others)
@@ -78,6 +100,8 @@ def depth_maps(
         for wide in FINE_PASSES[:-1]:
             found = _refine(views, pairs, guides, (wide,), FINE_SPREADS, window)
             guides = _agreed(views, found)
+            if guide:
+                guides, guide = _guided(guide, views, found, guides), None
             del found  # a tenth of the memory
         found = _refine(views, pairs, guides, FINE_PASSES[-1:], LAST_SPREADS, window)
         guides = depths = [one.depth for one in found]
@@ -103,13 +127,9 @@ def _guess(views: Sequence[View], found: Sequence[Found], bounds: Sequence[Bound
 
     A surface that one view sees at a grazing angle, where its own windows fail, another sees from the front.
     """
-    pixel, depths = footprint(views), [one.depth for one in found]
-    trusted = [(one.score > SWEEP_SCORE) & (one.depth > 0) for one in found]
-    confirmed = DepthMaps(padded(depths), agreement(views, depths, trusted, AGREEMENT * pixel)).confirmed(3)
-    if not confirmed.any():
-        raise DataError("no three cameras agree on any point; expected overlapping, sharp pictures and right cameras")
+    pixel, confirmed = footprint(views), _confirmed(views, found)
     cloud = np.concatenate(
-        [unproject(view.camera, d)[view.camera.own(c)] for view, d, c in zip(views, depths, confirmed, strict=True)]
+        [unproject(view.camera, one.depth)[seen] for view, one, seen in zip(views, found, confirmed, strict=True)]
     )
     guesses = []
     for view, (near, far) in zip(views, bounds, strict=True):
@@ -117,6 +137,31 @@ def _guess(views: Sequence[View], found: Sequence[Found], bounds: Sequence[Bound
         depth = np.where(near <= far, np.clip(depth, near, far), depth)
         guesses.append(smooth(depth, EDGE * pixel))
     return guesses
+
+
+def _confirmed(views: Sequence[View], found: Sequence[Found]) -> list[np.ndarray]:
+    """Pixels (h, w) bool of each view whose depth three views agree on. Raises DataError when there is none."""
+    depths = [one.depth for one in found]
+    trusted = [(one.score > SWEEP_SCORE) & (one.depth > 0) for one in found]
+    maps = DepthMaps(padded(depths), agreement(views, depths, trusted, AGREEMENT * footprint(views)))
+    confirmed = [view.camera.own(seen) for view, seen in zip(views, maps.confirmed(3), strict=True)]
+    if not any(seen.any() for seen in confirmed):
+        raise DataError("no three cameras agree on any point; expected overlapping, sharp pictures and right cameras")
+    return confirmed
+
+
+def _guided(guide: Guide, views: Sequence[View], found: Sequence[Found], guesses: list[np.ndarray]) -> list[np.ndarray]:
+    """The guesses (h, w), moved to the guide's surface where that is near."""
+    points, normals, edge = [], [], EDGE * footprint(views)
+    for view, one, seen in zip(views, found, _confirmed(views, found), strict=True):
+        points.append(unproject(view.camera, one.depth)[seen])
+        own = camera_normals(view.camera, cv2.bilateralFilter(one.depth.astype(np.float32), 5, edge, 2))
+        normals.append((own @ view.camera.camera_from_world[:3, :3].astype(np.float32))[seen])
+    surface = guide(np.concatenate(points), np.concatenate(normals), [view.camera for view in views])
+    if surface is None:
+        return guesses
+    pairs = zip(surface, guesses, strict=True)
+    return [np.where((near > 0) & (np.abs(near - guess) < GUIDED), near, guess) for near, guess in pairs]
 
 
 def _agreed(views: Sequence[View], found: Sequence[Found]) -> list[np.ndarray]:
