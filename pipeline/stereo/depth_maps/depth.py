@@ -19,7 +19,7 @@ from pipeline.stereo.depth_maps.consistency import (
     unproject,
 )
 from pipeline.stereo.depth_maps.hull import carve, depth_bounds, footprint
-from pipeline.stereo.depth_maps.matching import Found, Spreads, refine, sweep
+from pipeline.stereo.depth_maps.matching import Found, Spreads, explained, refine, sweep
 from pipeline.stereo.depth_maps.views import View, make_views, neighbours
 
 SWEPT_PIXELS = 200  # the sweep works on pictures with no side longer than this
@@ -37,8 +37,10 @@ AGREEMENT = 2.7  # two views agree when their depths differ by less
 SWEEP_SCORE = 0.05  # correlations of the sweep and the coarse passes below it are noise; 0.1 costs 0.016 on dark skin
 ROUNDS = 2  # of guesses from other views at the coarsest level; one round costs 0.012 of completeness
 
-# A guide counts where it is so near to what was found: lips that a fitted head has wrong keep the depth that was found
-GUIDED = 9e-3  # metres
+# A guide counts where it is so near to what was found, and explains the windows of a square at least by such a share as
+# well: where skin has hardly any texture, but not where a beard or glasses stand before it
+GUIDED, EXPLAINED = 9e-3, 0.5  # metres; of the nats
+COMPARED = 9  # pixels of a square's edge
 
 # Makes depth maps (h, w) float32, 0 where it knows nothing, for some cameras, of a surface that it finds in the points
 # and normals (n, 3), world metres, of a first cloud; None where it finds none
@@ -101,7 +103,7 @@ def depth_maps(
             found = _refine(views, pairs, guides, (wide,), FINE_SPREADS, window)
             guides = _agreed(views, found)
             if guide:
-                guides, guide = _guided(guide, views, found, guides), None
+                guides, guide = _guided(guide, views, pairs, found, guides, window), None
             del found  # a tenth of the memory
         found = _refine(views, pairs, guides, FINE_PASSES[-1:], LAST_SPREADS, window)
         guides = depths = [one.depth for one in found]
@@ -150,8 +152,15 @@ def _confirmed(views: Sequence[View], found: Sequence[Found]) -> list[np.ndarray
     return confirmed
 
 
-def _guided(guide: Guide, views: Sequence[View], found: Sequence[Found], guesses: list[np.ndarray]) -> list[np.ndarray]:
-    """The guesses (h, w), moved to the guide's surface where that is near."""
+def _guided(
+    guide: Guide,
+    views: Sequence[View],
+    pairs: list[list[int]],
+    found: Sequence[Found],
+    guesses: list[np.ndarray],
+    window: int,
+) -> list[np.ndarray]:
+    """The guesses (h, w), moved to the guide's surface where that is near and explains the pictures."""
     points, normals, edge = [], [], EDGE * footprint(views)
     for view, one, seen in zip(views, found, _confirmed(views, found), strict=True):
         points.append(unproject(view.camera, one.depth)[seen])
@@ -160,8 +169,15 @@ def _guided(guide: Guide, views: Sequence[View], found: Sequence[Found], guesses
     surface = guide(np.concatenate(points), np.concatenate(normals), [view.camera for view in views])
     if surface is None:
         return guesses
-    pairs = zip(surface, guesses, strict=True)
-    return [np.where((near > 0) & (np.abs(near - guess) < GUIDED), near, guess) for near, guess in pairs]
+    result = []
+    for i, (guess, near) in enumerate(zip(guesses, surface, strict=True)):
+        moved = np.where((near > 0) & (np.abs(near - guess) < GUIDED), near, guess).astype(np.float32)
+        before, after = (
+            cv2.boxFilter(explained(views, i, pairs[i], depth, window), -1, (COMPARED, COMPARED))
+            for depth in (guess, moved)
+        )
+        result.append(np.where(after >= EXPLAINED * before, moved, guess))
+    return result
 
 
 def _agreed(views: Sequence[View], found: Sequence[Found]) -> list[np.ndarray]:

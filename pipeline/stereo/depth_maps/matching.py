@@ -79,6 +79,15 @@ def refine(
     return Found(moved, score * view.person, precision * view.person / np.float32(step**2))
 
 
+def explained(views: Sequence[View], i: int, others: Sequence[int], depth: np.ndarray, size: int) -> np.ndarray:
+    """Nats per pixel (h, w) float32 by which the neighbours match view `i` on the surface `depth` (h, w), 0 beside the
+    person."""
+    view, here = views[i], np.zeros(1, np.float32)
+    ways = [neighbour_from_reference(view.camera, views[j].camera) for j in others]
+    windows = Windows(view.grey, view.person, size)
+    return windows.nats([views[j].grey for j in others], ways, depth.astype(np.float32), here)[0] * view.person
+
+
 def settle(nats: np.ndarray, spans: np.ndarray, size: int, spreads: Spreads) -> tuple[np.ndarray, np.ndarray]:
     """Most likely offset of every pixel, an index with a fraction, and its inverse variance, (h, w) float32 each.
 
