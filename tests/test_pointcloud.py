@@ -20,7 +20,7 @@ from pipeline.settings.pointcloud import PointcloudSettings
 from pipeline.stereo import cloud as clouds
 from pipeline.stereo import colmap, fusion
 from pipeline.stereo.depth_maps import consistency, correlation, hull, matching
-from pipeline.stereo.depth_maps.depth import DepthMaps, depth_maps
+from pipeline.stereo.depth_maps.depth import DepthMaps, _guided, depth_maps
 from pipeline.stereo.depth_maps.views import GREY, demanded, make_views, matte, neighbour_from_reference, neighbours
 from pipeline.store.chunk import Array, read_arrays, write_chunk
 from tests import in_process
@@ -527,6 +527,24 @@ def test_depth_of_the_ball_is_found(scene):
     assert confirmed.sum() > 0.6 * np.isfinite(exact).sum()
     assert np.median(error) < 0.4 * FOOTPRINT
     assert np.percentile(error, 95) < 3 * FOOTPRINT
+
+
+def test_a_guide_is_not_heeded_where_the_pictures_show_another_surface(scene):
+    views, pairs = make_views(*scene, 1), neighbours(scene[2], 4)
+    exact = [np.nan_to_num(ball_depth(camera)).astype(np.float32) for camera in scene[2]]
+    full = [np.ones(one.shape, np.float32) for one in exact]
+    seen = [matching.Found(one, score, score) for one, score in zip(exact, full, strict=True)]
+
+    def moved(guesses: list[np.ndarray], beside: float) -> float:
+        """Share of the ball that the guide moves onto its surface."""
+        surface = [one + beside for one in exact]
+        result = _guided(lambda *_: surface, views, pairs, seen, guesses, 7)
+        hits = [(np.abs(a - b) < 1e-6)[view.person] for a, b, view in zip(result, surface, views, strict=True)]
+        return float(np.concatenate(hits).mean())
+
+    assert moved(exact, 6e-3) < 0.2  # the pictures show the ball where it was found
+    assert moved([one + 6e-3 for one in exact], 0.0) > 0.95
+    assert moved([one + 12e-3 for one in exact], 0.0) == 0  # too far away
 
 
 def test_cloud_lies_on_the_ball(cloud, scene):
