@@ -39,7 +39,7 @@ ROUNDS = 2  # of guesses from other views at the coarsest level; one round costs
 
 # A guide counts where it is so near to what was found, and explains the windows of a square at least by such a share as
 # well: where skin has hardly any texture, but not where a beard or glasses stand before it
-GUIDED, EXPLAINED = 9e-3, 0.5  # metres; of the nats
+GUIDED, EXPLAINED = 9e-3, 0.8  # metres; of the nats
 COMPARED = 9  # pixels of a square's edge
 
 # Makes depth maps (h, w) float32, 0 where it knows nothing, for some cameras, of a surface that it finds in the points
