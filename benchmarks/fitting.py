@@ -37,10 +37,10 @@ from benchmarks.truth_error import measure, truth_face, truth_head, visible_samp
 from pipeline.cameras.rig import Rig, read_rig
 from pipeline.head.fit.alignment import first_head
 from pipeline.head.fit.clouds import Clouds, Frame, by_sequence
-from pipeline.head.fit.fitter import Fitter, fit_identity, millimetres
+from pipeline.head.fit.fitter import Fitter, fit_identity
 from pipeline.head.fit.least_squares.adam import adam
 from pipeline.head.fit.least_squares.residuals import Heads, linearise
-from pipeline.head.fit.least_squares.solver import Free, levenberg
+from pipeline.head.fit.least_squares.solver import Free, levenberg, millimetres
 from pipeline.head.fit.sequence import Smoothness, fit_sequence
 from pipeline.head.model.prior import HeadPrior, load_prior
 from pipeline.mesh.cut import Plane

@@ -27,7 +27,7 @@ CAMERAS, RECORDED, RENDERED = 13, (2200, 3300), (512, 512)
 PRIOR = ROOT / "pipeline/head/weights/head_prior.safetensors"
 SUBJECT, SEQUENCE = "901", "EXP-5-mouth"
 STAGES = (
-    *("calibrate", "ingest", "detect", "pointcloud", "triangulate", "fit_identity", "fit_sequence", "mesh", "rig"),
+    *("calibrate", "ingest", "detect", "triangulate", "pointcloud", "fit_identity", "fit_sequence", "mesh", "rig"),
     *("rasterize", "isolate"),
 )
 SHORT, LONG = 2, 8
@@ -51,8 +51,8 @@ def arguments(stage: str, width: int, steps: int, capture: Path, folder: Path) -
         "calibrate": ["--settings", json.dumps({"scale": width / RECORDED[0]}), "--sequence", SEQUENCE],
         "ingest": [*span, *cameras, "--frames", LONG],
         "detect": [*span, *cameras, *frames],
-        "pointcloud": [*span, *cameras, *frames],
         "triangulate": [*names, *cameras, *frames, "--detections", made["detect"]],
+        "pointcloud": [*span, *prior, *cameras, *frames, *points],
         "fit_identity": [*prior, *cameras, *given],
         "fit_sequence": [*names, *prior, *identity, *cameras, *given],
         "mesh": [*span, *prior, *identity, *track],

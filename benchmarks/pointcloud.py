@@ -37,7 +37,7 @@ from pipeline.capture.pictures.ingest import read_span
 from pipeline.detect.person import person_mask
 from pipeline.settings.ingest import IngestSettings
 from pipeline.settings.pointcloud import PointcloudSettings
-from pipeline.stages.pointcloud import head_surface, read_guide
+from pipeline.stages.pointcloud import head_surface, read_known
 from pipeline.stereo.cloud import Cloud, point_cloud
 from pipeline.stereo.depth_maps.depth import Guide
 from pipeline.workers import compute_alike
@@ -56,10 +56,8 @@ def timed_cloud(
 
 def guide_of(points: Path | None, sequence: str, frame: int) -> Guide | None:
     """What guides the matching of a frame, if a folder of points is given."""
-    if not points:
-        return None
-    prior, landmarks = read_guide(PRIOR, [points / f"{sequence}.zarr.zip"], [], frame + 1)
-    return partial(head_surface, prior, landmarks[frame])
+    known = read_known(PRIOR, [points / f"{sequence}.zarr.zip"] if points else [], [], frame, frame + 1)
+    return None if known is None else partial(head_surface, PRIOR, known[0])
 
 
 def exact_scan(head: trimesh.Trimesh, capture: Path, count: int = 150_000) -> np.ndarray:

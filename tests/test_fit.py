@@ -19,7 +19,7 @@ from pipeline.cameras.rig import write_rig
 from pipeline.errors import DataError
 from pipeline.head.fit.alignment import first_head
 from pipeline.head.fit.clouds import Clouds, Frame, by_sequence
-from pipeline.head.fit.fitter import Fitter, face_median_mm, fit_beside, follow, millimetres, spread, together
+from pipeline.head.fit.fitter import Fitter, face_median_mm, fit_beside, follow, spread, together
 from pipeline.head.fit.free_space import believed, distance_outside, free_points
 from pipeline.head.fit.least_squares.adam import adam
 from pipeline.head.fit.least_squares.residuals import Heads, Samples, draw, join, linearise
@@ -29,6 +29,7 @@ from pipeline.head.fit.least_squares.solver import (
     kernel,
     kernel_weight,
     levenberg,
+    millimetres,
     smooth_step,
     solve_step,
 )

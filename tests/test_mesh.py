@@ -331,8 +331,8 @@ def chins_cut(prior, neck: Plane) -> int:
 
 def test_the_default_cut_spares_the_chin():
     prior, settings = load_prior(PRIOR), MeshSettings()
-    assert chins_cut(prior, Plane(settings.neck_offset, settings.neck_tilt_degrees)) <= 1
-    assert chins_cut(prior, Plane(-0.35, 9)) >= 5  # rising to the front, as it once did
+    assert chins_cut(prior, Plane(settings.neck_offset, settings.neck_tilt_degrees)) == 0
+    assert chins_cut(prior, Plane(-0.35, 9)) == 12  # rising to the front, as it once did
 
 
 @pytest.fixture(scope="module")

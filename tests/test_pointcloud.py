@@ -24,6 +24,7 @@ from pipeline.stereo.depth_maps.depth import DepthMaps, _guided, depth_maps
 from pipeline.stereo.depth_maps.views import GREY, demanded, make_views, matte, neighbour_from_reference, neighbours
 from pipeline.store.chunk import Array, read_arrays, write_chunk
 from tests import in_process
+from tests.fit_data import WEIGHTS
 
 CENTRE, RADIUS = np.array([0.3, -0.2, 0.5]), 0.09
 WIDTH, HEIGHT, FOCAL = 128, 144, 480.0
@@ -599,7 +600,7 @@ def run_stage(
     frames: Path, cameras: Path, output: Path, start: int, stop: int, *more: object
 ) -> subprocess.CompletedProcess:
     command = ["stages.pointcloud", *more, "--subject", "ball", "--sequence", "TURN", "--start", start, "--stop", stop]
-    return in_process.run(*command, "--cameras", cameras, "--frames", frames, "--output", output)
+    return in_process.run(*command, "--cameras", cameras, "--frames", frames, "--prior", WEIGHTS, "--output", output)
 
 
 def test_stage_gives_the_same_for_any_span_length_and_with_workers(tmp_path, cloud):

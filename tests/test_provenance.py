@@ -150,18 +150,8 @@ def test_importing_a_stage_loads_nothing_outside_its_closure(apart):
 # what takes a second or more to import, and the only stages that import it
 NEEDED_BY = {
     "torch": {
-        *(
-            "ablations",
-            "animate",
-            "distill",
-            "evaluate",
-            "export",
-            "fit_identity",
-            "fit_sequence",
-            "mesh",
-            "pointcloud",
-        ),
-        *("prior", "render", "retarget", "speed", "train"),
+        *("ablations", "animate", "distill", "evaluate", "export", "fit_identity", "fit_sequence", "mesh", "prior"),
+        *("pointcloud", "render", "retarget", "speed", "train"),
     },
     "diffusers": {"distill", "render", "speed", "train"},
     "pycolmap": {"calibrate", "pointcloud"},

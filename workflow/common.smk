@@ -356,19 +356,10 @@ def given_clouds(wildcards):
     return list(map(str, taken))
 
 
-def guided(wildcards):
-    """Whether a head guides the matching of a span, if there are landmarks."""
-    return SETTINGS.pointcloud.guided and SETTINGS.pointcloud.backend == "cpu" and not given_clouds(wildcards)
-
-
-def guide_landmarks(wildcards):
-    """The landmarks of a span's sequence that say where the head is that guides the matching."""
-    return sequence_landmarks(wildcards) if guided(wildcards) else []
-
-
-def guide_points(wildcards):
-    """The same of the points that the networks find."""
-    return sequence_points(wildcards) if guided(wildcards) else []
+def guiding(files):
+    """Input function: what `files` names, where clouds are matched here and a head guides that."""
+    wanted = SETTINGS.pointcloud.guided and SETTINGS.pointcloud.backend == "cpu"
+    return lambda wildcards: files(wildcards) if wanted and not given_clouds(wildcards) else []
 
 
 def stored_geometry(stage):

@@ -62,10 +62,11 @@ def step_cloud(
     rig: Rig,
     settings: PointcloudSettings,
     given: Sequence[Path],
-    guide: tuple[Path, np.ndarray] | None,
+    prior: Path,
+    landmarks: np.ndarray | None,
 ) -> Cloud:
-    """The cloud of one step of the chunk; errors name the file and the time step. `guide` is a head prior and the
-    sequence's landmarks (T, L, 3)."""
+    """The cloud of one step of the chunk; errors name the file and the time step. With landmarks (T, L, 3) of the chunk
+    a head of the prior guides the matching."""
     with open_chunk(frames) as group:
         alpha = group["alpha"][step]
         rgb = None if given else group["rgb"][step]
@@ -74,19 +75,21 @@ def step_cloud(
     try:
         if rgb is None:
             return given_cloud(given[step], alpha, rig.cameras)
-        surface = partial(head_surface, guide[0], guide[1][start + step]) if guide else None
-        return point_cloud(rgb, alpha, rig.cameras, settings, surface)
+        guide = None if landmarks is None else partial(head_surface, prior, landmarks[step])
+        return point_cloud(rgb, alpha, rig.cameras, settings, guide)
     except DataError as error:
         raise DataError(f"{frames}: time step {start + step}: {error}") from error
 
 
-def read_guide(prior_file: Path, points: list[Path], landmarks: list[Path], stop: int) -> tuple[Path, np.ndarray]:
-    """The head prior's file and the landmarks (T, L, 3) of the sequence, detected or the capture's own."""
-    prior = known_prior(prior_file)
-    (known,) = (read_points(points, prior) or read_landmarks(landmarks, prior)).values()
+def read_known(prior: Path, points: list[Path], landmarks: list[Path], start: int, stop: int) -> np.ndarray | None:
+    """The landmarks (T, L, 3) of the chunk, detected or the capture's own; None where there is no file of them."""
+    if not points and not landmarks:
+        return None
+    model = known_prior(prior)
+    (known,) = (read_points(points, model) or read_landmarks(landmarks, model)).values()
     if len(known) < stop:
         raise DataError(f"{(points or landmarks)[0]}: landmarks of {len(known)} steps; expected {stop} or more")
-    return prior_file, known
+    return known[start:stop]
 
 
 def main() -> None:
@@ -96,7 +99,7 @@ def main() -> None:
     parser.add_argument("--cameras", type=cli.existing_file, required=True, help="cameras.json")
     parser.add_argument("--frames", type=cli.existing_file, required=True, help="frames/{sequence}/{span}.zarr.zip")
     parser.add_argument("--given", type=Path, nargs="+", default=[], help="the capture's own clouds, one per time step")
-    parser.add_argument("--prior", type=cli.existing_file, help="head prior, safetensors: of the head that guides")
+    parser.add_argument("--prior", type=cli.existing_file, required=True, help="head prior, of the head that guides")
     parser.add_argument("--points", type=Path, nargs="+", default=[], help="what triangulate made of the sequence")
     parser.add_argument("--landmarks", type=Path, nargs="+", default=[], help="the capture's own, in place of points")
     parser.add_argument("--threads", type=int, default=1, help="time steps reconstructed at once")
@@ -108,9 +111,9 @@ def main() -> None:
     if options.settings.backend == "colmap_cuda" and not options.given:
         require_cuda()
         claim("cuda")
-    rig, guide = read_rig(options.cameras), None
-    if options.settings.guided and options.prior and (options.points or options.landmarks):
-        guide = read_guide(options.prior, options.points, options.landmarks, options.stop)
+    rig, known = read_rig(options.cameras), None
+    if options.settings.guided:
+        known = read_known(options.prior, options.points, options.landmarks, options.start, options.stop)
     progress, total = cli.Progress(count, "steps"), 0
     with (
         chunk_writer(options.output, LAYOUTS, cli.record("pointcloud", options)) as chunk,
@@ -124,7 +127,8 @@ def main() -> None:
             rig=rig,
             settings=options.settings,
             given=options.given,
-            guide=guide,
+            prior=options.prior,
+            landmarks=known,
         )
         for done, cloud in enumerate(run(job, range(count)), start=1):
             for remark in cloud.remarks:

@@ -4,8 +4,8 @@
 rule pointcloud:
     input:
         given_clouds,
-        guide_landmarks,
-        guide_points,
+        guiding(sequence_landmarks),
+        guiding(sequence_points),
         cameras=CAMERAS,
         frames=FRAMES,
         prior=shipped("pipeline/head/weights/head_prior.safetensors"),
@@ -22,7 +22,12 @@ rule pointcloud:
         mem_mb=memory("pointcloud"),
         runtime=minutes("pointcloud"),
     params:
-        job=of_span("pointcloud", given=given_clouds, landmarks=guide_landmarks, points=guide_points),
+        job=of_span(
+            "pointcloud",
+            given=given_clouds,
+            landmarks=guiding(sequence_landmarks),
+            points=guiding(sequence_points),
+        ),
     shell:
         "python -m pipeline.stages.pointcloud {params.job} --cameras {input.cameras:q} --frames {input.frames:q}"
         " --prior {input.prior:q} --threads {threads} --output {output:q} > {log:q} 2>&1"

@@ -10,8 +10,15 @@ from pipeline.cameras.aim import aim_of
 from pipeline.cameras.rig import Rig
 from pipeline.errors import DataError
 from pipeline.head.fit.clouds import Frame
-from pipeline.head.fit.least_squares.residuals import Heads, Samples, canonical_landmarks, draw, in_box
-from pipeline.head.fit.least_squares.solver import Free, Point, Schedule, kernel_weight, levenberg
+from pipeline.head.fit.least_squares.residuals import (
+    Heads,
+    Linearised,
+    Samples,
+    canonical_landmarks,
+    draw,
+    in_box,
+)
+from pipeline.head.fit.least_squares.solver import Free, Point, Schedule, kernel_weight, levenberg, millimetres
 from pipeline.head.model import pose
 from pipeline.head.model.prior import HeadPrior
 
@@ -106,7 +113,7 @@ def first_head(prior: HeadPrior, rig: Rig, identity: np.ndarray, frame: Frame, s
     there as it is and nodding, with identity and expression free. Raises DataError when the cloud holds no points where
     a head could be.
     """
-    if np.isfinite(frame.landmarks).all(-1).sum() >= ENOUGH_LANDMARKS:
+    if _enough(frame.landmarks):
         start = pose_from_landmarks(prior, identity, frame.landmarks)[None]
         drawn = draw(frame.points, frame.normals, start[0], prior, POLISHED, seed)
     else:
@@ -122,17 +129,20 @@ def rough_head(prior: HeadPrior, points: np.ndarray, normals: np.ndarray, landma
 
     None where too few landmarks are known, or where no head at them meets the cloud.
     """
-    if np.isfinite(landmarks).all(-1).sum() < ENOUGH_LANDMARKS:
+    if not _enough(landmarks):
         return None
     mean = np.zeros(prior.config.identity_modes)
     start = pose_from_landmarks(prior, mean, landmarks)[None]
     if not in_box(prior, pose.apply(start[0], points)).any():
         return None
-    drawn = replace(draw(points, normals, start[0], prior, ROUGH_POINTS, seed=0), landmarks=landmarks[None].copy())
-    heads = Heads(mean, np.zeros((1, prior.config.expression_modes)), start)
-    heads, linear = levenberg(prior, heads, drawn, ROUGH, Free(identity=True))
-    off_mm = np.median(np.abs(linear.distance)) * 1e3 / float(pose.scale_of(heads.head_from_world)[0])
-    return heads if off_mm < ROUGH_MM else None
+    drawn = replace(draw(points, normals, start[0], prior, ROUGH_POINTS, seed=0), landmarks=landmarks[None])
+    heads, linear = _everything(prior, start, mean, drawn, ROUGH)
+    return heads if np.median(millimetres(heads, linear)) < ROUGH_MM else None
+
+
+def _enough(landmarks: np.ndarray) -> bool:
+    """Whether so many of the landmarks (L, 3) are known that they say where a head is."""
+    return bool(np.isfinite(landmarks).all(-1).sum() >= ENOUGH_LANDMARKS)
 
 
 def _best_start(
@@ -165,8 +175,15 @@ def _nods() -> np.ndarray:
 
 def _polish(prior: HeadPrior, start: np.ndarray, identity: np.ndarray, drawn: Samples) -> tuple[float, Heads]:
     """What a head with everything free comes to from a pose (1, 4, 4): its energy, and the head."""
-    heads = Heads(identity, np.zeros((1, prior.config.expression_modes)), start)
-    heads, linear = levenberg(prior, heads, drawn, POLISH, Free(identity=True))
+    heads, linear = _everything(prior, start, identity, drawn, POLISH)
     width = np.array([POLISH.narrowest * float(pose.scale_of(start)[0]) / 1e3])
     energy = Point(heads, linear).energy(width, POLISH)[0] + (heads.identity**2).sum()
     return float(energy), heads
+
+
+def _everything(
+    prior: HeadPrior, start: np.ndarray, identity: np.ndarray, drawn: Samples, schedule: Schedule
+) -> tuple[Heads, Linearised]:
+    """The head of one frame after a fit of everything, at rest before it, from a pose (1, 4, 4)."""
+    heads = Heads(identity, np.zeros((1, prior.config.expression_modes)), start)
+    return levenberg(prior, heads, drawn, schedule, Free(identity=True))

@@ -14,7 +14,7 @@ from pipeline.head.fit.clouds import Clouds, Frame
 from pipeline.head.fit.free_space import free_points
 from pipeline.head.fit.least_squares.lids import USED, seen_gaps
 from pipeline.head.fit.least_squares.residuals import Heads, Linearised, Samples, draw, join
-from pipeline.head.fit.least_squares.solver import Free, Schedule, levenberg
+from pipeline.head.fit.least_squares.solver import Free, Schedule, levenberg, millimetres
 from pipeline.head.model import pose
 from pipeline.head.model.face import BROWS, on_face
 from pipeline.head.model.prior import HeadPrior
@@ -87,11 +87,6 @@ class Tracked:
     heads: Heads
     samples: Samples
     median_mm: float
-
-
-def millimetres(heads: Heads, linear: Linearised) -> np.ndarray:
-    """Unsigned distances (F, P) in millimetres."""
-    return np.abs(linear.distance) * 1e3 / pose.scale_of(heads.head_from_world)[:, None]
 
 
 def face_median_mm(heads: Heads, samples: Samples, linear: Linearised) -> np.ndarray:

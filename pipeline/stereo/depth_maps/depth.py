@@ -102,7 +102,7 @@ def depth_maps(
         for wide in FINE_PASSES[:-1]:
             found = _refine(views, pairs, guides, (wide,), FINE_SPREADS, window)
             guides = _agreed(views, found)
-            if guide:
+            if guide:  # once: what it moves, the passes that follow correct
                 guides, guide = _guided(guide, views, pairs, found, guides, window), None
             del found  # a tenth of the memory
         found = _refine(views, pairs, guides, FINE_PASSES[-1:], LAST_SPREADS, window)
@@ -164,18 +164,16 @@ def _guided(
     points, normals, edge = [], [], EDGE * footprint(views)
     for view, one, seen in zip(views, found, _confirmed(views, found), strict=True):
         points.append(unproject(view.camera, one.depth)[seen])
-        own = camera_normals(view.camera, cv2.bilateralFilter(one.depth.astype(np.float32), 5, edge, 2))
+        own = camera_normals(view.camera, cv2.bilateralFilter(one.depth, 5, edge, 2))
         normals.append((own @ view.camera.camera_from_world[:3, :3].astype(np.float32))[seen])
     surface = guide(np.concatenate(points), np.concatenate(normals), [view.camera for view in views])
     if surface is None:
         return guesses
     result = []
     for i, (guess, near) in enumerate(zip(guesses, surface, strict=True)):
-        moved = np.where((near > 0) & (np.abs(near - guess) < GUIDED), near, guess).astype(np.float32)
-        before, after = (
-            cv2.boxFilter(explained(views, i, pairs[i], depth, window), -1, (COMPARED, COMPARED))
-            for depth in (guess, moved)
-        )
+        moved = np.where((near > 0) & (np.abs(near - guess) < GUIDED), near, guess)
+        nats = explained(views, i, pairs[i], (guess, moved), window)
+        before, after = (cv2.boxFilter(one, -1, (COMPARED, COMPARED)) for one in nats)
         result.append(np.where(after >= EXPLAINED * before, moved, guess))
     return result
 

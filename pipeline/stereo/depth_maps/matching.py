@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.stereo.depth_maps.correlation import BEND, Windows, peak
+from pipeline.stereo.depth_maps.correlation import BEND, Way, Windows, peak
 from pipeline.stereo.depth_maps.views import View, neighbour_from_reference
 
 SHARED = 0.5  # of the nats count: neighbours share the reference's noise
@@ -44,7 +44,7 @@ def sweep(
     sought = near <= far
     depths = np.arange(near[sought].min(), far[sought].max() + step, step)
     windows, start = Windows(views[i].grey, views[i].person, size), np.zeros(views[i].shape, np.float32)
-    volume = _better_half(_scores(windows, views, i, others, start, depths))
+    volume = _better_half(windows.scores(*_neighbours(views, i, others), start, depths))
     planes = depths[:, None, None]
     volume[(planes < near) | (planes > far)] = -1
     unknown = np.zeros(start.shape, np.float32)
@@ -69,8 +69,7 @@ def refine(
     """
     view = views[i]
     windows, offsets = Windows(view.grey, view.person, size), np.arange(-reach, reach + 1) * step
-    ways = [neighbour_from_reference(view.camera, views[j].camera) for j in others]
-    nats = windows.nats([views[j].grey for j in others], ways, depth, offsets) * view.person
+    nats = windows.nats(*_neighbours(views, i, others), depth, offsets) * view.person
     loose = [(edge, off / step) for edge, off in spreads]
     index, precision = settle(nats, windows.spans, size, loose)
     nearest = np.clip(np.round(index), 0, 2 * reach).astype(np.int64)
@@ -79,13 +78,14 @@ def refine(
     return Found(moved, score * view.person, precision * view.person / np.float32(step**2))
 
 
-def explained(views: Sequence[View], i: int, others: Sequence[int], depth: np.ndarray, size: int) -> np.ndarray:
-    """Nats per pixel (h, w) float32 by which the neighbours match view `i` on the surface `depth` (h, w), 0 beside the
-    person."""
+def explained(
+    views: Sequence[View], i: int, others: Sequence[int], depths: Sequence[np.ndarray], size: int
+) -> list[np.ndarray]:
+    """Nats per pixel (h, w) float32 by which the neighbours match view `i` on each of the surfaces `depths`, (h, w)
+    float32; 0 beside the person."""
     view, here = views[i], np.zeros(1, np.float32)
-    ways = [neighbour_from_reference(view.camera, views[j].camera) for j in others]
-    windows = Windows(view.grey, view.person, size)
-    return windows.nats([views[j].grey for j in others], ways, depth.astype(np.float32), here)[0] * view.person
+    windows, beside = Windows(view.grey, view.person, size), _neighbours(views, i, others)
+    return [windows.nats(*beside, depth, here)[0] * view.person for depth in depths]
 
 
 def settle(nats: np.ndarray, spans: np.ndarray, size: int, spreads: Spreads) -> tuple[np.ndarray, np.ndarray]:
@@ -111,12 +111,9 @@ def mean_correlation(nats: np.ndarray) -> np.ndarray:
     return np.sqrt(2 * nats / (1 + 2 * BEND * nats))
 
 
-def _scores(
-    windows: Windows, views: Sequence[View], i: int, others: Sequence[int], depth: np.ndarray, offsets: np.ndarray
-) -> np.ndarray:
-    """Scores (n, k, h, w) float32 of view `i` with `others` on the surface `depth` moved by each of `offsets`."""
-    ways = [neighbour_from_reference(views[i].camera, views[j].camera) for j in others]
-    return windows.scores([views[j].grey for j in others], ways, depth, offsets)
+def _neighbours(views: Sequence[View], i: int, others: Sequence[int]) -> tuple[list[np.ndarray], list[Way]]:
+    """The pictures of view `i`'s neighbours, and the ways there, as `Windows` asks for them."""
+    return [views[j].grey for j in others], [neighbour_from_reference(views[i].camera, views[j].camera) for j in others]
 
 
 def _better_half(scores: np.ndarray) -> np.ndarray:

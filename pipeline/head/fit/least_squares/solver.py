@@ -45,6 +45,11 @@ class Free:
     identity: bool = False
 
 
+def millimetres(heads: Heads, linear: Linearised) -> np.ndarray:
+    """Unsigned distances (F, P) of the surface points in millimetres."""
+    return np.abs(linear.distance) * 1e3 / pose.scale_of(heads.head_from_world)[:, None]
+
+
 def kernel_weight(residual: np.ndarray, width: np.ndarray | float) -> np.ndarray:
     """Geman-McClure: the weight of a squared residual in the next least squares problem, in (0, 1].
 
