@@ -22,6 +22,7 @@ from pipeline.planning.table import read_table
 from pipeline.stereo.given import CELL, given_cloud, read_pcd
 from pipeline.store.chunk import read_arrays
 from tests import in_process
+from tests.fit_data import WEIGHTS
 from tests.other_captures import pictures_of
 from tests.tiny_videos import encode
 
@@ -100,7 +101,7 @@ def test_the_benchmark_brings_alpha_and_clouds(benchmark: tuple[Path, Rig], tmp_
     stage("ingest", *span, "--capture", folder, "--frames", FRAMES, "--output", frames)
     alpha = read_arrays(frames, "alpha")[0]
     assert np.abs(alpha[1, 2].astype(int) - disc(alpha.shape[:1:-1])).mean() < 1
-    stage("pointcloud", *span, "--frames", frames, "--given", *own, "--output", clouds)
+    stage("pointcloud", *span, "--frames", frames, "--given", *own, "--prior", WEIGHTS, "--output", clouds)
     found, normals, colors, offsets = read_arrays(clouds, "points", "normals", "colors", "offsets")
     assert offsets.tolist() == [0, 125, 250, 375]
     np.testing.assert_array_equal(found[125:250], points[:-1])
