@@ -146,20 +146,66 @@ def test_shadow_is_no_collar(light):
     assert COLLAR.tolerance < np.abs(chromaticity(HOLE) - chromaticity(SKIN)).max()
 
 
-@pytest.mark.parametrize("strange", [SHIRT, HOLE])
-def test_collar_before_the_skin_of_one_camera(strange):
+def cameras_of_skin(level: float = 1.0) -> dict[str, np.ndarray]:
+    """Four cameras' pictures of 20x20 pixels of skin, a pixel a centimetre, and below them two rows of body."""
     rng = np.random.default_rng(0)
-    colour = SKIN * rng.uniform(0.6, 1.2, (4, 20, 20, 1)) + rng.normal(0, 3, (4, 20, 20, 3))
-    colour[2, 14:] = strange
+    light = level * rng.uniform(0.6, 1.2, (4, 4, 4, 1)).repeat(5, 1).repeat(5, 2)  # shadows have a size
+    colour = SKIN * light + rng.normal(0, 3, (4, 20, 20, 3))
     place = np.stack(np.broadcast_arrays(*np.meshgrid(np.arange(20), np.arange(20)), 0.0), -1) * 0.01
-    place = np.repeat(place[None], 4, 0)
     asked = np.ones((4, 20, 20), bool)
     asked[:, 18:] = False
-    hidden = occluded(colour, place, asked, COLLAR)
+    return {
+        "colour": colour,
+        "place": np.repeat(place[None], 4, 0),
+        "asked": asked,
+        "face": np.zeros_like(asked),
+        "body": ~asked,
+    }
+
+
+@pytest.mark.parametrize("on_the_face", [False, True])
+@pytest.mark.parametrize("strange", [SHIRT, HOLE])
+def test_collar_before_the_skin_of_one_camera(strange, on_the_face):
+    seen = cameras_of_skin()
+    seen["colour"][2, 14:] = strange
+    seen["face"][:] = on_the_face
+    hidden = occluded(**seen, occluder=COLLAR)
     expected = np.zeros((4, 20, 20), bool)
     expected[2, 13:18] = True  # and a rim
     np.testing.assert_array_equal(hidden, expected)
-    assert not occluded(colour, place, np.zeros_like(asked), COLLAR).any()
+    nobody = seen | {"asked": np.zeros_like(seen["asked"])}
+    assert not occluded(**nobody, occluder=COLLAR).any()
+
+
+def test_what_hangs_together_with_no_body_is_no_collar():
+    """A shirt's colour on the chin is stubble, a shadow or noise, unless the shirt itself reaches it."""
+    seen = cameras_of_skin()
+    seen["colour"][2, 8:13, 5:15] = SHIRT
+    assert not occluded(**seen, occluder=COLLAR).any()
+    seen["colour"][2, 12:, 9:12] = SHIRT
+    hidden = occluded(**seen, occluder=COLLAR)
+    assert hidden[2, 8:13, 5:15].all()
+    assert not hidden[[0, 1, 3]].any()
+
+
+def test_a_beard_that_most_cameras_see_stays_on_the_face():
+    seen = cameras_of_skin()
+    seen["face"][:, 10:] = True
+    seen["colour"][:, 12:, 11:13] = HOLE
+    assert not occluded(**seen, occluder=COLLAR).any()
+    seen["face"][:] = False
+    assert occluded(**seen, occluder=COLLAR)[:, 13:18, 11:13].all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.3, 1.2), st.booleans(), st.integers(0, 99))
+def test_noise_makes_no_holes(level, on_the_face, seed):
+    """Of skin as dark as 905's in the shadow of its own chin: a tenth of the pixels is 8 levels off."""
+    seen = cameras_of_skin(level)
+    rng = np.random.default_rng(seed)
+    seen["colour"] = np.clip(seen["colour"] + 8 * (rng.random((4, 20, 20, 3)) < 0.1), 0, 255)
+    seen["face"][:] = on_the_face
+    assert occluded(**seen, occluder=COLLAR).mean() < 0.01
 
 
 def test_over_white():

@@ -20,6 +20,7 @@ SURE_INSIDE, SURE_PIXELS = 0.003, 2.0
 # Where a third of the sure face is background the mesh is not where the person is, and says nothing.
 FACE_COVERED = 2 / 3
 OPAQUE = 0.995
+SOME = 0.02  # a smaller share of a pixel is nothing
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,8 @@ class Targets:
         metres_per_unit = 1 / scale_of(head_from_world)
         low = self.neck.height(place) * metres_per_unit < self.occluder.height
         straight = colour / np.maximum(alpha, 1e-3)[..., None]
-        hidden = occluded(straight, place * metres_per_unit, low & (alpha * weight > 0.02), self.occluder)
-        weight = np.where(hidden & ~face, 0, weight)
+        asked, body = low & (alpha * weight > SOME), (alpha > SOME) & (weight < SOME)
+        weight[occluded(straight, place * metres_per_unit, asked, face, body, self.occluder)] = 0
         for camera in np.flatnonzero((face & (alpha < OPAQUE)).any((1, 2))).tolist():
             sure = face[camera] & (weight[camera] > 0)
             colour[camera][sure] = self._straight(frames, index, camera)[sure]
