@@ -43,7 +43,7 @@ NO_MATTER = Margin(skin=0, hair=0, low=0, high=1)  # weights are not looked at, 
 
 
 def features(colour: np.ndarray) -> np.ndarray:
-    """Two logarithms of ratios and the logarithm of the sum (..., 3) of colours (..., 3) in [0, 255]."""
+    """Logarithms of two ratios, and the mean logarithm, (..., 3) of colours (..., 3) in [0, 255]."""
     levels = np.log(np.clip(colour, 0, None) + 10)
     return np.stack([levels[..., 0] - levels[..., 1], levels[..., 2] - levels[..., 1], levels.mean(-1)], -1)
 
