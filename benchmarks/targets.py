@@ -20,8 +20,8 @@ import numpy as np
 from scipy.ndimage import binary_dilation, binary_erosion, binary_fill_holes
 
 from benchmarks.truth_error import truth_head
-from pipeline.cameras.resample import crop_weights, resample
-from pipeline.cameras.rig import Rig, read_rig
+from pipeline.cameras.resample import crop_weights
+from pipeline.cameras.rig import read_rig
 from pipeline.head.model.face import on_face
 from pipeline.head.model.pose import scale_of
 from pipeline.mesh.cut import Plane
@@ -30,8 +30,8 @@ from pipeline.raster.backends.embree import EmbreeRasterizer
 from pipeline.raster.buffers import rasterize
 from pipeline.raster.coding import chunk_buffers
 from pipeline.settings.isolate import IsolateSettings
-from pipeline.store.chunk import Chunk, open_chunk, read_arrays
-from pipeline.targets.isolate import Margin, head_weight
+from pipeline.store.chunk import open_chunk, read_arrays
+from pipeline.targets.isolate import Margin, head_weight, seen_by
 from pipeline.targets.occlusion import denoised
 
 PERSON, HEAD = 0.95, 128  # least alpha of a pixel that is a person's, least target alpha of one that is head
@@ -64,6 +64,8 @@ def pictures_of(results: Path, truth: Path, path: Path, height: float) -> list[d
     start, found = int(span.split("-")[0]), []
     frames_path = results / f"frames/{sequence}/{span}"
     buffers_path = results / f"buffers/{sequence}/capture/{span}"
+    sources = [source.index(camera.name) for camera in rig.cameras]
+    weights = [crop_weights(source.cameras[own], crop) for own, crop in zip(sources, rig.cameras, strict=True)]
     with open_chunk(frames_path) as frames, open_chunk(buffers_path) as buffers:
         neck = Plane(**buffers.attributes["neck"])
         for index, alphas in enumerate(targets):
@@ -71,33 +73,26 @@ def pictures_of(results: Path, truth: Path, path: Path, height: float) -> list[d
             mesh = Mesh(head.vertices.astype(np.float32), np.zeros((len(head.vertices), 5), np.float32), head.faces)
             covered = rasterize(EmbreeRasterizer(), mesh, list(rig.cameras))["mask"] > 0
             for camera, alpha in enumerate(alphas):
-                shown, person = seen(frames, index, source, rig, camera)
+                shown = seen_by(frames, index, source, sources[camera], weights[camera])
+                person = shown[..., 3] > PERSON
+                colour = denoised(shown[..., :3] / np.maximum(shown[..., 3:], PERSON))  # nothing but the person counts
                 here = chunk_buffers(buffers, index, camera, ("depth", "mask", "x_can"))
                 _, place = head_weight(here, rig.cameras[camera], poses[start + index], neck, NO_MATTER)
                 above = neck.height(place) / scale_of(poses[start + index])  # metres
                 found.append(
                     {
-                        "features": features(shown),
-                        "person": person > PERSON,
+                        "features": features(colour),
+                        "person": person,
                         "truth": binary_erosion(covered[camera]),
                         "beside": ~binary_dilation(covered[camera], iterations=BESIDE),
-                        "face": on_face(here["x_can"], 0.0) & (here["mask"] > 0) & (above > height),
-                        "mesh": here["mask"] > 0,
+                        "face": on_face(here["x_can"], 0.0) & here["mask"] & (above > height),
+                        "mesh": here["mask"],
                         "band": (above > 0) & (above < height),
                         "below": above < -NECK,
                         "head": alpha >= HEAD,
                     }
                 )
     return found
-
-
-def seen(frames: Chunk, index: int, source: Rig, rig: Rig, camera: int) -> tuple[np.ndarray, np.ndarray]:
-    """Denoised colour (h, w, 3) and alpha (h, w) in [0, 1] of a camera of the crops' rig."""
-    crop = rig.cameras[camera]
-    own = source.index(crop.name)
-    weights = crop_weights(source.cameras[own], crop)
-    rgb, alpha = (source.cameras[own].own(frames[name][index, own]).astype(np.float32) for name in ("rgb", "alpha"))
-    return denoised(resample(rgb, *weights)), resample(alpha[..., None], *weights)[..., 0] / 255
 
 
 def main() -> None:

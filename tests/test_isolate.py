@@ -146,6 +146,12 @@ def test_shadow_is_no_collar(light):
     assert COLLAR.tolerance < np.abs(chromaticity(HOLE) - chromaticity(SKIN)).max()
 
 
+@given(st.floats(0.27, 1.3))
+def test_shadow_on_dark_skin_is_no_collar(light):
+    dark = np.array([105.0, 68, 52])  # 60 levels in all in the shadow of the chin, as 905's
+    assert np.abs(chromaticity(dark * light) - chromaticity(dark)).max() < COLLAR.tolerance
+
+
 def cameras_of_skin(level: float = 1.0) -> dict[str, np.ndarray]:
     """Four cameras' pictures of 20x20 pixels of skin, a pixel a centimetre, and below them two rows of body."""
     rng = np.random.default_rng(0)
@@ -261,6 +267,20 @@ def test_stage(files):
     blue = (rgb[..., 2].astype(int) > rgb[..., 0].astype(int) + 30) & (alpha > 128)
     assert not blue[:, :, 50:].any()  # the stump is gone
     assert alpha[:, :, 60:].max() == 0
+
+
+def test_a_faint_face_of_a_smaller_camera(files):
+    """Frames are padded to the largest camera; a face whose alpha is low is taken from them as it is."""
+    write_rig(files / "cameras.json", Rig((SOURCE, replace(SOURCE, name="b", width=88, height=76))))
+    rgb, alpha = read_arrays(files / "frames.zarr.zip", "rgb", "alpha")
+    axes = ("time", "camera", "row", "column")
+    arrays = {"rgb": Array(rgb, (*axes, "channel"), "sRGB", ""), "alpha": Array(alpha // 255 * 240, axes, "1/255", "")}
+    write_chunk(files / "frames.zarr.zip", arrays, {})
+    done = run_isolate(files, 3, 5)
+    assert done.returncode == 0, done.stderr
+    rgb, alpha = read_arrays(files / "out.zarr.zip", "rgb", "alpha")
+    np.testing.assert_array_equal(rgb[:, :, 30, 28], [[[200, 50, 0], [200, 0, 0]]] * 2)
+    assert (alpha[:, :, 30, 28] == 255).all()
 
 
 @pytest.mark.parametrize(("span", "message"), [((0, 1), "expected 1"), ((4, 6), "5 steps; the span goes to step 6")])

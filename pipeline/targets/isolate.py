@@ -93,6 +93,18 @@ def over_white(colour: np.ndarray, alpha: np.ndarray, weight: np.ndarray) -> tup
     return np.rint(np.clip(target, 0, 255)).astype(np.uint8), np.rint(np.clip(own, 0, 1) * 255).astype(np.uint8)
 
 
+def picture_of(frames: Chunk, name: str, index: int, source: Rig, camera: int) -> np.ndarray:
+    """Camera `camera`'s array `name`, (H, W, ...) float32 of its own size, at time step `index` of a chunk."""
+    return source.cameras[camera].own(frames[name][index, camera]).astype(np.float32)
+
+
+def seen_by(frames: Chunk, index: int, source: Rig, camera: int, weights: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Premultiplied sRGB in [0, 255] and alpha in [0, 1], (h, w, 3 + 1), of the crop whose `crop_weights` these are."""
+    alpha = picture_of(frames, "alpha", index, source, camera)[..., None] / 255
+    rgb = picture_of(frames, "rgb", index, source, camera)
+    return resample(np.concatenate([rgb * alpha, alpha], -1), *weights)
+
+
 class Targets:
     """Makes the targets of one time step after the other for the crops `rig` of the capture's cameras `source`."""
 
@@ -107,7 +119,9 @@ class Targets:
         self, frames: Chunk, buffers: Chunk, index: int, head_from_world: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Targets (C, h, w, 3) and their alpha (C, h, w), uint8, of entry `index` of two chunks of one span."""
-        seen = np.stack([self._seen(frames, index, camera) for camera in range(len(self.sources))])  # (C, h, w, 3 + 1)
+        seen = np.stack(  # (C, h, w, 3 + 1)
+            [seen_by(frames, index, self.source, *crop) for crop in zip(self.sources, self.weights, strict=True)]
+        )
         colour, alpha = seen[..., :3], seen[..., 3]
         judged = []
         for camera, crop in enumerate(self.rig.cameras):
@@ -130,11 +144,4 @@ class Targets:
 
     def _straight(self, frames: Chunk, index: int, camera: int) -> np.ndarray:
         """Colour (h, w, 3) of a camera of the rig, whatever the alpha."""
-        return resample(frames["rgb"][index, self.sources[camera]].astype(np.float32), *self.weights[camera])
-
-    def _seen(self, frames: Chunk, index: int, camera: int) -> np.ndarray:
-        """Premultiplied colour and alpha (h, w, 3 + 1) of a camera of the rig."""
-        source = self.source.cameras[self.sources[camera]]
-        rgb = source.own(frames["rgb"][index, self.sources[camera]]).astype(np.float32)
-        alpha = source.own(frames["alpha"][index, self.sources[camera]]).astype(np.float32)[..., None] / 255
-        return resample(np.concatenate([rgb * alpha, alpha], -1), *self.weights[camera])
+        return resample(picture_of(frames, "rgb", index, self.source, self.sources[camera]), *self.weights[camera])
